@@ -2,6 +2,7 @@
 
 use super::{Case, Input, Values};
 use crate::gpu::{Binding, Dispatch, Error, Gpu, Recorder};
+use crate::quant::{Format, Layout, Packed};
 
 /// How a case went.
 #[derive(Clone, Debug)]
@@ -58,6 +59,54 @@ impl Noise {
             all.swap(i, self.below(i + 1));
         }
         all
+    }
+}
+
+/// A random matrix of a format: what the GPU gets, and the numbers that it means.
+#[derive(Debug)]
+pub struct TestMatrix {
+    /// The GPU's words.
+    pub packed: Packed,
+    /// Numbers per row.
+    pub k: usize,
+    /// The numbers, row by row.
+    pub numbers: Vec<f32>,
+}
+
+impl TestMatrix {
+    /// `m` rows of `k` numbers in -1..1, encoded.
+    pub fn new(format: &'static dyn Format, m: usize, k: usize, noise: &mut Noise) -> Self {
+        let mut packed = Packed::new(format, m, k);
+        let mut numbers = vec![0.0; m * k];
+        let mut bytes = vec![0; k / format.block_len() * format.block_bytes()];
+        for (row, out) in numbers.chunks_mut(k).enumerate() {
+            out.iter_mut().for_each(|v| *v = noise.unit());
+            let blocks = bytes.chunks_mut(format.block_bytes());
+            for (numbers, block) in out.chunks_mut(format.block_len()).zip(blocks) {
+                format.encode(numbers, block);
+                format.decode(block, numbers);
+            }
+            packed.put(row, &bytes);
+        }
+        Self { packed, k, numbers }
+    }
+
+    /// One row's numbers.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.numbers[row * self.k..][..self.k]
+    }
+
+    /// Sizes and places.
+    pub fn layout(&self) -> Layout {
+        self.packed.layout
+    }
+
+    /// The two bindings, `q` and `aux`.
+    pub fn inputs(&self) -> [Input; 2] {
+        [
+            Input::Storage(bytemuck::cast_slice(&self.packed.q).to_vec()),
+            Input::Storage(bytemuck::cast_slice(&self.packed.aux).to_vec()),
+        ]
     }
 }
 
@@ -123,13 +172,23 @@ fn compare(bytes: &[u8], values: &Values) -> Result<f64, String> {
                 near(i, halves[i].to_f32(), e)?;
             }
         }
-        Values::U32(expected) => {
-            for (i, &want) in expected.iter().enumerate() {
-                if words[i] != want {
-                    return Err(format!("word {i} is {}, expected {want}", words[i]));
-                }
+        Values::U32(expected) => exact(words, 0, expected)?,
+        Values::U32Rows { skip, rows } => {
+            let mut at = 0;
+            for row in rows {
+                exact(words, at + skip, row)?;
+                at += skip + row.len();
             }
         }
     }
     Ok(worst)
+}
+
+fn exact(words: &[u32], from: usize, expected: &[u32]) -> Result<(), String> {
+    for (i, (got, want)) in words[from..].iter().zip(expected).enumerate() {
+        if got != want {
+            return Err(format!("word {} is {got}, expected {want}", from + i));
+        }
+    }
+    Ok(())
 }

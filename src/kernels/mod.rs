@@ -16,7 +16,7 @@ pub mod top_k;
 use crate::cost::Cost;
 use crate::gpu::{Gpu, Program};
 
-pub use check::{Noise, Outcome, run_case};
+pub use check::{Noise, Outcome, TestMatrix, run_case};
 
 /// Every kernel.
 pub const KERNELS: &[&dyn Kernel] = &[
@@ -105,6 +105,13 @@ pub enum Values {
     F16(Vec<(f32, f32)>),
     /// Exact words.
     U32(Vec<u32>),
+    /// Exact words in rows, each after `skip` words that are not compared.
+    U32Rows {
+        /// Words before each row.
+        skip: usize,
+        /// The rows.
+        rows: Vec<Vec<u32>>,
+    },
 }
 
 /// Half the distance from 1 to the next f32: what one rounding may be off by, relatively.

@@ -15,9 +15,12 @@
 
 use std::fmt;
 
+pub use packed::Packed;
+
 mod float16;
 mod float32;
 mod pack;
+mod packed;
 mod q4_1;
 mod q8_0;
 
