@@ -15,14 +15,34 @@
 
 use std::fmt;
 
+mod bfloat16;
 mod float16;
 mod float32;
+mod k_scales;
 mod pack;
+mod q4_0;
 mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
 
 /// Every format, in the order of GGML's type numbers.
-pub const FORMATS: &[&dyn Format] = &[&float32::F32, &float16::F16, &q4_1::Q4_1, &q8_0::Q8_0];
+pub const FORMATS: &[&dyn Format] = &[
+    &float32::F32,
+    &float16::F16,
+    &q4_0::Q4_0,
+    &q4_1::Q4_1,
+    &q5_0::Q5_0,
+    &q5_1::Q5_1,
+    &q8_0::Q8_0,
+    &q4_k::Q4K,
+    &q5_k::Q5K,
+    &q6_k::Q6K,
+    &bfloat16::BF16,
+];
 
 /// The format that a GGUF file means by a type number; `None` if it is not one of [`FORMATS`].
 pub fn by_ggml_type(number: u32) -> Option<&'static dyn Format> {
