@@ -10,8 +10,12 @@
 //!   `section.units` consecutive units) and row `r` of a section lie at
 //!   `section_start + (e * section.words + w) * m + r`.
 //!
-//! Embedding, matrix-vector and matrix-matrix kernels all read weights through the four functions
-//! of a loader, so each gains a new format at once.
+//! A loader defines `block_load(unit, row, w) -> Block` and `block_weights(b, i) -> vec4<f32>`,
+//! which hands out the raw weights `4i..4i + 4` of a unit; a weight is `scale * raw + min`, with
+//! `b.scale.x` for the first and `b.scale.y` for the second 16, and the constants `WORDS`,
+//! `HAS_SCALE`, `HAS_MIN` and `HALF_SCALES` say what a kernel may leave out. Raw quantized weights
+//! are whole numbers of at most 128 in magnitude. Embedding, matrix-vector and matrix-matrix
+//! kernels all read weights through these, so each gains a new format at once.
 
 use std::fmt;
 

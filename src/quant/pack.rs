@@ -108,15 +108,14 @@ pub(super) fn put_five_bit_codes(codes: &[u8; 32], bytes: &mut [u8]) {
 /// The fifth bits of a unit as the GPU reads them: bit `i` of byte `j` is element `4i + j`'s, so
 /// that one shift and one mask bring out four neighbours.
 pub(super) fn fifth_bits(codes: &[u8; 32]) -> u32 {
-    let each = codes.iter().enumerate();
-    each.fold(0, |bits, (e, code)| {
-        bits | u32::from(code >> 4 & 1) << (8 * (e % 4) + e / 4)
+    (0..8).fold(0, |bits, i| {
+        bits | (u32_at(codes, 4 * i) >> 4 & 0x0101_0101) << i
     })
 }
 
 /// The two bits above the nibble of a unit's codes as the GPU reads them: bits `2i` and `2i + 1`
 /// of byte `j` are element `4i + j`'s, elements 0..16 in the first word, the rest in the second.
 pub(super) fn upper_pairs(codes: &[u8; 32]) -> [u32; 2] {
-    let pair = |e: usize| u32::from(codes[e] >> 4 & 3) << (8 * (e % 4) + e % 16 / 4 * 2);
-    [0, 16].map(|first| (first..first + 16).fold(0, |bits, e| bits | pair(e)))
+    let four = |i: usize| (u32_at(codes, 4 * i) >> 4 & 0x0303_0303) << (2 * (i % 4));
+    [0, 4].map(|first| (first..first + 4).fold(0, |bits, i| bits | four(i)))
 }
