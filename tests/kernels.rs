@@ -11,7 +11,10 @@ fn every_case_is_within_its_tolerance() {
     for kernel in KERNELS.iter().filter(|k| k.name().contains(&only)) {
         let (mut ran, mut skipped, mut worst) = (0, 0, 0.0_f64);
         for case in kernel.cases() {
-            match run_case(&gpu, &case) {
+            let t0 = std::time::Instant::now();
+            let outcome = run_case(&gpu, &case);
+            if std::env::var("T").is_ok() { eprintln!("{:.2}s {}", t0.elapsed().as_secs_f64(), case.label); }
+            match outcome {
                 Ok(Outcome::Right { worst: w }) => {
                     ran += 1;
                     worst = worst.max(w);

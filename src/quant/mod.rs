@@ -10,22 +10,46 @@
 //!   `section.units` consecutive units) and row `r` of a section lie at
 //!   `section_start + (e * section.words + w) * m + r`.
 //!
-//! Embedding, matrix-vector and matrix-matrix kernels all read weights through the four functions
-//! of a loader, so each gains a new format at once.
+//! A loader defines `block_load(unit, row, w) -> Block` and `block_weights(b, i) -> vec4<f32>`,
+//! which hands out the raw weights `4i..4i + 4` of a unit; a weight is `scale * raw + min`, with
+//! `b.scale.x` for the first and `b.scale.y` for the second 16, and the constants `WORDS`,
+//! `HAS_SCALE`, `HAS_MIN` and `HALF_SCALES` say what a kernel may leave out. Raw quantized weights
+//! are whole numbers of at most 128 in magnitude. Embedding, matrix-vector and matrix-matrix
+//! kernels all read weights through these, so each gains a new format at once.
 
 use std::fmt;
 
-pub use packed::Packed;
-
+mod bfloat16;
 mod float16;
 mod float32;
+mod k_scales;
 mod pack;
 mod packed;
+mod q4_0;
 mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
 
+pub use packed::Packed;
+
 /// Every format, in the order of GGML's type numbers.
-pub const FORMATS: &[&dyn Format] = &[&float32::F32, &float16::F16, &q4_1::Q4_1, &q8_0::Q8_0];
+pub const FORMATS: &[&dyn Format] = &[
+    &float32::F32,
+    &float16::F16,
+    &q4_0::Q4_0,
+    &q4_1::Q4_1,
+    &q5_0::Q5_0,
+    &q5_1::Q5_1,
+    &q8_0::Q8_0,
+    &q4_k::Q4K,
+    &q5_k::Q5K,
+    &q6_k::Q6K,
+    &bfloat16::BF16,
+];
 
 /// The format that a GGUF file means by a type number; `None` if it is not one of [`FORMATS`].
 pub fn by_ggml_type(number: u32) -> Option<&'static dyn Format> {

@@ -87,3 +87,35 @@ pub(super) fn nearest(x: f32, step: f32, low: i32, high: i32) -> i32 {
     let quotient = if step == 0.0 { 0.0 } else { x / step };
     (quotient.round() as i32).clamp(low, high)
 }
+
+/// Codes of 5 bits from 20 bytes as Q5_0 and Q5_1 lay them: 32 fifth bits, then nibbles.
+pub(super) fn five_bit_codes(bytes: &[u8]) -> [u8; 32] {
+    let fifth = u32_at(bytes, 0);
+    let low = nibbles(&bytes[4..]);
+    std::array::from_fn(|e| low[e] | ((fifth >> e & 1) << 4) as u8)
+}
+
+/// The inverse of [`five_bit_codes`].
+pub(super) fn put_five_bit_codes(codes: &[u8; 32], bytes: &mut [u8]) {
+    let each = codes.iter().enumerate();
+    let fifth = each.fold(0_u32, |bits, (e, code)| {
+        bits | u32::from(code >> 4 & 1) << e
+    });
+    bytes[..4].copy_from_slice(&fifth.to_le_bytes());
+    bytes[4..20].copy_from_slice(&nibble_bytes(codes));
+}
+
+/// The fifth bits of a unit as the GPU reads them: bit `i` of byte `j` is element `4i + j`'s, so
+/// that one shift and one mask bring out four neighbours.
+pub(super) fn fifth_bits(codes: &[u8; 32]) -> u32 {
+    (0..8).fold(0, |bits, i| {
+        bits | (u32_at(codes, 4 * i) >> 4 & 0x0101_0101) << i
+    })
+}
+
+/// The two bits above the nibble of a unit's codes as the GPU reads them: bits `2i` and `2i + 1`
+/// of byte `j` are element `4i + j`'s, elements 0..16 in the first word, the rest in the second.
+pub(super) fn upper_pairs(codes: &[u8; 32]) -> [u32; 2] {
+    let four = |i: usize| (u32_at(codes, 4 * i) >> 4 & 0x0303_0303) << (2 * (i % 4));
+    [0, 4].map(|first| (first..first + 4).fold(0, |bits, i| bits | four(i)))
+}
