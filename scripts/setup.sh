@@ -5,6 +5,7 @@
 # It changes the system only on Debian and Ubuntu, only through apt, and only when something is
 # missing. On a terminal it asks first; without one it says what it does and goes ahead.
 set -euo pipefail
+trap 'printf "setup: stopped by an error at line %s\n" "$LINENO" >&2' ERR
 cd "$(dirname "$0")/.."
 
 # llvmpipe before this major version of Mesa reads storage buffers many times slower.
@@ -79,11 +80,11 @@ find_adapter() {
 
 # --- Debian and Ubuntu ---------------------------------------------------------------------
 
-installed_version() { dpkg-query -W -f='${db:Status-Abbrev} ${Version}' "$1" 2>/dev/null | sed -n 's/^ii *//p'; }
+installed_version() { dpkg-query -W -f='${db:Status-Abbrev} ${Version}' "$1" 2>/dev/null | sed -n 's/^ii *//p' || true; }
 # '25.0.7-2~bpo12+1' -> '25'
 major() { sed 's/^[0-9]*://; s/[^0-9].*//' <<<"$1"; }
 # Every version that apt's lists offer, newest first.
-offered_versions() { apt-cache madison "$1" 2>/dev/null | awk -F'|' '{ gsub(/ /, "", $2); print $2 }' | sort -rVu; }
+offered_versions() { apt-cache madison "$1" 2>/dev/null | awk -F'|' '{ gsub(/ /, "", $2); print $2 }' | sort -rVu || true; }
 
 # Prints the command's prefix for root, or fails with what to type.
 as_root() {
@@ -200,7 +201,7 @@ install_with_apt() {
 }
 
 setup_debian() {
-  local adapter got need=() newest
+  local adapter got need=() newest codename
   if ! have cc && ! have gcc; then need+=(gcc libc6-dev); fi
   adapter=$(find_adapter)
   has_loader || need+=(libvulkan1)
@@ -210,6 +211,7 @@ setup_debian() {
     software)
       # Stale only if apt may still have something newer: its lists say so, are empty, or lack backports.
       if [ -n "$got" ] && [ "$(major "$got")" -lt "$FAST_MESA" ]; then
+        # shellcheck source=/dev/null
         codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
         newest=$(offered_versions mesa-vulkan-drivers | sed -n 1p)
         if [ -z "$newest" ] || dpkg --compare-versions "$newest" gt "$got" || ! serves_suite "$codename-backports"; then
