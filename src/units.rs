@@ -69,11 +69,7 @@ impl fmt::Display for Bytes {
             value /= 1024.0;
             unit = next;
         }
-        if unit == "B" {
-            write!(f, "{} B", self.0)
-        } else {
-            write!(f, "{value:.1} {unit}")
-        }
+        if unit == "B" { write!(f, "{} B", self.0) } else { write!(f, "{value:.1} {unit}") }
     }
 }
 
@@ -83,15 +79,9 @@ impl Bytes {
     /// # Errors
     /// Says what was expected when the text is no size or too large.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let split = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, suffix) = text.split_at(split);
-        let bad = || {
-            format!(
-                "'{text}' is no size: expected bytes or a number with a unit, as in 12MiB or 1GiB"
-            )
-        };
+        let bad = || format!("'{text}' is no size: expected bytes or a number with a unit, as in 12MiB or 1GiB");
         let value: f64 = number.parse().map_err(|_| bad())?;
         let scale: f64 = match suffix.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1.0,
@@ -104,11 +94,7 @@ impl Bytes {
             _ => return Err(bad()),
         };
         let bytes = value * scale;
-        if bytes.is_finite() && bytes < 9e18 {
-            Ok(Self(bytes as u64))
-        } else {
-            Err(bad())
-        }
+        if bytes.is_finite() && bytes < 9e18 { Ok(Self(bytes as u64)) } else { Err(bad()) }
     }
 }
 

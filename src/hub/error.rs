@@ -43,20 +43,8 @@ pub enum Error {
         models: PathBuf,
     },
     /// No source delivered the file.
-    #[error("'{name}' could not be fetched; each source failed:{}\n  Fetch {file} (sha256 {sha256}) by other means and put it in {}, or give its path as the model",
-        list(failures), models.display())]
-    AllSourcesFailed {
-        /// The model.
-        name: String,
-        /// Its file.
-        file: String,
-        /// The file's checksum.
-        sha256: Sha256,
-        /// The folder of cached models.
-        models: PathBuf,
-        /// Each source in the order tried, and why it failed.
-        failures: Vec<Failure>,
-    },
+    #[error(transparent)]
+    AllSourcesFailed(Box<AllSourcesFailed>),
     /// The local file system refused.
     #[error("can't {what} {}", path.display())]
     Cache {
@@ -79,6 +67,23 @@ pub enum Error {
     /// A catalog is malformed.
     #[error("bad model catalog: {0}")]
     Catalog(String),
+}
+
+/// No source delivered the file.
+#[derive(Debug, Error)]
+#[error("'{name}' could not be fetched; each source failed:{}\n  Fetch {file} (sha256 {sha256}) by other means and put it in {}, or give its path as the model",
+    list(failures), models.display())]
+pub struct AllSourcesFailed {
+    /// The model.
+    pub name: String,
+    /// Its file.
+    pub file: String,
+    /// The file's checksum.
+    pub sha256: Sha256,
+    /// The folder of cached models.
+    pub models: PathBuf,
+    /// Each source in the order tried, and why it failed.
+    pub failures: Vec<Failure>,
 }
 
 /// One source that failed.

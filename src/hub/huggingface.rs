@@ -12,18 +12,33 @@ use crate::units::Bytes;
 /// Hugging Face's own address.
 pub(super) const ENDPOINT: &str = "https://huggingface.co";
 
-/// Time to look a host up, and again to connect to it.
-const CONNECT: Duration = Duration::from_secs(3);
-/// Time until the answer's first byte.
-const ANSWER: Duration = Duration::from_secs(20);
-/// A connection that yields nothing for so long is taken for broken.
-const STALL: Duration = Duration::from_secs(30);
+/// How long a host may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To look the host up, and again to connect to it.
+    pub connect: Duration,
+    /// Until the answer's head is there.
+    pub answer: Duration,
+    /// Between two pieces of the answer; longer, and the connection is taken for broken.
+    pub stall: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            answer: Duration::from_secs(20),
+            stall: Duration::from_secs(30),
+        }
+    }
+}
 
 /// The host that has the repositories, and who asks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remote<'a> {
     pub(super) endpoint: &'a str,
     pub(super) token: Option<&'a str>,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Remote<'_> {
@@ -44,10 +59,10 @@ impl Remote<'_> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .timeout_resolve(Some(CONNECT))
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(ANSWER))
-            .timeout_per_read(Some(STALL))
+            .timeout_resolve(Some(self.timeouts.connect))
+            .timeout_connect(Some(self.timeouts.connect))
+            .timeout_recv_response(Some(self.timeouts.answer))
+            .timeout_per_read(Some(self.timeouts.stall))
             .user_agent(concat!("ridgepoint/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();

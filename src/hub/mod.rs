@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 pub use cache::cache_root;
 pub use catalog::{Catalog, Entry, Sha256, Source};
-pub use error::{Error, Failure, SourceError};
+pub use error::{AllSourcesFailed, Error, Failure, SourceError};
+pub use huggingface::Timeouts;
 pub use progress::{Progress, Silent};
 
 use cache::FetchError;
@@ -75,6 +76,8 @@ pub struct Hub {
     pub endpoint: String,
     /// Sent to the endpoint's host, and to no other.
     pub token: Option<String>,
+    /// How long the endpoint may take.
+    pub timeouts: Timeouts,
     /// Commands that may be pip, tried in order.
     pub pip: Vec<Vec<OsString>>,
 }
@@ -107,6 +110,7 @@ impl Hub {
             network,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: set("HF_TOKEN"),
+            timeouts: Timeouts::default(),
             pip: pip
                 .iter()
                 .map(|words| words.iter().map(OsString::from).collect())
@@ -204,7 +208,8 @@ impl Hub {
             return Ok(path);
         }
         let mut failures = Vec::new();
-        for source in &entry.sources {
+        let mut sources = entry.sources.iter().peekable();
+        while let Some(source) = sources.next() {
             let result = match source {
                 Source::HuggingFace {
                     repo,
@@ -214,6 +219,7 @@ impl Hub {
                     let remote = huggingface::Remote {
                         endpoint: &self.endpoint,
                         token: self.token.as_deref(),
+                        timeouts: self.timeouts,
                     };
                     remote.fetch(&remote.url(repo, revision, file), entry, &lock, progress)
                 }
@@ -225,7 +231,9 @@ impl Hub {
                 Ok(()) => return Ok(self.path_of(entry)),
                 Err(FetchError::Cache(error)) => return Err(error),
                 Err(FetchError::Source(reason)) => {
-                    progress.note(&format!("{source}: {reason}"));
+                    if let Some(next) = sources.peek() {
+                        progress.note(&format!("{source}: {reason}; trying {next}"));
+                    }
                     failures.push(Failure {
                         source: source.to_string(),
                         reason,
@@ -233,13 +241,14 @@ impl Hub {
                 }
             }
         }
-        Err(Error::AllSourcesFailed {
+        let failed = AllSourcesFailed {
             name: entry.name.clone(),
             file: entry.file.clone(),
             sha256: entry.sha256,
             models: self.models.clone(),
             failures,
-        })
+        };
+        Err(Error::AllSourcesFailed(Box::new(failed)))
     }
 }
 

@@ -67,8 +67,15 @@ fn serve(stream: TcpStream, answer: &[u8], heads: &Mutex<Vec<String>>) -> std::i
     let mut head = String::new();
     while reader.read_line(&mut head)? > 2 {}
     heads.lock().unwrap().push(head);
-    reader.get_mut().write_all(answer)
+    reader.get_mut().write_all(answer)?;
+    if answer.ends_with(STALL) {
+        thread::sleep(Duration::from_secs(20));
+    }
+    Ok(())
 }
+
+/// An answer that ends so is followed by silence on an open connection.
+const STALL: &[u8] = b"...";
 
 /// An address at which nobody listens: a listener that is closed again.
 fn refusing_endpoint() -> String {
@@ -93,6 +100,7 @@ fn hub(cache: &TempDir, endpoint: String, sources: &str) -> Hub {
         network: Network::Online,
         endpoint,
         token: None,
+        timeouts: Timeouts::default(),
         pip: Vec::new(),
     }
 }
@@ -193,6 +201,37 @@ fn a_bad_answer_is_named_and_leaves_nothing() {
         let error = hub.resolve("tiny", &Silent).unwrap_err().to_string();
         assert!(error.contains(why), "{error} lacks '{why}'");
         assert!(error.contains("Hugging Face owner/repo"), "{error}");
+        assert_eq!(files(&hub), [""; 0], "{why}");
+    }
+}
+
+#[test]
+fn a_host_that_falls_silent_is_given_up() {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY.len());
+    for (answer, why) in [
+        ([b"HTTP/1.1 200 OK\r\nX: ", STALL].concat(), "timeout"),
+        (
+            [head.as_bytes(), &BODY[..20], STALL].concat(),
+            "reading stopped after 23 bytes",
+        ),
+    ] {
+        let cache = TempDir::new().unwrap();
+        let server = Server::start(answer);
+        let mut hub = hub(&cache, server.endpoint(), HUGGING_FACE);
+        let soon = Duration::from_millis(300);
+        hub.timeouts = Timeouts {
+            connect: soon,
+            answer: soon,
+            stall: soon,
+        };
+        let start = Instant::now();
+        let error = hub.resolve("tiny", &Silent).unwrap_err().to_string();
+        assert!(error.contains(why), "{error} lacks '{why}'");
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
         assert_eq!(files(&hub), [""; 0], "{why}");
     }
 }
