@@ -14,5 +14,6 @@ step() {
 
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
-step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+# --examples: so that dev-dependencies count in choosing features, as for clippy, and metadata is shared.
+step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --examples
 step cargo test --locked --release
