@@ -17,11 +17,11 @@ var<workgroup> places: array<u32, WG>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
-    let from = wg.x * p.vocab;
-    var best = logits[from + min(tid, p.vocab - 1u)];
+    let base = wg.x * p.vocab;
+    var best = logits[base + min(tid, p.vocab - 1u)];
     var place = min(tid, p.vocab - 1u);
     for (var i = tid + WG; i < p.vocab; i += WG) {
-        let v = logits[from + i];
+        let v = logits[base + i];
         if (v > best) {
             best = v;
             place = i;

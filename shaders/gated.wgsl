@@ -20,6 +20,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let i = id.x;
     let t = id.y;
     if (i >= p.width || t >= step.tokens) { return; }
-    let from = t * 2u * p.width + i;
-    y[t * p.stride + i] = activate(gate_up[from]) * gate_up[from + p.width];
+    let base = t * 2u * p.width + i;
+    y[t * p.stride + i] = activate(gate_up[base]) * gate_up[base + p.width];
 }

@@ -48,14 +48,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let i = (id.x % QUADS) * 2u;
     let t = id.y;
     if (head >= ALL_HEADS || t >= step.tokens) { return; }
-    let from = (t * ALL_HEADS + head) * D;
-    var a = vec2(qkv[from + i], qkv[from + i + 1u]);
-    var b = vec2(qkv[from + D / 2u + i], qkv[from + D / 2u + i + 1u]);
+    let base = (t * ALL_HEADS + head) * D;
+    var a = vec2(qkv[base + i], qkv[base + i + 1u]);
+    var b = vec2(qkv[base + D / 2u + i], qkv[base + D / 2u + i + 1u]);
     let place = places[t];
     if (head < HEADS + KV_HEADS) {
 #ifdef QK_NORM
         var squares = 0.0;
-        for (var d = 0u; d < D; d++) { squares += qkv[from + d] * qkv[from + d]; }
+        for (var d = 0u; d < D; d++) { squares += qkv[base + d] * qkv[base + d]; }
         let inverse_rms = inverseSqrt(squares / f32(D) + p.eps);
         let g = select(0u, D, head >= HEADS);
         a *= inverse_rms * vec2(gains[g + i], gains[g + i + 1u]);

@@ -32,16 +32,16 @@ fn key_of(v: f32) -> u32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
-    let from = wg.x * p.vocab;
+    let base = wg.x * p.vocab;
     let to = wg.x * (2u + 2u * K);
-    var top = logits[from + min(tid, p.vocab - 1u)];
-    for (var i = tid; i < p.vocab; i += WG) { top = max(top, logits[from + i]); }
+    var top = logits[base + min(tid, p.vocab - 1u)];
+    for (var i = tid; i < p.vocab; i += WG) { top = max(top, logits[base + i]); }
     partial[tid] = top;
     workgroupBarrier();
     for (var i = 0u; i < WG; i++) { top = max(top, partial[i]); }
     workgroupBarrier();
     var sum = 0.0;
-    for (var i = tid; i < p.vocab; i += WG) { sum += exp(logits[from + i] - top); }
+    for (var i = tid; i < p.vocab; i += WG) { sum += exp(logits[base + i] - top); }
     partial[tid] = sum;
     if (tid == 0u) {
         digits = 0u;
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         workgroupBarrier();
         let known = digits;
         for (var i = tid; i < p.vocab; i += WG) {
-            let key = key_of(logits[from + i]);
+            let key = key_of(logits[base + i]);
             // The digits before this one; the first digit has none.
             if (shift == 24u || (key >> (shift + 8u)) == known) { atomicAdd(&counts[(key >> shift) & 255u], 1u); }
         }
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var larger = 0u;
     var same = 0u;
     for (var i = start; i < end; i++) {
-        let key = key_of(logits[from + i]);
+        let key = key_of(logits[base + i]);
         larger += select(0u, 1u, key > bound);
         same += select(0u, 1u, key == bound);
     }
@@ -92,7 +92,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         same += equal[i];
     }
     for (var i = start; i < end; i++) {
-        let v = logits[from + i];
+        let v = logits[base + i];
         let key = key_of(v);
         if (key > bound) {
             out[to + 2u + larger] = i;
