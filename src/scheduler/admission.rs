@@ -1,8 +1,7 @@
 //! Taking requests in, or refusing them at once with the figures.
 
 use super::sequence::Rank;
-use super::step::Scheduler;
-use super::{Policy, Request, SeqId, Sequence, Status};
+use super::{Policy, Request, Scheduler, SeqId, Sequence, Status};
 use crate::cache::BlockTable;
 
 /// Why a request is not taken.

@@ -36,12 +36,15 @@ mod audit;
 mod batch;
 mod config;
 mod fork;
+mod results;
 mod sequence;
+mod state;
 mod step;
 mod store;
 
 pub use admission::Refusal;
 pub use batch::{Batch, BatchItem, Logits, Row, TokenSource};
 pub use config::{ConfigError, Policy, SchedulerConfig};
+pub use results::{CompletionError, Progress};
 pub use sequence::{FinishReason, PrefixUse, Request, SeqId, Sequence, Status};
-pub use step::{CompletionError, Progress, Scheduler};
+pub use state::Scheduler;
