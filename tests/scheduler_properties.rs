@@ -55,14 +55,6 @@ enum Action {
     ResetPrefixes,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stepping {
-    /// A step's results are known before the next is scheduled.
-    InTurn,
-    /// The next step is scheduled first.
-    Ahead,
-}
-
 /// What the test knows of a sequence.
 struct Text {
     ask: Ask,
@@ -74,25 +66,26 @@ struct Text {
 struct Device {
     scheduler: Scheduler,
     config: SchedulerConfig,
-    stepping: Stepping,
+    /// How many steps' results may be outstanding when the next is scheduled.
+    ahead: usize,
     memory: Vec<u64>,
     texts: HashMap<SeqId, Text>,
     /// Steps that ran but whose results weren't told, with the tokens they sampled.
     in_flight: Vec<(Vec<BatchItem>, Vec<Option<u32>>)>,
-    /// What the last step sampled.
-    samples: Vec<Option<u32>>,
+    /// What each step sampled.
+    samples: Vec<Vec<Option<u32>>>,
     prefill_limit: Option<u32>,
     finished: usize,
 }
 
 impl Device {
-    fn new(config: SchedulerConfig, cache: CacheConfig, stepping: Stepping, seed: u64) -> Self {
+    fn new(config: SchedulerConfig, cache: CacheConfig, ahead: usize, seed: u64) -> Self {
         let mut scheduler = Scheduler::new(config.clone(), cache).expect("the settings agree");
         scheduler.scatter_blocks(seed);
         Self {
             scheduler,
             config,
-            stepping,
+            ahead,
             memory: vec![0; cache.capacity_tokens() as usize],
             texts: HashMap::new(),
             in_flight: Vec::new(),
@@ -176,11 +169,11 @@ impl Device {
                     row.tokens,
                     &text.tokens[item.start as usize..item.end() as usize]
                 ),
-                TokenSource::Pending { item: from } => {
-                    assert_eq!(self.stepping, Stepping::Ahead);
+                TokenSource::Pending { step, item: from } => {
+                    assert!(step < batch.step() && step + self.ahead as u64 >= batch.step());
                     assert_eq!((item.len, row.tokens.len()), (1, 0));
                     assert_eq!(
-                        self.samples[from as usize],
+                        self.samples[step as usize - 1][from as usize],
                         Some(text.tokens[item.start as usize])
                     );
                 }
@@ -222,11 +215,11 @@ impl Device {
                 text.tokens.push(*token);
             }
         }
-        self.samples.clone_from(&samples);
+        self.samples.push(samples.clone());
         if !batch.is_empty() {
             self.in_flight.push((batch.items().to_vec(), samples));
         }
-        let ahead = usize::from(self.stepping == Stepping::Ahead && !batch.is_empty());
+        let ahead = if batch.is_empty() { 0 } else { self.ahead };
         while self.in_flight.len() > ahead {
             self.tell_results();
         }
@@ -258,7 +251,7 @@ impl Device {
             assert!(batch.items().iter().all(|item| item.wants_token()
                 || item.end() as usize >= self.texts[&item.seq].ask.prompt.len()));
         }
-        if self.stepping == Stepping::InTurn {
+        if self.ahead == 0 {
             if self.prefill_limit.is_none() {
                 assert_eq!(
                     batch.items().len(),
@@ -469,17 +462,17 @@ fn caches() -> impl Strategy<Value = CacheConfig> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_sequence_ends_with_its_own_text(
         config in configs(),
         cache in caches(),
-        stepping in prop_oneof![Just(Stepping::InTurn), Just(Stepping::Ahead)],
+        ahead in 0..4_usize,
         actions in actions(),
         seed in any::<u64>(),
     ) {
-        let mut device = Device::new(config, cache, stepping, seed);
+        let mut device = Device::new(config, cache, ahead, seed);
         let mut batch = Batch::default();
         for action in actions {
             match action {
@@ -517,8 +510,8 @@ fn the_simulation_reaches_preemption_sharing_and_copies() {
         num_blocks: 18,
         enable_prefix_caching: true,
     };
-    for stepping in [Stepping::InTurn, Stepping::Ahead] {
-        let mut device = Device::new(config.clone(), cache, stepping, 7);
+    for ahead in [0, 1, 2] {
+        let mut device = Device::new(config.clone(), cache, ahead, 7);
         let mut batch = Batch::default();
         let (mut copies, mut pending) = (0, 0);
         for round in 0..60_u32 {
@@ -544,13 +537,13 @@ fn the_simulation_reaches_preemption_sharing_and_copies() {
         }
         device.drain();
         assert!(device.finished > 100, "{}", device.finished);
-        assert!(copies > 10, "{copies}");
+        assert!(copies > 3, "{copies}");
         assert!(
             device.scheduler.preemptions() > 10,
             "{}",
             device.scheduler.preemptions()
         );
         assert!(device.scheduler.cache().counters().hits > 100);
-        assert_eq!(pending > 0, stepping == Stepping::Ahead);
+        assert_eq!(pending > 0, ahead > 0);
     }
 }

@@ -169,8 +169,9 @@ impl BlockManager {
         copies: &mut Vec<BlockCopy>,
     ) -> bool {
         let grow = self.config.blocks_for(end).saturating_sub(table.len());
-        let first = (start / self.config.block_size) as usize;
-        let shared = table.blocks.get(first).copied().filter(|block| {
+        let at = (start / self.config.block_size) as usize;
+        let written = table.blocks.get(at).copied();
+        let shared = written.filter(|block| {
             let pinned = copies.iter().filter(|copy| copy.src == *block).count() as u32;
             self.pool.owners(*block) > pinned + 1
         });
@@ -180,8 +181,11 @@ impl BlockManager {
         if let Some(src) = shared
             && let Some(dst) = self.take()
         {
-            table.blocks[first] = dst;
+            table.blocks[at] = dst;
             copies.push(BlockCopy { src, dst });
+        } else if let (Some(block), Some(index)) = (written, &mut self.index) {
+            // A sequence that shared the block may have filled and published it before it ended.
+            index.remove(block);
         }
         for _ in 0..grow {
             table.blocks.extend(self.take());

@@ -133,7 +133,7 @@ impl Scheduler {
             pending: 0,
             computed: 0,
             epoch: 0,
-            last_item: 0,
+            sampled_by: (0, 0),
             cached: 0,
             prefix_use: request.prefix_use,
             table: BlockTable::new(request.salt),

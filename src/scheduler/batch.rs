@@ -8,10 +8,12 @@ use crate::cache::{BlockCopy, BlockId};
 pub enum TokenSource {
     /// The sequence has them: [`Row::tokens`].
     Known,
-    /// The item's only token is what item `item` of the batch before samples; its id need not have
-    /// come back yet.
+    /// The item's only token is what an earlier item samples, and its id hasn't come back yet.
     Pending {
-        /// Index into the items of the batch scheduled before this one.
+        /// The [step](Batch::step) of that item: the one before this, unless more than one step's
+        /// results are outstanding.
+        step: u64,
+        /// Its index in that step's batch.
         item: u32,
     },
 }
@@ -87,6 +89,7 @@ pub struct Batch {
     pub(super) tokens: u32,
     pub(super) prefill_tokens: u32,
     pub(super) examined: u32,
+    pub(super) step: u64,
 }
 
 impl Batch {
@@ -119,6 +122,11 @@ impl Batch {
     /// Sequences that were looked at to make this batch: what scheduling cost.
     pub fn examined(&self) -> u32 {
         self.examined
+    }
+
+    /// The step's number: how often its scheduler has scheduled, this time included.
+    pub fn step(&self) -> u64 {
+        self.step
     }
 
     /// Whether there is nothing to compute.

@@ -54,7 +54,7 @@ impl Scheduler {
             pending: 1,
             computed: if runs { item.end() } else { 0 },
             epoch: 0,
-            last_item: 0,
+            sampled_by: (0, 0),
             cached,
             prefix_use,
             table,

@@ -106,8 +106,8 @@ pub struct Sequence {
     pub(super) computed: u32,
     /// Counts preemptions, so that results of earlier steps can be told apart.
     pub(super) epoch: u32,
-    /// The place in the last batch that samples the pending token.
-    pub(super) last_item: u32,
+    /// Step and item that sample the last token, pending or known by now.
+    pub(super) sampled_by: (u64, u32),
     pub(super) cached: u32,
     pub(super) prefix_use: PrefixUse,
     pub(super) table: BlockTable,
@@ -170,7 +170,7 @@ impl Sequence {
     }
 
     /// Tokens that a step could compute now. The last token of a full sequence needs no computing,
-    /// and one pending token is as far as can be looked ahead.
+    /// and a second pending one is as far as is looked ahead.
     pub(super) fn remaining(&self) -> u32 {
         if self.pending > 1 {
             return 0;

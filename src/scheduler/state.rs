@@ -21,6 +21,7 @@ pub struct Scheduler {
     pub(super) births: u64,
     pub(super) prefill_limit: u32,
     pub(super) preemptions: u64,
+    pub(super) steps: u64,
 }
 
 impl Scheduler {
@@ -40,6 +41,7 @@ impl Scheduler {
             births: 0,
             prefill_limit: u32::MAX,
             preemptions: 0,
+            steps: 0,
             config,
         })
     }

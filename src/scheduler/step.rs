@@ -18,6 +18,8 @@ impl Scheduler {
     /// go on with [`TokenSource::Pending`]. Two unknown tokens are the most that a sequence has.
     pub fn schedule(&mut self, batch: &mut Batch) {
         batch.clear();
+        self.steps += 1;
+        batch.step = self.steps;
         let mut budget = Budget {
             tokens: self.config.max_num_batched_tokens,
             prefill: self.prefill_limit,
@@ -176,9 +178,8 @@ impl Scheduler {
         let source = if start < sequence.known() {
             TokenSource::Known
         } else {
-            TokenSource::Pending {
-                item: sequence.last_item,
-            }
+            let (step, item) = sequence.sampled_by;
+            TokenSource::Pending { step, item }
         };
         if sequence.remaining() > 1 {
             budget.prefill = budget.prefill.saturating_sub(len);
@@ -191,7 +192,7 @@ impl Scheduler {
         if sequence.computed == sequence.total() && sequence.total() < sequence.limit {
             logits = Logits::Last;
             sequence.pending += 1;
-            sequence.last_item = batch.items.len() as u32;
+            sequence.sampled_by = (batch.step, batch.items.len() as u32);
         }
         batch.items.push(BatchItem {
             seq: id,
