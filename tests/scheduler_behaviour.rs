@@ -522,35 +522,43 @@ fn a_result_that_does_not_belong_is_refused() {
 
 #[test]
 fn results_from_before_a_preemption_publish_nothing() {
-    let config = SchedulerConfig {
-        max_num_seqs: 4,
-        max_num_batched_tokens: 10,
-        ..Default::default()
-    };
-    let mut s = scheduler(config, 2, 6);
-    let a = s.add(Request::new(prompt(1, 2), 9)).unwrap();
+    let mut s = scheduler(SchedulerConfig::default(), 2, 5);
+    let a = s.add(Request::new(prompt(1, 3), 9)).unwrap();
     step(&mut s);
-    let b = s.add(Request::new(prompt(2, 8), 2)).unwrap();
-    let stale = schedule(&mut s);
-    assert_eq!(parts(&stale), [(a, 2, 1), (b, 0, 8)]);
-    // a goes on until b must go, before the results of b's prompt are told.
-    s.complete(&stale.items()[0], Some(0)).unwrap();
-    let b_item = stale.items()[1];
-    while s.sequence(b).unwrap().status() == Status::Running {
-        let batch = schedule(&mut s);
-        for item in batch.items().iter().filter(|item| item.seq == a) {
-            s.complete(item, Some(0)).unwrap();
-        }
-    }
-    assert!(s.row(&b_item).is_none());
+    s.limit_prefill(Some(4));
+    let b = s.add(Request::new(prompt(2, 6), 9)).unwrap();
+    let first = schedule(&mut s);
+    assert_eq!(parts(&first), [(a, 3, 1), (b, 0, 4)]);
+    let late = first.items()[1];
+    s.complete(&first.items()[0], Some(0)).unwrap();
+    assert_eq!(step(&mut s).preempted(), [b]);
+    assert!(s.row(&late).is_none());
+    s.abort(a).unwrap();
+    // Of what the late result tells of, only three tokens are in b's new blocks.
+    s.limit_prefill(Some(3));
+    assert_eq!(parts(&schedule(&mut s)), [(b, 0, 3)]);
     let published = s.cache().indexed();
-    s.complete(&b_item, Some(0)).unwrap();
+    s.complete(&late, None).unwrap();
     assert_eq!(s.cache().indexed(), published);
+}
+
+#[test]
+fn a_token_sampled_before_a_preemption_counts() {
+    let mut s = scheduler(SchedulerConfig::default(), 2, 4);
+    let a = s.add(Request::new(prompt(1, 2), 9)).unwrap();
+    let b = s.add(Request::new(prompt(2, 4), 9)).unwrap();
+    let first = schedule(&mut s);
+    let second = schedule(&mut s);
     assert_eq!(
-        s.sequence(b).unwrap().output(),
-        [0],
-        "the token counts all the same"
+        (parts(&second), second.preempted()),
+        (vec![(a, 2, 1)], &[b][..])
     );
+    assert!(schedule(&mut s).is_empty(), "b waits for its token, too");
+    complete(&mut s, &first);
+    assert_eq!(s.sequence(b).unwrap().output(), [0]);
+    s.abort(a).unwrap();
+    assert_eq!(parts(&step(&mut s)), [(b, 0, 5)]);
+    assert_eq!(s.sequence(b).unwrap().output(), [0, 0]);
 }
 
 fn fork(s: &mut Scheduler, item: &BatchItem, token: u32) -> SeqId {

@@ -92,27 +92,22 @@ impl Naive {
         };
         let mut budget = self.config.max_num_batched_tokens;
         let mut done = 0;
-        loop {
-            let running = self.those(|p| p.running);
-            let Some(&name) = running.get(done) else {
-                break;
-            };
-            let len = self.chunk(
-                self.remaining(name),
-                budget - (running.len() - done - 1) as u32,
-            );
-            let more =
-                self.blocks(self.all[name].computed + len) - self.blocks(self.all[name].computed);
-            if more > self.free() {
-                let last = *running.last().unwrap();
+        while let Some(&name) = self.those(|p| p.running).get(done) {
+            let behind = (self.those(|p| p.running).len() - done - 1) as u32;
+            let len = self.chunk(self.remaining(name), budget - behind);
+            let computed = self.all[name].computed;
+            let more = self.blocks(computed + len) - self.blocks(computed);
+            while more > self.free() && self.all[name].running {
+                let last = *self.those(|p| p.running).last().unwrap();
                 self.all[last].running = false;
                 self.all[last].computed = 0;
                 choice.preempted.push(last);
-                continue;
             }
-            self.take(name, len, &mut choice);
-            budget -= len;
-            done += 1;
+            if self.all[name].running {
+                self.take(name, len, &mut choice);
+                budget -= len;
+                done += 1;
+            }
         }
         while choice.preempted.is_empty() && budget > 0 {
             let running = self.those(|p| p.running);
