@@ -222,10 +222,12 @@ proptest! {
                         text.tokens.push(text.tokens.len() as u32 % 2);
                     }
                     manager.publish(&mut text.table, &text.tokens, end);
-                    for at in text.published.len()..(end / block_size) as usize {
-                        let tokens = &text.tokens[at * naive.size..][..naive.size];
+                    let full = text.tokens[..end as usize].chunks_exact(naive.size);
+                    let blocks = expected.iter().zip(full).skip(text.published.len());
+                    for (block, tokens) in blocks {
                         let parent = text.published.last().copied();
-                        text.published.push(naive.publish(expected[at], parent, text.salt, tokens));
+                        let number = naive.publish(*block, parent, text.salt, tokens);
+                        text.published.push(number);
                     }
                 }
                 Action::Fork(pick) if !texts.is_empty() => {

@@ -93,7 +93,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The sequences' parts, in order of rank; at most one each.
+    /// The sequences' parts, at most one each: first those that were running, in order of rank, then
+    /// those just admitted.
     pub fn items(&self) -> &[BatchItem] {
         &self.items
     }

@@ -105,7 +105,7 @@ impl Scheduler {
             self.waiting.pop_first();
             self.waiting_tokens -= u64::from(known);
             self.insert_running(rank);
-            // Nothing is left to preempt for: `admits` has seen to it that there is room.
+            // Preempts nobody: `admits` has seen to it that there is room.
             if !self.make_room(rank.id, len, batch) {
                 debug_assert!(false, "an admitted sequence has no room");
                 break;
