@@ -5,7 +5,7 @@
 //!   program's (`#import quant/{FORMAT}`).
 //! - `#ifdef FLAG`, `#ifndef FLAG`, `#else`, `#endif`.
 //! - `#unroll i in 0..N` … `#end` repeats the lines with `i` replaced by `0u`, `1u`, …; `N` is a
-//!   number or a `const` above it. For what WGSL wants as a constant (a broadcast's lane).
+//!   number or a `const` above it (also `const N: u32 = M / 8u;`). For what WGSL wants as a constant (a broadcast's lane).
 //! - `const NAME = 4u;` in the first column takes the program's number for `NAME`, if it has one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,9 +193,31 @@ impl Expansion<'_> {
             self.consts.insert(name.to_string(), value);
             self.text.push_str(&format!("const {name} = {value}u;\n"));
         } else {
+            if let Some((name, value)) = self.derived(line) {
+                self.consts.insert(name.to_string(), value);
+            }
             self.text.push_str(line);
             self.text.push('\n');
         }
+    }
+}
+
+impl Expansion<'_> {
+    /// `const NAME: u32 = A / 4u;` (or `*`), where `A` is known: not settable, but a bound.
+    fn derived<'a>(&self, line: &'a str) -> Option<(&'a str, u32)> {
+        let (name, rest) = line.strip_prefix("const ")?.split_once(": u32 = ")?;
+        let words: Vec<&str> = rest.split_once(';')?.0.split(' ').collect();
+        let value = |word: &str| {
+            let number = word.strip_suffix('u').and_then(|n| n.parse().ok());
+            number.or_else(|| self.consts.get(word).copied())
+        };
+        let [a, operator, b] = words[..] else { return None };
+        let value = match operator {
+            "/" => value(a)?.checked_div(value(b)?),
+            "*" => value(a)?.checked_mul(value(b)?),
+            _ => None,
+        };
+        Some((name, value?))
     }
 }
 
@@ -250,6 +272,13 @@ mod tests {
         let p = Program::new("test").number("N", 2);
         let s = "const N = 4u; // lanes\n#unroll i in 0..N\nx[i] += i_0 + i;\n#end\n";
         assert_eq!(text(&p, s).unwrap(), "const N = 2u;\nx[0u] += i_0 + 0u;\nx[1u] += i_0 + 1u;\n");
+    }
+
+    #[test]
+    fn derived_consts_bound_loops_too() {
+        let p = Program::new("test").number("D", 16);
+        let s = "const D = 64u;\nconst V: u32 = D / 8u;\n#unroll i in 0..V\ni\n#end\n";
+        assert!(text(&p, s).unwrap().ends_with("0u\n1u\n"));
     }
 
     #[test]
