@@ -1,1 +1,21 @@
-//! format.
+//! Model files: weights, hyper-parameters, tokenizers and chat templates, as GGUF or as a
+//! Hugging Face directory.
+//!
+//! Files are hostile until proved otherwise: sizes are computed in checked arithmetic, nothing is
+//! allocated on a header's word, and every contradiction is an [`Error`], never a panic.
+
+mod error;
+pub mod gguf;
+mod model_file;
+mod safetensors;
+mod source;
+
+pub use error::Error;
+pub use model_file::{Kind, ModelFile, TensorInfo};
+pub use source::Source;
+
+/// Names of the weight formats that can be read, for messages.
+fn format_names() -> String {
+    let names: Vec<&str> = crate::quant::FORMATS.iter().map(|f| f.name()).collect();
+    names.join(", ")
+}
