@@ -4,14 +4,20 @@
 //! Files are hostile until proved otherwise: sizes are computed in checked arithmetic, nothing is
 //! allocated on a header's word, and every contradiction is an [`Error`], never a panic.
 
+mod config;
 mod error;
 pub mod gguf;
+mod gguf_hyper;
+mod hyper;
 mod model_file;
+mod rope;
 mod safetensors;
 mod source;
 
 pub use error::Error;
+pub use hyper::Hyper;
 pub use model_file::{Kind, ModelFile, TensorInfo};
+pub use rope::{Rope, RopeScaling};
 pub use source::Source;
 
 /// Names of the weight formats that can be read, for messages.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Source, gguf, safetensors};
+use super::{Error, Hyper, Source, config, gguf, gguf_hyper, safetensors};
 use crate::quant::Format;
 
 /// How a model is stored.
@@ -199,6 +199,19 @@ impl ModelFile {
             Side::HuggingFace(_) => &[],
         };
         values.iter().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// Sizes and switches. The factors in a GGUF file's `rope_freqs.weight` are read as well
+    /// (see [`super::RopeScaling::Factors`]); nobody else needs that tensor.
+    ///
+    /// # Errors
+    /// When something is absent or contradictory, or would change the mathematics in a way that
+    /// isn't implemented. Whether the architecture is known is not asked here.
+    pub fn hyper(&self) -> Result<Hyper, Error> {
+        match &self.side {
+            Side::Gguf(header) => gguf_hyper::read(self, header),
+            Side::HuggingFace(dir) => config::read(&dir.join("config.json")),
+        }
     }
 
     /// Replaces what `into` holds by the stored bytes of some rows of a tensor, so that a caller
