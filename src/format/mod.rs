@@ -4,6 +4,8 @@
 //! Files are hostile until proved otherwise: sizes are computed in checked arithmetic, nothing is
 //! allocated on a header's word, and every contradiction is an [`Error`], never a panic.
 
+mod chat_template;
+mod clock;
 mod config;
 mod error;
 pub mod gguf;
@@ -13,12 +15,16 @@ mod model_file;
 mod rope;
 mod safetensors;
 mod source;
+mod templates;
+pub mod tokenizer;
 
+pub use chat_template::{ChatTemplate, Ending, Message};
 pub use error::Error;
 pub use hyper::Hyper;
 pub use model_file::{Kind, ModelFile, TensorInfo};
 pub use rope::{Rope, RopeScaling};
 pub use source::Source;
+pub use tokenizer::Tokenizer;
 
 /// Names of the weight formats that can be read, for messages.
 fn format_names() -> String {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Hyper, Source, config, gguf, gguf_hyper, safetensors};
+use super::tokenizer::{Tokenizer, from_gguf, from_json};
+use super::{ChatTemplate, Error, Hyper, Source, config, gguf, gguf_hyper, safetensors, templates};
 use crate::quant::Format;
 
 /// How a model is stored.
@@ -211,6 +212,29 @@ impl ModelFile {
         match &self.side {
             Side::Gguf(header) => gguf_hyper::read(self, header),
             Side::HuggingFace(dir) => config::read(&dir.join("config.json")),
+        }
+    }
+
+    /// The tokenizer: `tokenizer.ggml.*`, or tokenizer.json and the files beside it.
+    ///
+    /// # Errors
+    /// When there is none, it contradicts itself, or is of a kind that isn't known.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        match &self.side {
+            Side::Gguf(header) => from_gguf::read(&self.path, header),
+            Side::HuggingFace(dir) => from_json::read(dir),
+        }
+    }
+
+    /// The chat template, if the model has one. `name` picks one of several (`tool_use`, `rag`);
+    /// `None` is the usual one.
+    ///
+    /// # Errors
+    /// When it can't be read or is no Jinja.
+    pub fn chat_template(&self, name: Option<&str>) -> Result<Option<ChatTemplate>, Error> {
+        match &self.side {
+            Side::Gguf(header) => templates::of_gguf(header, name),
+            Side::HuggingFace(dir) => templates::of_directory(dir, name),
         }
     }
 
