@@ -27,6 +27,9 @@ const NAME: &str = "chat";
 /// Private characters (plane 15) that serve as stand-ins.
 const STAND_INS: std::ops::RangeInclusive<u32> = 0xf_0000..=0xf_fffd;
 
+/// Stand-ins and the characters they stand for.
+type Disguise = Vec<(char, char)>;
+
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
@@ -161,7 +164,7 @@ impl ChatTemplate {
         &self,
         tokenizer: &Tokenizer,
         messages: &[Message],
-    ) -> Result<(Vec<Message>, Vec<(char, char)>), Error> {
+    ) -> Result<(Vec<Message>, Disguise), Error> {
         let mut texts = messages.iter().flat_map(|m| [&m.role, &m.content]);
         let specials = tokenizer.special_texts();
         if !texts.any(|text| specials.iter().any(|s| text.contains(s.as_str()))) {
@@ -174,7 +177,7 @@ impl ChatTemplate {
                     .iter()
                     .any(|m| m.role.contains(c) || m.content.contains(c))
         });
-        let mut disguise: Vec<(char, char)> = Vec::new();
+        let mut disguise: Disguise = Vec::new();
         let mut disguised = |text: &str| {
             let mut out = String::with_capacity(text.len());
             for (i, c) in text.char_indices() {

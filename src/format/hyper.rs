@@ -63,7 +63,7 @@ impl Hyper {
                 return Err(format!("expected 1 to {MAX_COUNT} as {name}, found {n}"));
             }
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!(
                 "expected the {} attention heads to be a multiple of the {} key/value heads",
                 self.heads, self.kv_heads
@@ -92,7 +92,7 @@ impl Hyper {
 
 /// `hidden / heads`, where a file doesn't give the size of a head.
 pub(super) fn implied_head_dim(hidden: usize, heads: usize) -> Result<usize, String> {
-    if heads == 0 || hidden % heads != 0 {
+    if heads == 0 || !hidden.is_multiple_of(heads) {
         return Err(format!(
             "the head size isn't given, and {heads} heads don't divide the hidden size {hidden}"
         ));

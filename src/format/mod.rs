@@ -10,6 +10,7 @@ mod config;
 mod error;
 pub mod gguf;
 mod gguf_hyper;
+mod gguf_split;
 mod hyper;
 mod model_file;
 mod rope;

@@ -5,7 +5,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::tokenizer::{Tokenizer, from_gguf, from_json};
-use super::{ChatTemplate, Error, Hyper, Source, config, gguf, gguf_hyper, safetensors, templates};
+use super::{
+    ChatTemplate, Error, Hyper, Source, config, gguf, gguf_hyper, gguf_split, safetensors,
+    templates,
+};
 use crate::quant::Format;
 
 /// How a model is stored.
@@ -135,34 +138,32 @@ impl ModelFile {
             ));
         }
         let (sources, tensors) = safetensors::open(dir)?;
-        Self::build(dir, Side::HuggingFace(dir.into()), sources, tensors)
+        Ok(Self::build(
+            dir,
+            Side::HuggingFace(dir.into()),
+            sources,
+            tensors,
+        ))
     }
 
     fn open_gguf(path: &Path) -> Result<Self, Error> {
-        let source = Source::open(path)?;
-        let mut first = gguf::Header::read(&source, 0)?;
-        let tensors = std::mem::take(&mut first.tensors);
-        Self::build(path, Side::Gguf(first), vec![source], tensors)
+        let (header, sources, tensors) = gguf_split::open(path)?;
+        Ok(Self::build(path, Side::Gguf(header), sources, tensors))
     }
 
-    fn build(
-        path: &Path,
-        side: Side,
-        sources: Vec<Source>,
-        tensors: Vec<TensorInfo>,
-    ) -> Result<Self, Error> {
+    fn build(path: &Path, side: Side, sources: Vec<Source>, tensors: Vec<TensorInfo>) -> Self {
         let by_name = tensors
             .iter()
             .enumerate()
             .map(|(i, t)| (t.name.clone(), i))
             .collect();
-        Ok(Self {
+        Self {
             path: path.into(),
             side,
             sources,
             tensors,
             by_name,
-        })
+        }
     }
 
     /// How it is stored.

@@ -83,7 +83,7 @@ impl Rope {
             }
         };
         positive("base", self.theta)?;
-        if self.rotary_dim < 2 || self.rotary_dim % 2 != 0 {
+        if self.rotary_dim < 2 || !self.rotary_dim.is_multiple_of(2) {
             return Err(format!(
                 "expected an even number of rotary dimensions, found {}",
                 self.rotary_dim
