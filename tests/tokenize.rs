@@ -267,9 +267,9 @@ fn sentence_piece_vocabularies_follow_the_scores() {
     let tokenizer = tokenizer_of(&sentence_piece()).unwrap();
     let encode = |text, special| tokenizer.encode(text, special).unwrap();
     let id = |piece: &str| FIRST + PIECES.iter().position(|p| *p == piece).unwrap() as u32;
-    assert_eq!(encode("abcde", Special::Text), [id("▁abc"), id("de")]);
+    assert_eq!(encode("abcde", Special::Text), [id("▁abcde")]);
     assert_eq!(encode("é", Special::Text), [id("▁"), 4 + 0xc3, 4 + 0xa9]);
-    assert_eq!(encode("", Special::Text), []);
+    assert!(encode("", Special::Text).is_empty());
     // After a special token a space is added again, as llama.cpp does.
     assert_eq!(encode("a<s>b", Special::Parse), [id("▁a"), 1, id("▁b")]);
     let text = encode("a<s>b", Special::Text);

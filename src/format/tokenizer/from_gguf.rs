@@ -88,10 +88,9 @@ pub(super) const ENDS: &[&str] = &[
 pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
     let keys = Keys { path, header };
     let model = keys.need("model", keys.text("model")?)?;
-    let texts = keys.need("tokens", keys.texts("tokens")?)?;
-    let vocabulary = match model {
-        "gpt2" => keys.vocabulary(texts, Spelling::ByteLevel)?,
-        "llama" => keys.vocabulary(texts, Spelling::SentencePiece)?,
+    let spelling = match model {
+        "gpt2" => Spelling::ByteLevel,
+        "llama" => Spelling::SentencePiece,
         _ => {
             return Err(Error::unsupported(
                 path,
@@ -99,9 +98,15 @@ pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
             ));
         }
     };
-    let (mut core, bos_default, prefix) = match model {
-        "gpt2" => keys.byte_level(texts)?,
-        _ => keys.sentence_piece(texts, &vocabulary)?,
+    let texts = keys.need("tokens", keys.texts("tokens")?)?;
+    let vocabulary = keys.vocabulary(texts, spelling)?;
+    let Core {
+        mut core,
+        bos_by_default,
+        space_prefix,
+    } = match spelling {
+        Spelling::ByteLevel => keys.byte_level(texts)?,
+        Spelling::SentencePiece => keys.sentence_piece(texts, &vocabulary)?,
     };
     let ids = 0..vocabulary.len() as u32;
     let added: Vec<AddedToken> = ids
@@ -122,7 +127,7 @@ pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
         ends.extend(keys.id(key, texts.len())?);
     }
     let bos = keys.id("bos_token_id", texts.len())?;
-    let add_bos = keys.truth("add_bos_token")?.unwrap_or(bos_default);
+    let add_bos = keys.truth("add_bos_token")?.unwrap_or(bos_by_default);
     let bos_to_add = match (add_bos, bos) {
         (false, _) => None,
         (true, Some(id)) => Some(id),
@@ -134,7 +139,7 @@ pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
         bos,
         bos_to_add,
         ends,
-        space_prefix: prefix,
+        space_prefix,
     })
 }
 
@@ -143,7 +148,14 @@ struct Keys<'a> {
     header: &'a Header,
 }
 
-type Core = (tokenizers::Tokenizer, bool, bool);
+/// The crate's tokenizer, and what goes with its kind.
+struct Core {
+    core: tokenizers::Tokenizer,
+    /// Does a prompt start with BOS where the file doesn't say?
+    bos_by_default: bool,
+    /// Does a space go before a text?
+    space_prefix: bool,
+}
 
 impl<'a> Keys<'a> {
     fn get(&self, key: &str) -> Option<&'a Value> {
@@ -286,7 +298,11 @@ impl<'a> Keys<'a> {
         )));
         let mut core = tokenizers::Tokenizer::new(bpe);
         core.with_pre_tokenizer(Some(PreSequence::new(steps)));
-        Ok((core, pre.bos, false))
+        Ok(Core {
+            core,
+            bos_by_default: pre.bos,
+            space_prefix: false,
+        })
     }
 
     /// SentencePiece's BPE: two neighbours merge if the whole is a token, best score first. Here
@@ -338,16 +354,20 @@ impl<'a> Keys<'a> {
         bpe.byte_fallback = true;
         bpe.fuse_unk = true;
         bpe.unk_token = self.id("unknown_token_id", texts.len())?.map(text);
-        let prefix = self.truth("add_space_prefix")?.unwrap_or(true);
+        let space_prefix = self.truth("add_space_prefix")?.unwrap_or(true);
         let mut steps = Vec::new();
-        if prefix {
+        if space_prefix {
             steps.push(NormalizerWrapper::Prepend(Prepend::new("\u{2581}".into())));
         }
         let spaces = Replace::new(" ", "\u{2581}").map_err(|e| Error::Tokenize(e.to_string()))?;
         steps.push(NormalizerWrapper::Replace(spaces));
         let mut core = tokenizers::Tokenizer::new(bpe);
         core.with_normalizer(Some(Sequence::new(steps)));
-        Ok((core, true, prefix))
+        Ok(Core {
+            core,
+            bos_by_default: true,
+            space_prefix,
+        })
     }
 
     fn bpe(&self, vocab: Vocab, merges: Merges) -> Result<BPE, Error> {
