@@ -10,13 +10,13 @@
 //! stand-ins are turned back.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, context};
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter};
 
+use super::Error;
+use super::chat_functions::{raise_exception, strftime_now, to_json, without_generation_tags};
 use super::tokenizer::{MAX_TEXT, Tokenizer};
-use super::{Error, clock};
 
 /// Instructions that a rendering may take, and 64 bytes of memory for each; beside one more for
 /// each byte of the messages.
@@ -231,109 +231,6 @@ fn failure(e: minijinja::Error) -> Error {
         Some(detail) => Error::Template(format!("{}: {detail}{place}", e.kind())),
         None => Error::Template(format!("{}{place}", e.kind())),
     }
-}
-
-fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-}
-
-fn strftime_now(format: String) -> Result<String, minijinja::Error> {
-    clock::strftime(&format, clock::now())
-        .map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e))
-}
-
-/// Python's `json.dumps(value, ensure_ascii=False)`: unlike Jinja's own filter it doesn't escape
-/// HTML, and its separators are followed by spaces.
-fn to_json(
-    value: &Value,
-    indent: Option<usize>,
-    options: Kwargs,
-) -> Result<String, minijinja::Error> {
-    let indent = match indent {
-        Some(n) => Some(n),
-        None => options.get("indent")?,
-    };
-    options.assert_all_used()?;
-    let mut out = Vec::new();
-    let done = match indent {
-        Some(n) => {
-            let spaces = " ".repeat(n.min(16));
-            let pretty = PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out, pretty,
-            ))
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut out, Spaced,
-        )),
-    };
-    let failed = |e: String| minijinja::Error::new(ErrorKind::InvalidOperation, e);
-    done.map_err(|e| failed(e.to_string()))?;
-    String::from_utf8(out).map_err(|e| failed(e.to_string()))
-}
-
-/// `, ` and `: `, as Python writes them.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
-/// transformers' `{% generation %}` marks what the assistant wrote, for training. It becomes an
-/// `if` that is always true.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start);
-        out.push_str(before);
-        let Some(end) = tag.find("%}") else {
-            rest = tag;
-            break;
-        };
-        let inner = &tag[2..end];
-        let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        let instead = match word {
-            "generation" => inner.replace("generation", "if true"),
-            "endgeneration" => inner.replace("endgeneration", "endif"),
-            _ => inner.into(),
-        };
-        out.push_str("{%");
-        out.push_str(&instead);
-        out.push_str("%}");
-        rest = &tag[end + 2..];
-    }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Files are hostile until proved otherwise: sizes are computed in checked arithmetic, nothing is
 //! allocated on a header's word, and every contradiction is an [`Error`], never a panic.
 
+mod chat_functions;
 mod chat_template;
 mod clock;
 mod config;

@@ -1,12 +1,11 @@
 //! A tokenizer from a Hugging Face directory: tokenizer.json and the files beside it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::vocabulary::{Speller, Spelling, TokenKind, Vocabulary, byte_token};
-use super::{Parts, Tokenizer};
+use super::{Parts, Tokenizer, guarded};
 use crate::format::{Error, Source, config};
 
 /// A tokenizer.json may not be longer (those of 256,000 tokens take 35 MB).
@@ -26,12 +25,8 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
         ));
     }
     let bytes = Source::read_small(&path, MAX_TOKENIZER)?;
-    // The crate unwraps in some places that a hostile file can reach.
-    let core = catch_unwind(AssertUnwindSafe(|| {
-        tokenizers::Tokenizer::from_bytes(&bytes)
-    }))
-    .map_err(|_| Error::malformed(&path, "the tokenizers crate failed on it"))?
-    .map_err(|e| Error::malformed(&path, e.to_string()))?;
+    let core = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes))
+        .map_err(|e| Error::malformed(&path, e.to_string()))?;
     drop(bytes);
     let decoder = serde_json::to_value(core.get_decoder())
         .map_err(|e| Error::malformed(&path, e.to_string()))?;
@@ -148,8 +143,8 @@ fn vocabulary(
 
 /// The token that the post-processor puts before a text.
 fn bos_by_rule(core: &tokenizers::Tokenizer) -> Option<u32> {
-    let plain = core.encode_fast("a", false).ok()?;
-    let whole = core.encode_fast("a", true).ok()?;
+    let plain = guarded(|| core.encode_fast("a", false)).ok()?;
+    let whole = guarded(|| core.encode_fast("a", true)).ok()?;
     let (plain, whole) = (plain.get_ids(), whole.get_ids());
     match whole.iter().position(|id| Some(id) == plain.first()) {
         Some(1) => whole.first().copied(),

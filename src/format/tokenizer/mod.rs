@@ -5,6 +5,8 @@ pub(super) mod from_gguf;
 pub(super) mod from_json;
 mod vocabulary;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::{AddedToken, AddedVocabulary, Model, OffsetType, PreTokenizer};
 
 pub use detokenizer::Detokenizer;
@@ -148,32 +150,23 @@ impl Tokenizer {
                 text.len()
             )));
         }
-        let failed = |e: tokenizers::Error| Error::Tokenize(e.to_string());
-        let mut pieces = added.extract_and_normalize(self.core.get_normalizer(), text);
-        if !disguise.is_empty() {
-            let reveal = |c| {
-                disguise
-                    .iter()
-                    .find(|(stand_in, _)| *stand_in == c)
-                    .map_or(c, |d| d.1)
-            };
-            let all = pieces.normalize(|piece| {
-                piece.map(reveal);
-                Ok(())
-            });
-            all.map_err(failed)?;
-        }
-        if let Some(rule) = self.core.get_pre_tokenizer() {
-            rule.pre_tokenize(&mut pieces).map_err(failed)?;
-        }
-        let model = self.core.get_model();
-        pieces
-            .tokenize(|piece| model.tokenize(piece.get()))
-            .map_err(failed)?;
-        let encoding = pieces
-            .into_encoding(None, 0, OffsetType::None)
-            .map_err(failed)?;
-        Ok(encoding.get_ids().to_vec())
+        guarded(|| {
+            let mut pieces = added.extract_and_normalize(self.core.get_normalizer(), text);
+            if !disguise.is_empty() {
+                let real = |c| disguise.iter().find(|(s, _)| *s == c).map_or(c, |d| d.1);
+                pieces.normalize(|piece| {
+                    piece.map(real);
+                    Ok(())
+                })?;
+            }
+            if let Some(rule) = self.core.get_pre_tokenizer() {
+                rule.pre_tokenize(&mut pieces)?;
+            }
+            let model = self.core.get_model();
+            pieces.tokenize(|piece| model.tokenize(piece.get()))?;
+            let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+            Ok(encoding.get_ids().to_vec())
+        })
     }
 
     /// The text of ids that stand on their own: the space that SentencePiece puts before a text
@@ -237,5 +230,16 @@ impl Tokenizer {
     /// The token that a prompt must begin with.
     pub fn bos_to_add(&self) -> Option<u32> {
         self.bos_to_add
+    }
+}
+
+/// Runs something of the crate, which unwraps in some places that a hostile tokenizer.json can
+/// reach.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(done) => done.map_err(|e| Error::Tokenize(e.to_string())),
+        Err(_) => Err(Error::Tokenize(
+            "the tokenizers crate failed on this tokenizer".into(),
+        )),
     }
 }

@@ -3,9 +3,12 @@
 //! After the specification in ggml's docs/gguf.md. Nothing is allocated on the header's word:
 //! counts and lengths are compared with the bytes left first, and vectors grow as they are read.
 
+mod value;
+
 use std::collections::HashSet;
-use std::fmt;
 use std::path::Path;
+
+pub use value::{Array, Value};
 
 use super::{Error, Source, TensorInfo};
 use crate::quant;
@@ -22,84 +25,6 @@ const MAX_NAME: u64 = 65_535;
 const CHUNK: usize = 1 << 20;
 /// Elements reserved at most before any has been read.
 const RESERVE: u64 = 4096;
-
-/// A value of the header.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Any unsigned integer type.
-    Unsigned(u64),
-    /// Any signed integer type.
-    Signed(i64),
-    /// Either float type.
-    Float(f64),
-    /// A truth value.
-    Bool(bool),
-    /// UTF-8 text; in vocabularies of old files not always valid, then with U+FFFD.
-    Text(String),
-    /// Values of one type.
-    Array(Array),
-}
-
-/// An array of the header, compact where vocabularies need it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Array {
-    /// Integers of any type that fit (u64 beyond i64 are refused).
-    Integers(Vec<i64>),
-    /// Floats.
-    Floats(Vec<f32>),
-    /// Truth values.
-    Bools(Vec<bool>),
-    /// Texts.
-    Texts(Vec<String>),
-    /// Arrays.
-    Arrays(Vec<Array>),
-}
-
-impl Array {
-    /// Elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Integers(v) => v.len(),
-            Self::Floats(v) => v.len(),
-            Self::Bools(v) => v.len(),
-            Self::Texts(v) => v.len(),
-            Self::Arrays(v) => v.len(),
-        }
-    }
-
-    /// No elements?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl fmt::Display for Value {
-    /// Arrays with their first elements and their length.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn some<T: fmt::Debug>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result {
-            let (head, rest) = all.split_at(all.len().min(4));
-            let shown: Vec<String> = head.iter().map(|v| format!("{v:?}")).collect();
-            write!(f, "[{}", shown.join(", "))?;
-            if rest.is_empty() {
-                write!(f, "]")
-            } else {
-                write!(f, ", ... {} in all]", all.len())
-            }
-        }
-        match self {
-            Self::Unsigned(v) => write!(f, "{v}"),
-            Self::Signed(v) => write!(f, "{v}"),
-            Self::Float(v) => write!(f, "{v}"),
-            Self::Bool(v) => write!(f, "{v}"),
-            Self::Text(v) => write!(f, "{v}"),
-            Self::Array(Array::Integers(v)) => some(f, v),
-            Self::Array(Array::Floats(v)) => some(f, v),
-            Self::Array(Array::Bools(v)) => some(f, v),
-            Self::Array(Array::Texts(v)) => some(f, v),
-            Self::Array(Array::Arrays(v)) => write!(f, "[{} arrays]", v.len()),
-        }
-    }
-}
 
 /// The header of one GGUF file.
 #[derive(Debug)]
@@ -396,6 +321,13 @@ impl Reader<'_> {
         let n = self.count(each, "array elements")?;
         let room = n.min(RESERVE) as usize;
         Ok(match kind {
+            0 => {
+                let mut all = Vec::with_capacity(room);
+                for _ in 0..n {
+                    all.push(self.array::<1>()?[0]);
+                }
+                Array::Bytes(all)
+            }
             6 | 12 => {
                 let mut all = Vec::with_capacity(room);
                 for _ in 0..n {
