@@ -10,10 +10,53 @@
 //!   `section.units` consecutive units) and row `r` of a section lie at
 //!   `section_start + (e * section.words + w) * m + r`.
 //!
-//! Embedding, matrix-vector and matrix-matrix kernels all read weights through the four functions
-//! of a loader, so each gains a new format at once.
+//! A loader defines `block_load(unit, row, w) -> Block` and `block_weights(b, i) -> vec4<f32>`,
+//! which hands out the raw weights `4i..4i + 4` of a unit; a weight is `scale * raw + min`, with
+//! `b.scale.x` for the first and `b.scale.y` for the second 16, and the constants `WORDS`,
+//! `HAS_SCALE`, `HAS_MIN` and `HALF_SCALES` say what a kernel may leave out. Raw quantized weights
+//! are whole numbers of at most 128 in magnitude. Embedding, matrix-vector and matrix-matrix
+//! kernels all read weights through these, so each gains a new format at once.
 
 use std::fmt;
+
+mod bfloat16;
+mod float16;
+mod float32;
+mod k_scales;
+mod pack;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+
+/// Every format, in the order of GGML's type numbers.
+pub const FORMATS: &[&dyn Format] = &[
+    &float32::F32,
+    &float16::F16,
+    &q4_0::Q4_0,
+    &q4_1::Q4_1,
+    &q5_0::Q5_0,
+    &q5_1::Q5_1,
+    &q8_0::Q8_0,
+    &q4_k::Q4K,
+    &q5_k::Q5K,
+    &q6_k::Q6K,
+    &bfloat16::BF16,
+];
+
+/// The format that a GGUF file means by a type number; `None` if it is not one of [`FORMATS`].
+pub fn by_ggml_type(number: u32) -> Option<&'static dyn Format> {
+    FORMATS.iter().copied().find(|f| f.ggml_type() == number)
+}
+
+/// The format of a name as GGUF spells it (`Q4_1`); `None` if it is not one of [`FORMATS`].
+pub fn by_name(name: &str) -> Option<&'static dyn Format> {
+    FORMATS.iter().copied().find(|f| f.name() == name)
+}
 
 /// Weights of one row that a loader hands out at a time.
 pub const UNIT: usize = 32;
@@ -28,6 +71,10 @@ pub struct Section {
 }
 
 /// One weight format.
+///
+/// Callers hand in slices of the lengths stated (a reader checks a file's sizes before): shorter
+/// ones panic. Contents never do: any bytes decode and repack, any numbers encode, though only
+/// finite ones whose scales fit a finite f16 come back close to what they were.
 pub trait Format: Sync {
     /// The name that GGUF uses (`Q4_1`), also the loader's: `shaders/quant/q4_1.wgsl`.
     fn name(&self) -> &'static str;
@@ -47,15 +94,31 @@ pub trait Format: Sync {
     fn sections(&self) -> &'static [Section];
     /// Writes one row, given as whole blocks of the file, into the GPU's layout.
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>);
+
+    /// Decodes consecutive blocks; `out` holds `block_len()` numbers for each.
+    fn decode_row(&self, blocks: &[u8], out: &mut [f32]) {
+        let numbers = out.chunks_exact_mut(self.block_len());
+        for (block, out) in blocks.chunks_exact(self.block_bytes()).zip(numbers) {
+            self.decode(block, out);
+        }
+    }
+
+    /// Encodes whole blocks of numbers; `out` holds `block_bytes()` bytes for each.
+    fn encode_row(&self, numbers: &[f32], out: &mut [u8]) {
+        let blocks = out.chunks_exact_mut(self.block_bytes());
+        for (numbers, block) in numbers.chunks_exact(self.block_len()).zip(blocks) {
+            self.encode(numbers, block);
+        }
+    }
 }
 
-impl fmt::Debug for dyn Format {
+impl fmt::Debug for dyn Format + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl PartialEq for dyn Format {
+impl PartialEq for dyn Format + '_ {
     fn eq(&self, other: &Self) -> bool {
         self.ggml_type() == other.ggml_type()
     }
@@ -86,7 +149,13 @@ impl Layout {
             *start = end;
             end += units.div_ceil(s.units) * s.words * m;
         }
-        Self { m, units, q_words: units * format.words() * m, starts, aux_words: end.max(1) }
+        Self {
+            m,
+            units,
+            q_words: units * format.words() * m,
+            starts,
+            aux_words: end.max(1),
+        }
     }
 
     /// Bytes on the GPU.

@@ -1,0 +1,28 @@
+// BF16: 32 plain numbers in four words of q, two to a u32, the earlier one low; no aux.
+// Cost per 32 weights: 32 integer operations (a shift or a mask each).
+// Equals the Rust decode to the last bit.
+
+const WORDS = 4u;
+const HAS_SCALE = false;
+const HAS_MIN = false;
+const HALF_SCALES = false;
+
+struct Block {
+    q: array<vec4<u32>, WORDS>,
+    scale: vec2<f32>,
+    min: f32,
+}
+
+fn block_load(unit: u32, row: u32, w: Weights) -> Block {
+    let at = unit * WORDS * w.m + row;
+    let q = array(wq[at], wq[at + w.m], wq[at + 2u * w.m], wq[at + 3u * w.m]);
+    return Block(q, vec2(1.0), 0.0);
+}
+
+fn block_weights(b: Block, i: u32) -> vec4<f32> {
+    let word = b.q[i >> 1u];
+    let pair = select(word.xy, word.zw, (i & 1u) == 1u);
+    let high = pair & vec2(0xffff0000u);
+    let low = pair << vec2(16u);
+    return bitcast<vec4<f32>>(vec4(low.x, high.x, low.y, high.y));
+}

@@ -1,0 +1,27 @@
+// Q4_1: 32 weights of 4 bits, w = scale * q + min, q from 0 to 15.
+// q: one word; its byte b holds element b in the low and element 16 + b in the high nibble.
+// aux 0, per unit: scale (f16) in the low, min (f16) in the high half.
+// Cost per 32 weights: 12 integer operations and 8 byte unpackings, 32 conversions.
+// Equals the Rust decode to the last bit (scale * q is exact), subnormal f16 scales aside.
+
+const WORDS = 1u;
+const HAS_SCALE = true;
+const HAS_MIN = true;
+const HALF_SCALES = false;
+
+struct Block {
+    q: array<vec4<u32>, WORDS>,
+    scale: vec2<f32>,
+    min: f32,
+}
+
+fn block_load(unit: u32, row: u32, w: Weights) -> Block {
+    let at = unit * w.m + row;
+    let dm = unpack2x16float(waux[w.s0 + at]);
+    return Block(array(wq[at]), dm.xx, dm.y);
+}
+
+fn block_weights(b: Block, i: u32) -> vec4<f32> {
+    let four = (b.q[0][i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
+    return vec4<f32>(unpack4xU8(four));
+}

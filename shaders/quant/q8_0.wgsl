@@ -1,0 +1,27 @@
+// Q8_0: 32 weights of 8 bits, w = scale * q, q from -128 to 127.
+// q: two words of signed bytes in natural order.
+// aux 0, per two units: their scales (f16), the even unit's in the low half.
+// Cost per 32 weights: 8 byte unpackings, 32 conversions.
+// Equals the Rust decode to the last bit (scale * q is exact), subnormal f16 scales aside.
+
+const WORDS = 2u;
+const HAS_SCALE = true;
+const HAS_MIN = false;
+const HALF_SCALES = false;
+
+struct Block {
+    q: array<vec4<u32>, WORDS>,
+    scale: vec2<f32>,
+    min: f32,
+}
+
+fn block_load(unit: u32, row: u32, w: Weights) -> Block {
+    let at = unit * WORDS * w.m + row;
+    let pair = waux[w.s0 + (unit >> 1u) * w.m + row];
+    let d = unpack2x16float(pair >> ((unit & 1u) * 16u)).x;
+    return Block(array(wq[at], wq[at + w.m]), vec2(d), 0.0);
+}
+
+fn block_weights(b: Block, i: u32) -> vec4<f32> {
+    return vec4<f32>(unpack4xI8(b.q[i >> 2u][i & 3u]));
+}
