@@ -261,6 +261,13 @@ mod tests {
         );
         let generation = "{%- generation -%} {{ messages|length }} {%- endgeneration %}!";
         assert_eq!(render(generation, &hello()).unwrap(), "1!");
+        let python = "{% set ns = namespace(at=9) %}{% for m in messages[::-1] %}{% if m.role == 'user' \
+                      and not m.content.startswith('<t>') %}{% set ns.at = loop.index0 %}{% endif %}\
+                      {% endfor %}{{ ns.at }}{% if messages[0].get('tool_calls') or \
+                      messages[0].tools is defined %}?{% endif %}{% for k, v in messages[0].items() %}\
+                      {{ k }}{% endfor %}{{ (messages | selectattr('role', 'equalto', 'user') | \
+                      list)[-1].content.split('<')[0].lstrip() }}|";
+        assert_eq!(render(python, &hello()).unwrap(), "0rolecontentHi |");
         let year = render("{{ strftime_now('%Y') }}", &hello()).unwrap();
         assert!(year.parse::<u32>().unwrap() >= 2025);
     }
