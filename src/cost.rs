@@ -1,1 +1,89 @@
-//! cost.
+//! What a dispatch must do: arithmetic by pipe, traffic by role. Closed forms, no measurements.
+//!
+//! Bytes have a floor (each distinct byte once) and a ceiling (what the loads ask for), so that
+//! arithmetic intensity is an interval. Counts of operations are those of the algorithm, padding
+//! and recomputation left out, so that a kernel can't look better by doing more.
+
+use crate::units::{Bytes, Flops};
+
+/// Arithmetic by the unit that does it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// f32 operations; a fused multiply-add is two.
+    pub f32: Flops,
+    /// Integer operations, unpacking of weights mostly.
+    pub int: Flops,
+    /// Special functions: exp, reciprocal square root, division.
+    pub special: Flops,
+}
+
+/// What a buffer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Weights with their scales.
+    Weights,
+    /// Activations read.
+    Input,
+    /// Activations written.
+    Output,
+    /// The KV cache, read or written.
+    Cache,
+    /// Tables and parameters.
+    Tables,
+}
+
+/// Bytes of one role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// What for.
+    pub role: Role,
+    /// Each distinct byte once.
+    pub floor: Bytes,
+    /// What the loads and stores ask for.
+    pub issued: Bytes,
+}
+
+/// The cost of one dispatch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Arithmetic.
+    pub work: Work,
+    /// Traffic, one entry per role.
+    pub traffic: Vec<Traffic>,
+}
+
+impl Cost {
+    /// Adds traffic of a role.
+    #[must_use]
+    pub fn moves(mut self, role: Role, floor: u64, issued: u64) -> Self {
+        self.traffic.push(Traffic { role, floor: Bytes(floor), issued: Bytes(issued.max(floor)) });
+        self
+    }
+
+    /// Bytes: floor and ceiling over all roles.
+    pub fn bytes(&self) -> (Bytes, Bytes) {
+        (self.traffic.iter().map(|t| t.floor).sum(), self.traffic.iter().map(|t| t.issued).sum())
+    }
+
+    /// Arithmetic intensity in f32 operations per byte: low and high end.
+    pub fn intensity(&self) -> (f64, f64) {
+        let (floor, issued) = self.bytes();
+        let per = |bytes: Bytes| self.work.f32.0 as f64 / bytes.0.max(1) as f64;
+        (per(issued), per(floor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intensity_is_an_interval() {
+        let work = Work { f32: Flops(1200), ..Work::default() };
+        let cost = Cost { work, traffic: vec![] }
+            .moves(Role::Weights, 100, 100)
+            .moves(Role::Input, 100, 500);
+        assert_eq!(cost.bytes(), (Bytes(200), Bytes(600)));
+        assert_eq!(cost.intensity(), (2.0, 6.0));
+    }
+}

@@ -1,2 +1,7 @@
 //! The `ridgepoint` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ridgepoint::cli::main()
+}

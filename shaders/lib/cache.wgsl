@@ -1,0 +1,15 @@
+// The paged KV cache of one layer: [block][K or V][kv head][slot][dim], in vec4<u32> words of
+// 8 f16 or 4 f32 numbers. A block holds BLOCK tokens; the head size D is a multiple of 8.
+const D = 64u;
+const BLOCK = 16u;
+const KV_HEADS = 1u;
+#ifdef CACHE_F32
+const VECS: u32 = D / 4u;
+#else
+const VECS: u32 = D / 8u;
+#endif
+
+// The first word of a token's row. `part` is 0 for K, 1 for V.
+fn cache_row(block: u32, part: u32, head: u32, slot: u32) -> u32 {
+    return (((block * 2u + part) * KV_HEADS + head) * BLOCK + slot) * VECS;
+}

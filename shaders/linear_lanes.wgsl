@@ -1,0 +1,76 @@
+// Linear, a weight row per lane: matrix-vector (C = 1) and matrix-matrix (C = 2..8) in one text.
+//
+// Each subgroup of 8 or more lanes reads a unit of x once, a vec4 per lane, and broadcasts it from
+// registers; each lane keeps R rows x C columns of sums. No workgroup memory, no barrier.
+// Grid: columns / C, out_rows / (WG * rows per lane). Needs subgroups of at least 8 lanes.
+// Cost per unit of 32: R loads of a block, C loads of x, 32 R (1 + C) multiply-adds, 32 C broadcasts.
+const WG = 32u;
+const R = 4u;   // weight rows per lane (even with GLU: half of them gates)
+const C = 1u;   // columns per lane
+#import lib/linear
+
+#ifdef GLU
+const GLU_PARTS = 2u;
+#else
+const GLU_PARTS = 1u;
+#endif
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(local_invocation_index) tid: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let outputs = R / GLU_PARTS;
+    let row0 = wg.y * (WG * outputs) + tid;
+    let col0 = wg.x * C;
+    var rows: array<u32, R>;
+    for (var r = 0u; r < R; r++) {
+        let row = row0 + (r % outputs) * WG;
+        rows[r] = min(row, p.out_rows - 1u) + (r / outputs) * p.out_rows;
+    }
+    var xs: array<u32, C>;
+    for (var c = 0u; c < C; c++) { xs[c] = column_start(col0 + c) + (lane & 7u); }
+    var acc: array<f32, R * C>;
+#ifdef NORM
+    var squares: array<f32, C>;
+#endif
+    for (var u = 0u; u < p.w.units; u++) {
+        var xv: array<vec4<f32>, C>;
+        for (var c = 0u; c < C; c++) { xv[c] = x[xs[c] + u * 8u]; }
+#ifdef NORM
+        let g = gain[u * 8u + (lane & 7u)];
+        for (var c = 0u; c < C; c++) {
+            squares[c] += dot(xv[c], xv[c]);
+            xv[c] *= g;
+        }
+#endif
+        var b: array<Block, R>;
+        for (var r = 0u; r < R; r++) { b[r] = block_load(u, rows[r], p.w); }
+#unroll i in 0..8
+        {
+            var w: array<vec4<f32>, R>;
+            for (var r = 0u; r < R; r++) { w[r] = numbers(b[r], i); }
+            for (var c = 0u; c < C; c++) {
+                let v = subgroupBroadcast(xv[c], i);
+                for (var r = 0u; r < R; r++) {
+                    let s = fma(w[r].y, v.y, fma(w[r].x, v.x, acc[r * C + c]));
+                    acc[r * C + c] = fma(w[r].w, v.w, fma(w[r].z, v.z, s));
+                }
+            }
+        }
+#end
+    }
+    for (var c = 0u; c < C; c++) {
+#ifdef NORM
+        // Lanes beyond the first 8 repeat them.
+        let total = subgroupAdd(select(0.0, squares[c], lane < 8u));
+        let inverse_rms = inverseSqrt(total / f32(p.w.k) + p.eps);
+#else
+        let inverse_rms = 1.0;
+#endif
+        for (var r = 0u; r < outputs; r++) {
+            store(col0 + c, row0 + r * WG, acc[r * C + c], acc[(R - outputs + r) * C + c], inverse_rms);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `ridgepoint models pull`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use crate::cli::Global;
+use crate::hub::{DEFAULT_MODEL, Hub, Progress, Pulled};
+
+/// Fetch models into the cache, and check the sha256 of those that are there.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Names from `ridgepoint models list`
+    #[arg(value_name = "NAME", default_value = DEFAULT_MODEL)]
+    names: Vec<String>,
+}
+
+impl Pull {
+    /// Prints the path of each model on stdout.
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let hub = Hub::from_env(global.network())?;
+        let progress = global.progress();
+        for name in &self.names {
+            let (path, pulled) = hub.pull(name, &progress)?;
+            progress.note(match pulled {
+                Pulled::Present => "it is in the cache, and its sha256 is right",
+                Pulled::Fetched => "fetched, and its sha256 is right",
+            });
+            writeln!(io::stdout(), "{}", path.display())?;
+        }
+        Ok(())
+    }
+}

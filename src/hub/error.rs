@@ -1,0 +1,164 @@
+//! What can go wrong between a model's name and its file.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::Sha256;
+use crate::units::Bytes;
+
+/// Why a model could not be had.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The catalog has no such name, and no such path exists.
+    #[error("no model is called '{name}'{}; known names: {}. A path to a .gguf file or to a directory that holds config.json works as well",
+        nearest.as_ref().map(|name| format!(", did you mean '{name}'?")).unwrap_or_default(), known.join(", "))]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// The most similar name of the catalog, if one is similar.
+        nearest: Option<String>,
+        /// Every name of the catalog.
+        known: Vec<String>,
+    },
+    /// A path was given and nothing is there.
+    #[error("{}: no such file or directory", .0.display())]
+    NoSuchPath(PathBuf),
+    /// A path was given, and what is there is no model.
+    #[error("{} is no model: expected a GGUF file, or a directory that holds config.json and .safetensors files; found {found}", path.display())]
+    NotAModel {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// The cache lacks the file and sources must not be asked.
+    #[error("'{name}' is not in the cache ({}), and --offline or HF_HUB_OFFLINE forbids fetching it; type `ridgepoint models pull {name}` while online", models.display())]
+    Offline {
+        /// The model.
+        name: String,
+        /// The folder of cached models.
+        models: PathBuf,
+    },
+    /// No source delivered the file.
+    #[error(transparent)]
+    AllSourcesFailed(Box<AllSourcesFailed>),
+    /// The local file system refused.
+    #[error("can't {what} {}", path.display())]
+    Cache {
+        /// What was tried: a verb.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's word on it.
+        #[source]
+        error: io::Error,
+    },
+    /// There is no home folder to keep a cache in.
+    #[error(
+        "no cache folder: neither a home directory nor RIDGEPOINT_CACHE is set; set RIDGEPOINT_CACHE to a folder"
+    )]
+    NoCacheFolder,
+    /// `HF_ENDPOINT` can't be used.
+    #[error("HF_ENDPOINT is '{0}': expected an address that starts with https:// or http://")]
+    Endpoint(String),
+    /// A catalog is malformed.
+    #[error("bad model catalog: {0}")]
+    Catalog(String),
+}
+
+/// No source delivered the file.
+#[derive(Debug, Error)]
+#[error("'{name}' could not be fetched; each source failed:{}\n  Fetch {file} (sha256 {sha256}) by other means and put it in {}, or give its path as the model",
+    list(failures), models.display())]
+pub struct AllSourcesFailed {
+    /// The model.
+    pub name: String,
+    /// Its file.
+    pub file: String,
+    /// The file's checksum.
+    pub sha256: Sha256,
+    /// The folder of cached models.
+    pub models: PathBuf,
+    /// Each source in the order tried, and why it failed.
+    pub failures: Vec<Failure>,
+}
+
+/// One source that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The source as people read it.
+    pub source: String,
+    /// Why it failed.
+    pub reason: SourceError,
+}
+
+/// Why one source did not deliver the file.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The host can't be reached, or the connection broke.
+    #[error("{0}")]
+    Http(String),
+    /// The host answered with another status than 200.
+    #[error("HTTP status {status} for {url}{}", match status { 401 | 403 => " (HF_TOKEN may be missing or lack access)", _ => "" })]
+    Status {
+        /// The status.
+        status: u16,
+        /// The address asked.
+        url: String,
+    },
+    /// Fewer bytes or more than the catalog says.
+    #[error("expected {} bytes, found {found}", expected.0)]
+    Size {
+        /// The catalog's size.
+        expected: Bytes,
+        /// What came, as text: a number, or `more`.
+        found: String,
+    },
+    /// The bytes are other ones than the catalog's.
+    #[error("expected sha256 {expected}, found {found}")]
+    Checksum {
+        /// The catalog's.
+        expected: Sha256,
+        /// What came.
+        found: Sha256,
+    },
+    /// The stream broke.
+    #[error("reading stopped after {} bytes: {error}", got.0)]
+    Read {
+        /// Bytes read so far.
+        got: Bytes,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is no pip.
+    #[error("pip is not there (tried {0}); install Python with pip")]
+    NoPip(String),
+    /// pip failed.
+    #[error("`{command}` failed: {stderr}")]
+    Pip {
+        /// The command.
+        command: String,
+        /// The end of what it said.
+        stderr: String,
+    },
+    /// The wheel holds no such file, or is damaged.
+    #[error("{wheel}: {what}")]
+    Wheel {
+        /// The wheel's file name.
+        wheel: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+fn list(failures: &[Failure]) -> String {
+    let mut text = String::new();
+    for failure in failures {
+        // Writing to a String can't fail.
+        let _ = write!(text, "\n  - {}: {}", failure.source, failure.reason);
+    }
+    text
+}

@@ -1,0 +1,421 @@
+//! Linear layers on quantized weights, with everything around them fused in:
+//!
+//! `y[c][row] (+)= act( (sum_k W[row][k] x[c][k] gain[k]) / rms(x[c]) + bias[row] )`
+//!
+//! where `rms(x) = sqrt(mean(x^2) + eps)` (Zhang & Sennrich 2019). 1/rms is linear, so it scales
+//! the finished sum and the norm needs no pass of its own. With a gated activation the matrix
+//! holds the gate's rows, then as many of up, and `y = act(gate) * up` (Shazeer 2020).
+//!
+//! Three kernels share this mathematics: [`Lanes`] (a row per lane, activations broadcast from
+//! registers), [`Split`] (few columns, K split over a workgroup's lanes) and [`Tiled`] (many
+//! columns, tiles in workgroup memory). [`Variant::choose`] says which runs where.
+
+use super::{Case, Expected, Input, Kernel, Needs, Noise, TestMatrix, U, Values, dot_tolerance, words};
+use crate::cost::{Cost, Role, Work};
+use crate::gpu::{Gpu, Program};
+use crate::quant::{FORMATS, Format, Layout, UNIT};
+use crate::units::Flops;
+
+/// The function of a gated layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `v * sigmoid(v)`.
+    Silu,
+    /// GELU in its tanh form.
+    GeluTanh,
+}
+
+impl Activation {
+    /// The plain function.
+    pub fn apply(self, v: f64) -> f64 {
+        match self {
+            Self::Silu => v / (1.0 + (-v).exp()),
+            Self::GeluTanh => {
+                let z = (2.0 / std::f64::consts::PI).sqrt() * (v + 0.044_715 * v * v * v);
+                0.5 * v * (1.0 + z.tanh())
+            }
+        }
+    }
+
+    /// The expander's flag, if any.
+    pub fn flag(self) -> Option<&'static str> {
+        (self == Self::GeluTanh).then_some("GELU")
+    }
+}
+
+/// What is fused around the product.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// RMS norm of the input.
+    pub norm: bool,
+    /// A bias per row.
+    pub bias: bool,
+    /// Gate rows and up rows, with this function.
+    pub gate: Option<Activation>,
+    /// Adds to what `y` holds.
+    pub residual: bool,
+    /// Columns are the tokens that a table names.
+    pub pick: bool,
+}
+
+impl Form {
+    fn flags(self) -> Vec<&'static str> {
+        let all = [
+            (self.norm, "NORM"),
+            (self.bias, "BIAS"),
+            (self.gate.is_some(), "GLU"),
+            (self.residual, "RESIDUAL"),
+            (self.pick, "PICK"),
+        ];
+        let flags = all.iter().filter(|(on, _)| *on).map(|(_, flag)| *flag);
+        flags.chain(self.gate.and_then(Activation::flag)).collect()
+    }
+
+    /// Rows of `y` for a matrix of `m` rows.
+    pub fn out_rows(self, m: usize) -> usize {
+        if self.gate.is_some() { m / 2 } else { m }
+    }
+}
+
+/// How the work is laid out on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Variant {
+    /// A row per lane, `columns` columns and `rows` rows each.
+    Lanes {
+        /// Weight rows per lane.
+        rows: u32,
+        /// Columns per lane.
+        columns: u32,
+    },
+    /// K split over the lanes of a workgroup, `columns` columns each.
+    Split {
+        /// Columns per lane.
+        columns: u32,
+    },
+    /// Tiles of 64 x 32 in workgroup memory.
+    Tiled {
+        /// Tiles staged as f16.
+        f16: bool,
+    },
+}
+
+/// Lanes of a workgroup of [`Variant::Lanes`].
+const LANES: u32 = 32;
+/// Rows of a workgroup of [`Variant::Split`], and lanes that share a row.
+const SPLIT: [u32; 2] = [16, 8];
+
+impl Variant {
+    /// The program for a format and a form.
+    pub fn program(self, format: &dyn Format, form: Form) -> Program {
+        let program = match self {
+            Self::Lanes { rows, columns } => {
+                Program::new("linear_lanes").number("WG", LANES).number("R", rows).number("C", columns)
+            }
+            Self::Split { columns } => Program::new("linear_split")
+                .number("ROWS", SPLIT[0])
+                .number("KL", SPLIT[1])
+                .number("C", columns),
+            Self::Tiled { f16 } => Program::new("linear_tiled").flags(f16.then_some("F16")),
+        };
+        program.flags(form.flags()).text("FORMAT", format.name().to_ascii_lowercase())
+    }
+
+    /// What it needs.
+    pub fn needs(self) -> Needs {
+        match self {
+            Self::Lanes { .. } => Needs { subgroup: 8, f16: false },
+            Self::Split { .. } => Needs::default(),
+            Self::Tiled { f16 } => Needs { subgroup: 0, f16 },
+        }
+    }
+
+    /// Workgroups for `m` weight rows and `n` columns.
+    pub fn grid(self, form: Form, m: usize, n: usize) -> [u32; 3] {
+        let out = form.out_rows(m) as u32;
+        let n = n as u32;
+        let parts = if form.gate.is_some() { 2 } else { 1 };
+        match self {
+            Self::Lanes { rows, columns } => [n.div_ceil(columns), out.div_ceil(LANES * rows / parts), 1],
+            Self::Split { columns } => [n.div_ceil(columns), out.div_ceil(SPLIT[0]), 1],
+            Self::Tiled { .. } => [n.div_ceil(32), out.div_ceil(64 / parts), 1],
+        }
+    }
+
+    /// The variant for `n` columns on a device, before any tuning.
+    ///
+    /// A software driver has no workgroup memory worth the name and pays dearly for a barrier, so
+    /// there the rows go to lanes at every width; a GPU splits K while columns are few and tiles
+    /// when the tile's reuse pays for its barriers.
+    pub fn choose(gpu: &Gpu, n: usize) -> Self {
+        let width = |n: usize| [1, 2, 4, 8].into_iter().find(|&c| n <= c).unwrap_or(8) as u32;
+        if gpu.adapter.is_software() && gpu.min_subgroup() >= 8 {
+            Self::Lanes { rows: 4, columns: width(n) }
+        } else if n <= 8 {
+            Self::Split { columns: width(n) }
+        } else {
+            Self::Tiled { f16: false }
+        }
+    }
+
+    /// Every variant that the tests prove.
+    const ALL: [Self; 11] = [
+        Self::Lanes { rows: 4, columns: 1 },
+        Self::Lanes { rows: 4, columns: 2 },
+        Self::Lanes { rows: 4, columns: 4 },
+        Self::Lanes { rows: 4, columns: 8 },
+        Self::Lanes { rows: 2, columns: 8 },
+        Self::Split { columns: 1 },
+        Self::Split { columns: 2 },
+        Self::Split { columns: 4 },
+        Self::Split { columns: 8 },
+        Self::Tiled { f16: false },
+        Self::Tiled { f16: true },
+    ];
+}
+
+/// Where things lie: the kernel's uniform parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// The matrix.
+    pub layout: Layout,
+    /// Its true K, which the norm divides by.
+    pub k: usize,
+    /// vec4s from token to token of x.
+    pub x_stride: usize,
+    /// Floats from column to column of y.
+    pub y_stride: usize,
+    /// The first row's place in a column of y.
+    pub y_offset: usize,
+    /// Rows written.
+    pub out_rows: usize,
+    /// The norm's epsilon.
+    pub eps: f32,
+}
+
+impl Params {
+    /// The uniform buffer's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let l = &self.layout;
+        let [s0, s1, s2] = l.starts.map(|s| s as u32);
+        let n = |v: usize| v as u32;
+        words(&[
+            n(l.m), n(l.units), s0, s1, s2, n(self.k), 0, 0,
+            n(self.x_stride), n(self.y_stride), n(self.y_offset), n(self.out_rows),
+            self.eps.to_bits(), 0, 0, 0,
+        ])
+    }
+}
+
+/// The cost of `n` columns through `m` x `k` weights.
+pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, variant: Variant) -> Cost {
+    let (m64, k64, n64) = (m as u64, k as u64, n as u64);
+    let out = form.out_rows(m) as u64 * n64;
+    let grid = variant.grid(form, m, n).map(u64::from);
+    let weights = Layout::new(format, m, k).bytes();
+    let x = k64 * n64 * 4;
+    let y = out * 4 * if form.residual { 2 } else { 1 };
+    let norm = if form.norm { 3 * k64 * n64 } else { 0 };
+    let units = m64 * k64.div_ceil(UNIT as u64);
+    Cost {
+        work: Work {
+            f32: Flops(2 * m64 * k64 * n64 + norm),
+            // Unpacking: a shift and a mask for four weights, and a byte each.
+            int: Flops(if format.block_len() == 1 { 0 } else { units * 48 }),
+            special: Flops(if form.gate.is_some() { 2 * out } else { 0 } + if form.norm { n64 } else { 0 }),
+        },
+        traffic: vec![],
+    }
+    .moves(Role::Weights, weights, weights * grid[0])
+    .moves(Role::Input, x, x * grid[1])
+    .moves(Role::Output, y, y)
+}
+
+/// A product in f64 with the magnitudes that bound its error.
+struct Product {
+    sum: f64,
+    magnitude: f64,
+}
+
+/// One row against one column.
+fn product(w: &[f32], x: &[f32], gain: Option<&[f32]>) -> Product {
+    let mut p = Product { sum: 0.0, magnitude: 0.0 };
+    for (i, (&w, &x)) in w.iter().zip(x).enumerate() {
+        let term = f64::from(w) * f64::from(x) * gain.map_or(1.0, |g| f64::from(g[i]));
+        p.sum += term;
+        p.magnitude += term.abs();
+    }
+    p
+}
+
+/// What one output must be, and what it may be off by.
+fn reference(form: Form, f16: bool, w: [&[f32]; 2], x: &[f32], gain: &[f32], eps: f32, bias: f32, y: f32) -> (f32, f32) {
+    let k = x.len();
+    let gain = form.norm.then_some(gain);
+    let inverse_rms = if form.norm {
+        let squares: f64 = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        1.0 / (squares / k as f64 + f64::from(eps)).sqrt()
+    } else {
+        1.0
+    };
+    // Rounding of the sum, of the norm (half the error of its sum of squares) and of staged f16.
+    let error = |p: &Product| {
+        let staged = if f16 { 2.02 * f64::from(half::f16::EPSILON) * p.magnitude + k as f64 * 6e-8 } else { 0.0 };
+        inverse_rms * (dot_tolerance(2 * k + 16, p.magnitude) + staged)
+    };
+    let first = product(w[0], x, gain);
+    let mut value = first.sum * inverse_rms + if form.bias { f64::from(bias) } else { 0.0 };
+    let mut tolerance = error(&first) + 4.0 * U * value.abs();
+    if let Some(act) = form.gate {
+        let up = product(w[1], x, gain);
+        let up_value = up.sum * inverse_rms;
+        let gate = act.apply(value);
+        // |act'| <= 1.13 for both; exp may be off by 3 + 2|x| ulp (Vulkan's precision table).
+        let exp_error = (16.0 + 4.0 * value.abs()) * 2.0 * U * gate.abs();
+        tolerance = (1.13 * tolerance + exp_error) * up_value.abs() + gate.abs() * error(&up) + 1e-7 * tolerance;
+        value = gate * up_value;
+    }
+    if form.residual {
+        value += f64::from(y);
+        tolerance += 2.0 * U * value.abs();
+    }
+    (value as f32, (tolerance + 2.0 * U * value.abs()) as f32)
+}
+
+/// One case: random weights in `format`, `n` columns.
+fn case(variant: Variant, format: &'static dyn Format, form: Form, m: usize, k: usize, n: usize) -> Case {
+    let mut noise = Noise::new((m * 31 + k * 7 + n) as u64 ^ u64::from(format.ggml_type()) << 32);
+    let matrix = TestMatrix::new(format, m, k, &mut noise);
+    let tokens = if form.pick { n + 3 } else { n };
+    let x_stride = k.div_ceil(UNIT) * 8 + 8;
+    let mut x = vec![0.0; tokens * x_stride * 4];
+    for row in x.chunks_mut(x_stride * 4) {
+        row[..k].iter_mut().for_each(|v| *v = noise.unit());
+    }
+    let mut gain = noise.floats(k);
+    gain.resize(k.next_multiple_of(UNIT), 0.0);
+    let bias = noise.floats(m);
+    let picks: Vec<u32> = noise.shuffled(tokens).into_iter().take(n).collect();
+    let out_rows = form.out_rows(m);
+    let (y_stride, y_offset, eps) = (out_rows + 5, 2, 1e-5);
+    let y = noise.floats(n * y_stride);
+    let mut expected: Vec<(f32, f32)> = y.iter().map(|&v| (v, 0.0)).collect();
+    for c in 0..n {
+        let t = if form.pick { picks[c] as usize } else { c };
+        for row in 0..out_rows {
+            let rows = [matrix.row(row), matrix.row(if form.gate.is_some() { row + out_rows } else { row })];
+            let at = c * y_stride + y_offset + row;
+            let x = &x[t * x_stride * 4..][..k];
+            let f16 = variant == Variant::Tiled { f16: true };
+            expected[at] = reference(form, f16, rows, x, &gain, eps, bias[row], y[at]);
+        }
+    }
+    let params = Params { layout: matrix.layout(), k, x_stride, y_stride, y_offset, out_rows, eps };
+    let storage = |data: &[f32]| Input::Storage(bytemuck::cast_slice(data).to_vec());
+    let [q, aux] = matrix.inputs();
+    let step = Input::Uniform(words(&[tokens as u32, n as u32, 0, 0]));
+    let mut inputs = vec![Input::Uniform(params.bytes()), step, q, aux, storage(&x), storage(&y)];
+    if form.norm {
+        inputs.push(storage(&gain));
+    }
+    if form.bias {
+        inputs.push(storage(&bias));
+    }
+    if form.pick {
+        inputs.push(Input::Storage(words(&picks)));
+    }
+    Case {
+        label: format!("{variant:?} {} {form:?} {m}x{k}x{n}", format.name()),
+        program: variant.program(format, form),
+        needs: variant.needs(),
+        inputs,
+        grid: variant.grid(form, m, n),
+        expected: vec![Expected { binding: 5, values: Values::F32(expected) }],
+        cost: cost(format, form, m, k, n, variant),
+    }
+}
+
+/// The forms that models use, and their corners.
+fn forms() -> [Form; 7] {
+    let plain = Form::default();
+    let silu = Some(Activation::Silu);
+    [
+        plain,
+        Form { norm: true, ..plain },
+        Form { norm: true, bias: true, ..plain },
+        Form { residual: true, ..plain },
+        Form { norm: true, gate: silu, ..plain },
+        Form { norm: true, gate: Some(Activation::GeluTanh), ..plain },
+        Form { norm: true, pick: true, ..plain },
+    ]
+}
+
+/// Every variant that `keep` keeps, on every format: each with every form at one ragged shape, and
+/// a plain product at others.
+fn cases(keep: fn(&Variant) -> bool) -> Box<dyn Iterator<Item = Case>> {
+    let variants = Variant::ALL.into_iter().filter(keep);
+    Box::new(variants.flat_map(|variant| {
+        FORMATS.iter().flat_map(move |&format| {
+            let block = format.block_len();
+            let k = if block == 1 { 72 } else { 3 * block };
+            let columns = match variant {
+                Variant::Lanes { columns, .. } | Variant::Split { columns } => columns as usize,
+                Variant::Tiled { .. } => 33,
+            };
+            let formed = forms().into_iter().map(move |form| case(variant, format, form, 74, k, columns));
+            let shapes = [(1, block.max(8), 1), (33, block.max(96), columns + 1), (130, 2 * block.max(20), 2 * columns - 1)];
+            let plain = shapes.into_iter().map(move |(m, k, n)| {
+                case(variant, format, Form { norm: true, ..Form::default() }, m, k, n)
+            });
+            formed.chain(plain)
+        })
+    }))
+}
+
+/// The lane-per-row kernel.
+#[derive(Debug)]
+pub struct Lanes;
+
+impl Kernel for Lanes {
+    fn name(&self) -> &'static str {
+        "linear_lanes"
+    }
+    fn summary(&self) -> &'static str {
+        "quantized product, a weight row per lane, activations broadcast from registers"
+    }
+    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+        cases(|v| matches!(v, Variant::Lanes { .. }))
+    }
+}
+
+/// The split-K kernel.
+#[derive(Debug)]
+pub struct Split;
+
+impl Kernel for Split {
+    fn name(&self) -> &'static str {
+        "linear_split"
+    }
+    fn summary(&self) -> &'static str {
+        "quantized product of few columns, K split over a workgroup's lanes"
+    }
+    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+        cases(|v| matches!(v, Variant::Split { .. }))
+    }
+}
+
+/// The tiled kernel.
+#[derive(Debug)]
+pub struct Tiled;
+
+impl Kernel for Tiled {
+    fn name(&self) -> &'static str {
+        "linear_tiled"
+    }
+    fn summary(&self) -> &'static str {
+        "quantized product of many columns, tiles in workgroup memory"
+    }
+    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+        cases(|v| matches!(v, Variant::Tiled { .. }))
+    }
+}

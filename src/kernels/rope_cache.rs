@@ -1,0 +1,245 @@
+//! Rotary embedding (Su et al. 2021) of Q and K, and the write of K and V into the paged cache.
+//!
+//! `(a, b) -> (a cos - b sin, b cos + a sin)` for the pair `(v[i], v[i + D/2])` at the angle
+//! `position * f_i`. The angles come from the host in f64, since a shader's `sin` may be off by
+//! 2^-11. Models that pair neighbours (2i, 2i+1) have their rows reordered at load.
+//! Optionally an RMS norm per head of Q and K first (Qwen3).
+//!
+//! `qkv` is tokens x (heads + 2 kv_heads) x D; the cache of a layer is
+//! [block][K or V][kv head][slot][D].
+
+use super::{Case, Expected, Input, Kernel, Needs, Noise, U, Values, words};
+use crate::cost::{Cost, Role, Work};
+use crate::gpu::Program;
+use crate::units::Flops;
+
+const WG: u32 = 32;
+
+/// How the cache stores a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    #[default]
+    F16,
+}
+
+impl CacheType {
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    pub(super) fn flag(self) -> Option<&'static str> {
+        (self == Self::F32).then_some("CACHE_F32")
+    }
+}
+
+/// What the kernels of a layer's attention are specialised on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads.
+    pub heads: usize,
+    /// KV heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Size of a head, a multiple of 8 up to 256.
+    pub dim: usize,
+    /// Tokens of a cache block.
+    pub block: usize,
+    /// How the cache stores a number.
+    pub cache: CacheType,
+}
+
+impl Heads {
+    /// Bytes of one block of one layer: K and V of `block` tokens.
+    pub fn block_bytes(&self) -> u64 {
+        (2 * self.kv_heads * self.block * self.dim * self.cache.bytes()) as u64
+    }
+
+    /// Sets what the cache's layout needs.
+    pub(super) fn specialise(&self, program: Program) -> Program {
+        program
+            .number("D", self.dim as u32)
+            .number("BLOCK", self.block as u32)
+            .number("KV_HEADS", self.kv_heads as u32)
+            .number("HEADS", self.heads as u32)
+            .flags(self.cache.flag())
+    }
+
+    /// The place of a number in the cache, in numbers. `part` is 0 for K, 1 for V.
+    pub(super) fn place(&self, slot: usize, part: usize, head: usize, dim: usize) -> usize {
+        let (block, offset) = (slot / self.block, slot % self.block);
+        (((block * 2 + part) * self.kv_heads + head) * self.block + offset) * self.dim + dim
+    }
+}
+
+/// The kernel.
+#[derive(Debug)]
+pub struct RopeCache;
+
+/// Whether heads are normed before the rotation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum QkNorm {
+    /// Not.
+    Off,
+    /// RMS norm with this epsilon.
+    On(f32),
+}
+
+/// The program.
+pub fn program(heads: &Heads, norm: QkNorm) -> Program {
+    let program = heads.specialise(Program::new("rope_cache").number("WG", WG));
+    program.flags((norm != QkNorm::Off).then_some("QK_NORM"))
+}
+
+/// Workgroups for `n` tokens.
+pub fn grid(heads: &Heads, n: usize) -> [u32; 3] {
+    let lanes = (heads.heads + 2 * heads.kv_heads) * heads.dim / 4;
+    [(lanes as u32).div_ceil(WG), n as u32, 1]
+}
+
+/// The uniform buffer's bytes.
+pub fn params(norm: QkNorm) -> Vec<u8> {
+    let eps = if let QkNorm::On(eps) = norm { eps } else { 0.0 };
+    words(&[eps.to_bits(), 0, 0, 0])
+}
+
+/// (cos, sin) of each position and frequency, positions x D/2 x 2.
+pub fn angles(inverse_frequencies: &[f64], positions: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(positions * inverse_frequencies.len() * 2);
+    for position in 0..positions {
+        for f in inverse_frequencies {
+            let (sin, cos) = (position as f64 * f).sin_cos();
+            out.extend([cos as f32, sin as f32]);
+        }
+    }
+    out
+}
+
+/// The cost of `n` tokens.
+pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
+    let rotated = ((h.heads + h.kv_heads) * h.dim * n) as u64;
+    let all = ((h.heads + 2 * h.kv_heads) * h.dim * n) as u64;
+    let q = (h.heads * h.dim * n * 4) as u64;
+    let cache = (2 * h.kv_heads * h.dim * n * h.cache.bytes()) as u64;
+    let normed = if norm == QkNorm::Off { 0 } else { 4 * rotated };
+    Cost { work: Work { f32: Flops(3 * rotated + normed), ..Work::default() }, traffic: vec![] }
+        .moves(Role::Input, 4 * all, if norm == QkNorm::Off { 4 * all } else { 4 * all + rotated * h.dim as u64 })
+        .moves(Role::Output, q, q)
+        .moves(Role::Cache, cache, cache)
+        .moves(Role::Tables, (h.dim * n * 4) as u64, rotated * 4)
+}
+
+/// One head after norm and rotation, with the tolerance of each number.
+fn rotate(v: &[f32], gain: Option<(&[f32], f32)>, angles: &[f32]) -> Vec<(f32, f32)> {
+    let d = v.len();
+    let scale = gain.map_or(1.0, |(_, eps)| {
+        let squares: f64 = v.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        1.0 / (squares / d as f64 + f64::from(eps)).sqrt()
+    });
+    let n: Vec<f64> =
+        (0..d).map(|i| f64::from(v[i]) * scale * gain.map_or(1.0, |(g, _)| f64::from(g[i]))).collect();
+    let mut out = vec![(0.0, 0.0); d];
+    for i in 0..d / 2 {
+        let (a, b) = (n[i], n[i + d / 2]);
+        let (c, s) = (f64::from(angles[2 * i]), f64::from(angles[2 * i + 1]));
+        let rounding = if gain.is_some() { d as f64 + 16.0 } else { 4.0 };
+        let tolerance = rounding * U * (a.abs() + b.abs());
+        out[i] = ((a * c - b * s) as f32, tolerance as f32);
+        out[i + d / 2] = ((b * c + a * s) as f32, tolerance as f32);
+    }
+    out
+}
+
+impl Kernel for RopeCache {
+    fn name(&self) -> &'static str {
+        "rope_cache"
+    }
+
+    fn summary(&self) -> &'static str {
+        "QK norm, rotary embedding, and the write into the paged cache"
+    }
+
+    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+        let heads = [(1, 1, 8), (9, 3, 64), (4, 1, 24), (8, 2, 128), (2, 2, 256)];
+        let caches = [CacheType::F32, CacheType::F16];
+        let norms = [QkNorm::Off, QkNorm::On(1e-6)];
+        Box::new(heads.into_iter().flat_map(move |(heads, kv_heads, dim)| {
+            caches.into_iter().flat_map(move |cache| {
+                let h = Heads { heads, kv_heads, dim, block: 16, cache };
+                norms.into_iter().map(move |norm| case(&h, norm, 5))
+            })
+        }))
+    }
+}
+
+fn case(h: &Heads, norm: QkNorm, n: usize) -> Case {
+    let mut noise = Noise::new((h.heads * h.dim) as u64);
+    let all = h.heads + 2 * h.kv_heads;
+    let qkv = noise.floats(n * all * h.dim);
+    let frequencies: Vec<f64> = (0..h.dim / 2).map(|i| 1e4_f64.powf(-2.0 * i as f64 / h.dim as f64)).collect();
+    let table = angles(&frequencies, 40);
+    let gains = noise.floats(2 * h.dim);
+    let blocks = 3;
+    let slots = noise.shuffled(blocks * h.block);
+    let mut places = Vec::new();
+    let mut q = Vec::new();
+    let mut cache = vec![(0.0, 0.0); blocks * h.block * 2 * h.kv_heads * h.dim];
+    for (t, &slot) in slots.iter().take(n).enumerate() {
+        let position = noise.below(40);
+        places.extend([position as u32, slot]);
+        let angles = &table[position * h.dim..][..h.dim];
+        for head in 0..all {
+            let v = &qkv[(t * all + head) * h.dim..][..h.dim];
+            let gain = |from: usize| match norm {
+                QkNorm::On(eps) => Some((&gains[from..from + h.dim], eps)),
+                QkNorm::Off => None,
+            };
+            if head < h.heads {
+                q.extend(rotate(v, gain(0), angles));
+                continue;
+            }
+            let kv = head - h.heads;
+            let (part, kv_head) = (kv / h.kv_heads, kv % h.kv_heads);
+            let stored = if part == 0 { rotate(v, gain(h.dim), angles) } else { v.iter().map(|&v| (v, 0.0)).collect() };
+            for (dim, (value, tolerance)) in stored.into_iter().enumerate() {
+                let rounding = if h.cache == CacheType::F16 { value.abs() * 4.9e-4 + 3e-8 } else { 0.0 };
+                cache[h.place(slot as usize, part, kv_head, dim)] = (value, tolerance + rounding);
+            }
+        }
+    }
+    let cache_bytes = cache.len() * h.cache.bytes();
+    let mut inputs = vec![
+        Input::Uniform(params(norm)),
+        Input::Uniform(words(&[n as u32, 0, 0, 0])),
+        Input::Storage(bytemuck::cast_slice(&qkv).to_vec()),
+        Input::Storage(bytemuck::cast_slice(&table).to_vec()),
+        Input::Storage(words(&places)),
+        Input::Storage(vec![0; n * h.heads * h.dim * 4]),
+        Input::Storage(vec![0; cache_bytes]),
+    ];
+    if norm != QkNorm::Off {
+        inputs.push(Input::Storage(bytemuck::cast_slice(&gains).to_vec()));
+    }
+    let stored = match h.cache {
+        CacheType::F32 => Values::F32(cache),
+        CacheType::F16 => Values::F16(cache),
+    };
+    Case {
+        label: format!("{h:?} {norm:?}"),
+        program: program(h, norm),
+        needs: Needs::default(),
+        inputs,
+        grid: grid(h, n),
+        expected: vec![
+            Expected { binding: 5, values: Values::F32(q) },
+            Expected { binding: 6, values: stored },
+        ],
+        cost: cost(h, norm, n),
+    }
+}
