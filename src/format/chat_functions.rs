@@ -1,0 +1,113 @@
+//! What chat templates expect beside Jinja itself, as transformers provides it.
+
+use minijinja::ErrorKind;
+use minijinja::value::{Kwargs, Value};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
+use super::clock;
+
+/// The template refuses a conversation, in its own words.
+pub fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// The date, in UTC.
+pub fn strftime_now(format: String) -> Result<String, minijinja::Error> {
+    clock::strftime(&format, clock::now())
+        .map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e))
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False)`: unlike Jinja's own filter it doesn't escape
+/// HTML, and its separators are followed by spaces.
+pub fn to_json(
+    value: &Value,
+    indent: Option<usize>,
+    options: Kwargs,
+) -> Result<String, minijinja::Error> {
+    let indent = match indent {
+        Some(n) => Some(n),
+        None => options.get("indent")?,
+    };
+    options.assert_all_used()?;
+    let mut out = Vec::new();
+    let done = match indent {
+        Some(n) => {
+            let spaces = " ".repeat(n.min(16));
+            let pretty = PrettyFormatter::with_indent(spaces.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(
+                &mut out, pretty,
+            ))
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(
+            &mut out, Spaced,
+        )),
+    };
+    let failed = |e: String| minijinja::Error::new(ErrorKind::InvalidOperation, e);
+    done.map_err(|e| failed(e.to_string()))?;
+    String::from_utf8(out).map_err(|e| failed(e.to_string()))
+}
+
+/// `, ` and `: `, as Python writes them.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+    ) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+/// transformers' `{% generation %}` marks what the assistant wrote, for training. It becomes an
+/// `if` that is always true.
+pub fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start);
+        out.push_str(before);
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let inner = &tag[2..end];
+        let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let instead = match word {
+            "generation" => inner.replace("generation", "if true"),
+            "endgeneration" => inner.replace("endgeneration", "endif"),
+            _ => inner.into(),
+        };
+        out.push_str("{%");
+        out.push_str(&instead);
+        out.push_str("%}");
+        rest = &tag[end + 2..];
+    }
+    out.push_str(rest);
+    out
+}

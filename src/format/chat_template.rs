@@ -1,0 +1,305 @@
+//! Conversations to prompts, by the Jinja template that a model carries.
+//!
+//! Templates come from files and are hostile until proved otherwise: minijinja has no access to
+//! anything but what is handed over, and [`FUEL`] bounds both time and memory.
+//!
+//! What users write must not become special tokens, though what the template writes must. Before
+//! the template runs, the first character of everything in messages that looks like a special
+//! token is replaced by a stand-in, a private character that occurs nowhere else; so templates may
+//! cut and compare as they like. The special tokens are cut out of the result, and then the
+//! stand-ins are turned back.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind, context};
+use serde::Serialize;
+
+use super::Error;
+use super::chat_functions::{raise_exception, strftime_now, to_json, without_generation_tags};
+use super::tokenizer::{MAX_TEXT, Tokenizer};
+
+/// Instructions that a rendering may take, and 64 bytes of memory for each; beside one more for
+/// each byte of the messages.
+pub const FUEL: u64 = 1_000_000;
+/// A template may not be longer.
+const MAX_TEMPLATE: usize = 1 << 20;
+const NAME: &str = "chat";
+/// Private characters (plane 15) that serve as stand-ins.
+const STAND_INS: std::ops::RangeInclusive<u32> = 0xf_0000..=0xf_fffd;
+
+/// Stand-ins and the characters they stand for.
+type Disguise = Vec<(char, char)>;
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// Who speaks: system, user, assistant.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A turn.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
+    }
+}
+
+/// How a rendered conversation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With what makes the model answer (`add_generation_prompt`).
+    Answer,
+    /// With the last message.
+    Closed,
+}
+
+/// A compiled template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    env: Environment<'static>,
+    source: String,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// Compiles a template as transformers does; `bos` and `eos` are the texts of those tokens,
+    /// which templates use as variables.
+    ///
+    /// # Errors
+    /// When it is too long or no Jinja.
+    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, Error> {
+        if source.len() > MAX_TEMPLATE {
+            return Err(Error::Template(format!(
+                "expected at most {MAX_TEMPLATE} bytes, found {}",
+                source.len()
+            )));
+        }
+        let mut env = Environment::new();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
+        env.set_syntax(syntax.map_err(failure)?);
+        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.add_function("raise_exception", raise_exception);
+        env.add_function("strftime_now", strftime_now);
+        env.add_filter("tojson", to_json);
+        env.add_template_owned(NAME, without_generation_tags(source))
+            .map_err(failure)?;
+        Ok(Self {
+            env,
+            source: source.into(),
+            bos: bos.into(),
+            eos: eos.into(),
+        })
+    }
+
+    /// The template's text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The prompt as text, to be read by people. To run it, use [`ChatTemplate::encode`].
+    ///
+    /// # Errors
+    /// When the template refuses the conversation (with its own words), fails, or runs out of
+    /// fuel.
+    pub fn render(&self, messages: &[Message], ending: Ending) -> Result<String, Error> {
+        let bytes: usize = messages
+            .iter()
+            .map(|m| m.role.len() + m.content.len())
+            .sum();
+        let mut env = self.env.clone();
+        env.set_fuel(Some(FUEL.saturating_add(bytes as u64)));
+        let template = env.get_template(NAME).map_err(failure)?;
+        let text = template
+            .render(context! {
+                messages => Serde(messages),
+                add_generation_prompt => ending == Ending::Answer,
+                bos_token => self.bos.as_str(),
+                eos_token => self.eos.as_str(),
+                tools => (),
+                documents => (),
+            })
+            .map_err(failure)?;
+        if text.len() > MAX_TEXT {
+            return Err(Error::Template(format!(
+                "it wrote {} bytes; at most {MAX_TEXT} are allowed",
+                text.len()
+            )));
+        }
+        Ok(text)
+    }
+
+    /// The prompt as ids. It begins with BOS where the model wants one, whether or not the
+    /// template writes it; special tokens come from the template alone.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        ending: Ending,
+    ) -> Result<Vec<u32>, Error> {
+        let (messages, disguise) = self.disguise(tokenizer, messages)?;
+        let text = self.render(&messages, ending)?;
+        let mut ids = tokenizer.encode_disguised(&text, &disguise)?;
+        if let Some(bos) = tokenizer.bos_to_add()
+            && ids.first() != Some(&bos)
+        {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+
+    /// The messages with stand-ins, and which character each stands for.
+    fn disguise(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<(Vec<Message>, Disguise), Error> {
+        let mut texts = messages.iter().flat_map(|m| [&m.role, &m.content]);
+        let specials = tokenizer.special_texts();
+        if !texts.any(|text| specials.iter().any(|s| text.contains(s.as_str()))) {
+            return Ok((messages.to_vec(), Vec::new()));
+        }
+        let mut free = STAND_INS.filter_map(char::from_u32).filter(|&c| {
+            !self.source.contains(c)
+                && !specials.iter().any(|s| s.contains(c))
+                && !messages
+                    .iter()
+                    .any(|m| m.role.contains(c) || m.content.contains(c))
+        });
+        let mut disguise: Disguise = Vec::new();
+        let mut disguised = |text: &str| {
+            let mut out = String::with_capacity(text.len());
+            for (i, c) in text.char_indices() {
+                if !specials
+                    .iter()
+                    .any(|s| s.starts_with(c) && text[i..].starts_with(s.as_str()))
+                {
+                    out.push(c);
+                    continue;
+                }
+                let known = disguise
+                    .iter()
+                    .find(|(_, real)| *real == c)
+                    .map(|(s, _)| *s);
+                let stand_in =
+                    match known.or_else(|| free.next().inspect(|&s| disguise.push((s, c)))) {
+                        Some(stand_in) => stand_in,
+                        None => {
+                            return Err(Error::Template(
+                                "the messages use every private character".into(),
+                            ));
+                        }
+                    };
+                out.push(stand_in);
+            }
+            Ok(out)
+        };
+        let mut all = Vec::with_capacity(messages.len());
+        for m in messages {
+            all.push(Message {
+                role: disguised(&m.role)?,
+                content: disguised(&m.content)?,
+            });
+        }
+        Ok((all, disguise))
+    }
+}
+
+fn failure(e: minijinja::Error) -> Error {
+    if e.kind() == ErrorKind::OutOfFuel {
+        return Error::Template(format!(
+            "it took more than {FUEL} instructions; does it loop, or write without end?"
+        ));
+    }
+    // The alternate form adds the line, the plain one the template's own words.
+    let place = e
+        .line()
+        .map(|line| format!(" (line {line})"))
+        .unwrap_or_default();
+    match e.detail() {
+        Some(detail) => Error::Template(format!("{}: {detail}{place}", e.kind())),
+        None => Error::Template(format!("{}{place}", e.kind())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str, messages: &[Message]) -> Result<String, String> {
+        ChatTemplate::new(source, "<s>", "</s>")
+            .and_then(|t| t.render(messages, Ending::Answer))
+            .map_err(|e| e.to_string())
+    }
+
+    fn hello() -> [Message; 1] {
+        [Message::new("user", " Hi <b> ")]
+    }
+
+    #[test]
+    fn templates_see_what_transformers_shows_them() {
+        let source = "{{ bos_token }}\n{% for m in messages %}\n  {% if m.role == 'user' %}\n\
+                      {{ m['content'].strip() + eos_token }}{% endif %}\n{%- endfor %}\n\
+                      {% if add_generation_prompt and not tools %}>{% endif %}\n";
+        assert_eq!(render(source, &hello()).unwrap(), "<s>\nHi <b></s>>");
+        let json = "{{ messages | tojson }}{{ messages[0] | tojson(indent=1) }}";
+        assert_eq!(
+            render(json, &hello()).unwrap(),
+            "[{\"role\": \"user\", \"content\": \" Hi <b> \"}]\
+             {\n \"role\": \"user\",\n \"content\": \" Hi <b> \"\n}"
+        );
+        let generation = "{%- generation -%} {{ messages|length }} {%- endgeneration %}!";
+        assert_eq!(render(generation, &hello()).unwrap(), "1!");
+        let python = "{% set ns = namespace(at=9) %}{% for m in messages[::-1] %}{% if m.role == 'user' \
+                      and not m.content.startswith('<t>') %}{% set ns.at = loop.index0 %}{% endif %}\
+                      {% endfor %}{{ ns.at }}{% if messages[0].get('tool_calls') or \
+                      messages[0].tools is defined %}?{% endif %}{% for k, v in messages[0].items() %}\
+                      {{ k }}{% endfor %}{{ (messages | selectattr('role', 'equalto', 'user') | \
+                      list)[-1].content.split('<')[0].lstrip() }}|";
+        assert_eq!(render(python, &hello()).unwrap(), "0rolecontentHi |");
+        let year = render("{{ strftime_now('%Y') }}", &hello()).unwrap();
+        assert!(year.parse::<u32>().unwrap() >= 2025);
+    }
+
+    #[test]
+    fn hostile_templates_end_in_errors() {
+        for (source, expected) in [
+            (
+                "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+                "",
+            ),
+            ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ""),
+            (
+                "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(64) %}\
+              {% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+                "instructions",
+            ),
+            ("{{ 'a' * 9999999999999 }}", ""),
+            (
+                "{{ raise_exception('roles must alternate') }}",
+                "roles must alternate",
+            ),
+            ("{{ messages[9].content }}", "line 1"),
+            ("{{ strftime_now('%Q') }}", "%Q"),
+            ("{% if %}", "line 1"),
+            ("{% for", ""),
+            ("{{ ''.__class__.__mro__ }}", ""),
+            ("{% include '/etc/passwd' %}", ""),
+        ] {
+            let e = render(source, &hello()).unwrap_err();
+            assert!(e.contains(expected), "{source}: {e}");
+        }
+        assert!(ChatTemplate::new(&"x".repeat(MAX_TEMPLATE + 1), "", "").is_err());
+    }
+}

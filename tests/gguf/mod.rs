@@ -1,0 +1,102 @@
+//! Writes small GGUF files for tests.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+/// A file under construction.
+#[derive(Clone, Default)]
+pub struct Gguf {
+    values: Vec<u8>,
+    value_count: u64,
+    tensors: Vec<u8>,
+    tensor_count: u64,
+    data: Vec<u8>,
+}
+
+fn text(out: &mut Vec<u8>, s: &str) {
+    out.extend((s.len() as u64).to_le_bytes());
+    out.extend(s.as_bytes());
+}
+
+impl Gguf {
+    /// A value of a type by its number, already in bytes.
+    pub fn raw(mut self, key: &str, kind: u32, bytes: &[u8]) -> Self {
+        text(&mut self.values, key);
+        self.values.extend(kind.to_le_bytes());
+        self.values.extend(bytes);
+        self.value_count += 1;
+        self
+    }
+
+    pub fn number(self, key: &str, v: u32) -> Self {
+        self.raw(key, 4, &v.to_le_bytes())
+    }
+
+    pub fn float(self, key: &str, v: f32) -> Self {
+        self.raw(key, 6, &v.to_le_bytes())
+    }
+
+    pub fn truth(self, key: &str, v: bool) -> Self {
+        self.raw(key, 7, &[v.into()])
+    }
+
+    pub fn text(self, key: &str, v: &str) -> Self {
+        let mut bytes = Vec::new();
+        text(&mut bytes, v);
+        self.raw(key, 8, &bytes)
+    }
+
+    fn list(self, key: &str, kind: u32, len: usize, items: &[u8]) -> Self {
+        let mut bytes = kind.to_le_bytes().to_vec();
+        bytes.extend((len as u64).to_le_bytes());
+        bytes.extend(items);
+        self.raw(key, 9, &bytes)
+    }
+
+    pub fn texts(self, key: &str, all: &[&str]) -> Self {
+        let mut bytes = Vec::new();
+        all.iter().for_each(|s| text(&mut bytes, s));
+        self.list(key, 8, all.len(), &bytes)
+    }
+
+    pub fn numbers(self, key: &str, all: &[i32]) -> Self {
+        let bytes: Vec<u8> = all.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.list(key, 5, all.len(), &bytes)
+    }
+
+    pub fn floats(self, key: &str, all: &[f32]) -> Self {
+        let bytes: Vec<u8> = all.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.list(key, 6, all.len(), &bytes)
+    }
+
+    /// A tensor, its dimensions innermost first, as in the file; its data at the next multiple
+    /// of 32.
+    pub fn tensor(mut self, name: &str, dims: &[u64], kind: u32, data: &[u8]) -> Self {
+        let offset = self.data.len().next_multiple_of(32);
+        self.data.resize(offset, 0);
+        self.data.extend(data);
+        self.tensor_at(name, dims, kind, offset as u64)
+    }
+
+    /// A tensor's description alone.
+    pub fn tensor_at(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
+        text(&mut self.tensors, name);
+        self.tensors.extend((dims.len() as u32).to_le_bytes());
+        dims.iter()
+            .for_each(|d| self.tensors.extend(d.to_le_bytes()));
+        self.tensors.extend(kind.to_le_bytes());
+        self.tensors.extend(offset.to_le_bytes());
+        self.tensor_count += 1;
+        self
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend(self.tensor_count.to_le_bytes());
+        out.extend(self.value_count.to_le_bytes());
+        out.extend(&self.values);
+        out.extend(&self.tensors);
+        out.resize(out.len().next_multiple_of(32), 0);
+        out.extend(&self.data);
+        out
+    }
+}
