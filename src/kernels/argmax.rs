@@ -1,6 +1,6 @@
 //! Argmax: the id of each row's largest logit, the lowest id of equal ones.
 
-use super::{Case, Expected, Input, Kernel, Needs, Noise, Values, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, Values, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
 
@@ -51,7 +51,7 @@ impl Kernel for Argmax {
         "the id of each row's largest logit"
     }
 
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         let shapes = [(1, 1), (63, 2), (64, 1), (1000, 3), (49_152, 2)];
         Box::new(shapes.into_iter().map(|(vocab, rows)| {
             let mut noise = Noise::new(vocab as u64);

@@ -9,7 +9,7 @@
 //! workgroup memory.
 
 use super::rope_cache::{CacheType, Heads};
-use super::{Case, Expected, Input, Kernel, Needs, Noise, U, Values, dot_tolerance, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, dot_tolerance, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::units::Flops;
@@ -256,7 +256,7 @@ const LAYOUTS: [(usize, usize, usize); 9] = [
     (1, 1, 8), (4, 2, 16), (3, 1, 24), (4, 4, 40), (9, 3, 64), (14, 2, 64), (8, 2, 128), (32, 1, 32), (2, 1, 256),
 ];
 
-fn cases(variants: fn(&Heads) -> Vec<Variant>) -> Box<dyn Iterator<Item = Case>> {
+fn cases(variants: fn(&Heads) -> Vec<Variant>) -> Cases {
     Box::new(LAYOUTS.into_iter().flat_map(move |(heads, kv_heads, dim)| {
         [CacheType::F32, CacheType::F16].into_iter().flat_map(move |cache| {
             let h = Heads { heads, kv_heads, dim, block: 16, cache };
@@ -280,7 +280,7 @@ impl Kernel for Lanes {
         "paged attention, a query per lane, keys broadcast from registers"
     }
 
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         cases(|h| {
             let wide = divisor(h.heads / h.kv_heads, (256 / h.dim).clamp(1, 4));
             let mut heads = vec![1, wide];
@@ -303,7 +303,7 @@ impl Kernel for Tiled {
         "paged attention, keys staged in workgroup memory"
     }
 
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         cases(|_| vec![Variant::Tiled])
     }
 }

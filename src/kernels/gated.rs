@@ -4,7 +4,7 @@
 //! else [`super::linear`] fuses it. `gate_up` is tokens x 2 width, gate first.
 
 use super::linear::Activation;
-use super::{Case, Expected, Input, Kernel, Needs, Noise, U, Values, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
 use crate::units::Flops;
@@ -47,7 +47,7 @@ impl Kernel for Gated {
         "act(gate) * up, where the two could not be one matrix"
     }
 
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         let acts = [Activation::Silu, Activation::GeluTanh];
         Box::new(acts.into_iter().flat_map(|act| [(1, 1), (70, 3)].map(|(width, n)| case(act, width, n))))
     }

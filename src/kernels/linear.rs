@@ -10,7 +10,7 @@
 //! registers), [`Split`] (few columns, K split over a workgroup's lanes) and [`Tiled`] (many
 //! columns, tiles in workgroup memory). [`Variant::choose`] says which runs where.
 
-use super::{Case, Expected, Input, Kernel, Needs, Noise, TestMatrix, U, Values, dot_tolerance, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, TestMatrix, U, Values, dot_tolerance, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::quant::{FORMATS, Format, Layout, UNIT};
@@ -352,7 +352,7 @@ fn forms() -> [Form; 7] {
 
 /// Every variant that `keep` keeps, on every format at three ragged shapes, and with every form:
 /// all of them on Q4_1, one each on the other formats (a form and a format don't meet in the text).
-fn cases(keep: fn(&Variant) -> bool) -> Box<dyn Iterator<Item = Case>> {
+fn cases(keep: fn(&Variant) -> bool) -> Cases {
     let normed = Form { norm: true, ..Form::default() };
     let variants = Variant::ALL.into_iter().filter(keep);
     Box::new(variants.flat_map(move |variant| {
@@ -384,7 +384,7 @@ impl Kernel for Lanes {
     fn summary(&self) -> &'static str {
         "quantized product, a weight row per lane, activations broadcast from registers"
     }
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         cases(|v| matches!(v, Variant::Lanes { .. }))
     }
 }
@@ -400,7 +400,7 @@ impl Kernel for Split {
     fn summary(&self) -> &'static str {
         "quantized product of few columns, K split over a workgroup's lanes"
     }
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         cases(|v| matches!(v, Variant::Split { .. }))
     }
 }
@@ -416,7 +416,7 @@ impl Kernel for Tiled {
     fn summary(&self) -> &'static str {
         "quantized product of many columns, tiles in workgroup memory"
     }
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         cases(|v| matches!(v, Variant::Tiled { .. }))
     }
 }

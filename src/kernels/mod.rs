@@ -32,6 +32,9 @@ pub const KERNELS: &[&dyn Kernel] = &[
     &top_k::TopK,
 ];
 
+/// The cases of a kernel, made one at a time.
+pub type Cases = Box<dyn Iterator<Item = Case> + Send>;
+
 /// One kernel, as everything that walks the table sees it.
 pub trait Kernel: Sync {
     /// Its name, which is its file's under `shaders/`.
@@ -39,7 +42,7 @@ pub trait Kernel: Sync {
     /// What it computes, in one line.
     fn summary(&self) -> &'static str;
     /// Every variant on every format and ragged shape that proves it right.
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>>;
+    fn cases(&self) -> Cases;
 }
 
 /// What a variant needs of the device beyond WebGPU's defaults.

@@ -8,7 +8,7 @@
 //! `qkv` is tokens x (heads + 2 kv_heads) x D; the cache of a layer is
 //! [block][K or V][kv head][slot][D].
 
-use super::{Case, Expected, Input, Kernel, Needs, Noise, U, Values, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
 use crate::units::Flops;
@@ -165,7 +165,7 @@ impl Kernel for RopeCache {
         "QK norm, rotary embedding, and the write into the paged cache"
     }
 
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         let heads = [(1, 1, 8), (9, 3, 64), (4, 1, 24), (8, 2, 128), (2, 2, 256)];
         let caches = [CacheType::F32, CacheType::F16];
         let norms = [QkNorm::Off, QkNorm::On(1e-6)];

@@ -4,7 +4,7 @@
 //! go to the lowest ids and every run gives the same words. A sampler finishes on the host, exactly,
 //! whenever what it needs lies among the candidates.
 
-use super::{Case, Expected, Input, Kernel, Needs, Noise, U, Values, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
 use crate::units::Flops;
@@ -65,7 +65,7 @@ impl Kernel for TopK {
         "the K largest logits of each row and the softmax normaliser"
     }
 
-    fn cases(&self) -> Box<dyn Iterator<Item = Case>> {
+    fn cases(&self) -> Cases {
         let shapes = [(1, 1, 1, 1.0), (64, 64, 2, 0.5), (300, 64, 2, 1.0), (5000, 7, 3, 4.0), (49_152, 64, 1, 0.01)];
         Box::new(shapes.into_iter().map(|(vocab, k, rows, step)| case(vocab, k, rows, step)))
     }
