@@ -5,6 +5,7 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod completions;
+pub mod load;
 mod man;
 mod model_arg;
 mod models;
