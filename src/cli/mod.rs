@@ -5,11 +5,17 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod completions;
+mod detokenize;
 pub mod load;
+mod logits;
 mod man;
 mod model_arg;
 mod models;
+mod perplexity;
 mod progress;
+mod sequence;
+mod token_ids;
+mod tokenize;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -105,6 +111,14 @@ impl Global {
 enum Command {
     /// List, fetch and look into models
     Models(models::Models),
+    /// Print a model's logits after a prompt, and how probable it finds what follows
+    Logits(logits::Logits),
+    /// Print the perplexity of a text under a model
+    Perplexity(perplexity::Perplexity),
+    /// Print the token ids of a text
+    Tokenize(tokenize::Tokenize),
+    /// Print the text of token ids
+    Detokenize(detokenize::Detokenize),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -115,6 +129,10 @@ impl Command {
     fn run(&self, global: &Global) -> anyhow::Result<()> {
         match self {
             Self::Models(command) => command.run(global),
+            Self::Logits(command) => command.run(global),
+            Self::Perplexity(command) => command.run(global),
+            Self::Tokenize(command) => command.run(global),
+            Self::Detokenize(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }
