@@ -111,13 +111,9 @@ impl Global {
 enum Command {
     /// List, fetch and look into models
     Models(models::Models),
-    /// Print a model's logits after a prompt, and how probable it finds what follows
     Logits(logits::Logits),
-    /// Print the perplexity of a text under a model
     Perplexity(perplexity::Perplexity),
-    /// Print the token ids of a text
     Tokenize(tokenize::Tokenize),
-    /// Print the text of token ids
     Detokenize(detokenize::Detokenize),
     /// Print a completion script for a shell
     Completions(completions::Completions),
