@@ -49,11 +49,14 @@ mod tests {
         let read = |text: &str| text.parse::<TokenIds>();
         assert_eq!(read("7").unwrap().0, [7]);
         assert_eq!(read("1, 2,4294967295").unwrap().0, [1, 2, u32::MAX]);
-        assert_eq!(read(" ").unwrap().0, []);
+        assert_eq!(read(" ").unwrap(), TokenIds::default());
         for bad in ["1,,2", "1,", "-1", "4294967296", "1 2", "x"] {
             assert!(read(bad).unwrap_err().contains("as 1,2,3"), "{bad}");
         }
-        let check = |text: &str| read(text).unwrap().check("--ids", 10).map(<[u32]>::to_vec);
+        let check = |text| {
+            let ids = read(text).unwrap();
+            ids.check("--ids", 10).map(<[u32]>::to_vec)
+        };
         assert_eq!(check("9,0").unwrap(), [9, 0]);
         assert!(
             check("")
