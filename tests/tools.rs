@@ -376,7 +376,7 @@ fn perplexity_is_what_the_log_probabilities_say() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     let text =
-        "The quick brown fox jumps over the lazy dog; 1 2 3, and <s> is no token.\n".repeat(12);
+        "The quick brown fox jumps over the lazy dog; 1 2 3, and <s> is no token.\n".repeat(6);
     std::fs::write(path, &text).unwrap();
     let ask = |model: &str, flags: &[&str]| -> Perplexity {
         let mut arguments = vec!["perplexity", "-m", model, path, "--kv-cache-dtype", "f32"];
