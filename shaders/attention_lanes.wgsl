@@ -109,7 +109,7 @@ fn main(
     }
     if (tid / LANES_PER_TOKEN >= tile.y) { return; }
     for (var h = 0u; h < HL; h++) {
-        let at = ((tile.x + t) * HEADS + head0 + h) * QUADS_PER_HEAD;
+        let at = (tile.x + t) * p.o_stride + (head0 + h) * QUADS_PER_HEAD;
         for (var d = 0u; d < QUADS_PER_HEAD; d++) { o[at + d] = ol[h * QUADS_PER_HEAD + d] / l[h]; }
     }
 }

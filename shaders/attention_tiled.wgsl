@@ -37,7 +37,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     let t = min(r / HB, tile.y - 1u);
     let pos = tile.z + t;
     let low = first_key(pos);
-    let at = ((tile.x + t) * HEADS + wg.y * HB + r % HB) * QUADS_PER_HEAD;
+    let head = wg.y * HB + r % HB;
+    let at = ((tile.x + t) * HEADS + head) * QUADS_PER_HEAD;
     var own: array<vec4<f32>, OWN>;
     var m = LOWEST;
     var l = 0.0;
@@ -77,6 +78,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     }
     if (r / HB >= tile.y) { return; }
     for (var i = 0u; i < OWN; i++) {
-        if (part + i * 4u < QUADS_PER_HEAD) { o[at + part + i * 4u] = own[i] / l; }
+        let d = part + i * 4u;
+        if (d < QUADS_PER_HEAD) { o[(tile.x + t) * p.o_stride + head * QUADS_PER_HEAD + d] = own[i] / l; }
     }
 }

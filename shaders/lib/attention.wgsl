@@ -4,7 +4,8 @@
 //
 // Work is cut into tiles of neighbouring tokens of one sequence, prefill chunks and decodes alike:
 // tiles[n] = (first token of the step, tokens, first token's position, start of its block table).
-// q, o    tokens x HEADS x D f32          tables   block ids, a run per sequence
+// q       tokens x HEADS x D f32          o        the same, tokens o_stride apart
+// tables  block ids, a run per sequence
 // A workgroup serves HB query heads of one KV head. Grid: tiles, HEADS / HB. The softmax is computed online
 // (Milakov & Gimelshein 2018; Dao et al. 2022): a running maximum m, sum l and output o.
 const HEADS = 1u;
@@ -14,8 +15,8 @@ const HB = 1u;   // query heads per workgroup; divides HEADS / KV_HEADS
 
 struct Attention {
     scale: f32,
-    window: u32,   // keys a token may see; 0 for all before it
-    pad0: u32,
+    window: u32,     // keys a token may see; 0 for all before it
+    o_stride: u32,   // vec4<f32> from token to token of o
     pad1: u32,
 }
 @group(0) @binding(0) var<uniform> p: Attention;

@@ -17,9 +17,9 @@ struct Linear {
     y_offset: u32,   // first row's place in a column
     out_rows: u32,   // rows of y: m, or m / 2 with GLU
     eps: f32,        // of the norm
+    bias_offset: u32,   // first row's place in the biases
     pad0: u32,
     pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Linear;
@@ -66,7 +66,7 @@ fn store(c: u32, row: u32, sum: f32, up: f32, inverse_rms: f32) {
     let at = c * p.y_stride + p.y_offset + row;
     var v = sum * inverse_rms;
 #ifdef BIAS
-    v += bias[row];
+    v += bias[p.bias_offset + row];
 #endif
 #ifdef GLU
     v = activate(v) * (up * inverse_rms);

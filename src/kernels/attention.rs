@@ -117,10 +117,10 @@ impl Variant {
     }
 }
 
-/// The uniform buffer's bytes. `window` 0: every earlier key is seen.
-pub fn params(h: &Heads, window: usize) -> Vec<u8> {
+/// The uniform buffer's bytes. `window` 0: every earlier key is seen; `stride` in vec4s.
+pub fn params(h: &Heads, window: usize, stride: usize) -> Vec<u8> {
     let scale = 1.0 / (h.dim as f64).sqrt();
-    words(&[(scale as f32).to_bits(), window as u32, 0, 0])
+    words(&[(scale as f32).to_bits(), window as u32, stride as u32, 0])
 }
 
 /// The cost of tiles: two products of D per query and key seen, an exponential each.
@@ -182,6 +182,9 @@ fn reference(q: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<(f32, f32)> {
 /// (tokens computed, position of the first) of each sequence of a case.
 const MIXED: [(usize, usize); 5] = [(1, 0), (1, 37), (13, 0), (5, 21), (1, 16)];
 
+/// Floats between the rows of a case's output.
+const GAP: usize = 8;
+
 fn case(variant: Variant, h: &Heads, window: usize) -> Case {
     let mut noise = Noise::new((h.heads * h.dim + window) as u64);
     let n: usize = MIXED.iter().map(|(tokens, _)| tokens).sum();
@@ -222,6 +225,7 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
                 let query = &q[((first + t) * h.heads + head) * h.dim..][..h.dim];
                 expected.extend(reference(query, &row(0).collect::<Vec<_>>(), &row(1).collect::<Vec<_>>()));
             }
+            expected.extend([(0.0, 0.0); GAP]);
         }
         first += tokens;
     }
@@ -237,13 +241,13 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
         program: variant.program(h),
         needs: variant.needs(),
         inputs: vec![
-            Input::Uniform(params(h, window)),
+            Input::Uniform(params(h, window, h.heads * h.dim / 4 + GAP / 4)),
             Input::Uniform(words(&[n as u32, 0, tiles.len() as u32, 0])),
             Input::Storage(bytemuck::cast_slice(&q).to_vec()),
             Input::Storage(stored),
             Input::Storage(bytemuck::cast_slice(&tiles).to_vec()),
             Input::Storage(words(&tables)),
-            Input::Storage(vec![0; q.len() * 4]),
+            Input::Storage(vec![0; expected.len() * 4]),
         ],
         grid: variant.grid(h, tiles.len()),
         expected: vec![Expected { binding: 6, values: Values::F32(expected) }],

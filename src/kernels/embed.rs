@@ -25,10 +25,10 @@ pub fn grid(units: usize, n: usize) -> [u32; 3] {
     [(units as u32).div_ceil(WG), n as u32, 1]
 }
 
-/// The uniform buffer's bytes; `stride` in vec4s.
-pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32) -> Vec<u8> {
+/// The uniform buffer's bytes; `stride` in vec4s, `first` the shard's first id.
+pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32, first: usize) -> Vec<u8> {
     let [s0, s1, s2] = layout.starts.map(|s| s as u32);
-    words(&[layout.m as u32, layout.units as u32, s0, s1, s2, k as u32, 0, 0, stride as u32, scale.to_bits(), 0, 0])
+    words(&[layout.m as u32, layout.units as u32, s0, s1, s2, k as u32, 0, 0, stride as u32, scale.to_bits(), first as u32, 0])
 }
 
 /// The cost of `n` tokens of width `k`.
@@ -63,13 +63,19 @@ impl Kernel for Embed {
 fn case(format: &'static dyn Format, m: usize, k: usize, n: usize) -> Case {
     let mut noise = Noise::new((m + k * 3 + n) as u64);
     let matrix = TestMatrix::new(format, m, k, &mut noise);
-    let ids: Vec<u32> = (0..n).map(|_| noise.below(m) as u32).collect();
+    // Every fifth id is another shard's.
+    let first = 100;
+    let ids: Vec<u32> =
+        (0..n).map(|t| if t % 5 == 4 { first - 1 } else { first + noise.below(m) as u32 }).collect();
     let padded = k.next_multiple_of(UNIT);
     let stride = padded / 4 + 8;
     let scale = 1.5;
     let mut expected = vec![(0.0, 0.0); n * stride * 4];
     for (t, &id) in ids.iter().enumerate() {
-        for (i, &w) in matrix.row(id as usize).iter().enumerate() {
+        if id < first {
+            continue;
+        }
+        for (i, &w) in matrix.row((id - first) as usize).iter().enumerate() {
             // One rounding each for scale, minimum and factor; the minimum may cancel.
             let tolerance = 4.0 * U as f32 * (w.abs() + 2.0) * scale;
             expected[t * stride * 4 + i] = (w * scale, tolerance);
@@ -82,7 +88,7 @@ fn case(format: &'static dyn Format, m: usize, k: usize, n: usize) -> Case {
         program: program(format),
         needs: Needs::default(),
         inputs: vec![
-            Input::Uniform(params(&layout, k, stride, scale)),
+            Input::Uniform(params(&layout, k, stride, scale, first as usize)),
             Input::Uniform(words(&[n as u32, 0, 0, 0])),
             q,
             aux,

@@ -191,6 +191,8 @@ pub struct Params {
     pub out_rows: usize,
     /// The norm's epsilon.
     pub eps: f32,
+    /// The first row's place in the biases.
+    pub bias_offset: usize,
 }
 
 impl Params {
@@ -202,7 +204,7 @@ impl Params {
         words(&[
             n(l.m), n(l.units), s0, s1, s2, n(self.k), 0, 0,
             n(self.x_stride), n(self.y_stride), n(self.y_offset), n(self.out_rows),
-            self.eps.to_bits(), 0, 0, 0,
+            self.eps.to_bits(), n(self.bias_offset), 0, 0,
         ])
     }
 }
@@ -294,7 +296,8 @@ fn case(variant: Variant, format: &'static dyn Format, form: Form, m: usize, k: 
     }
     let mut gain = noise.floats(k);
     gain.resize(k.next_multiple_of(UNIT), 0.0);
-    let bias = noise.floats(m);
+    let bias_offset = 3;
+    let bias = noise.floats(m + bias_offset);
     let picks: Vec<u32> = noise.shuffled(tokens).into_iter().take(n).collect();
     let out_rows = form.out_rows(m);
     let (y_stride, y_offset, eps) = (out_rows + 5, 2, 1e-5);
@@ -307,10 +310,10 @@ fn case(variant: Variant, format: &'static dyn Format, form: Form, m: usize, k: 
             let at = c * y_stride + y_offset + row;
             let x = &x[t * x_stride * 4..][..k];
             let f16 = variant == Variant::Tiled { f16: true };
-            expected[at] = reference(form, f16, rows, x, &gain, eps, bias[row], y[at]);
+            expected[at] = reference(form, f16, rows, x, &gain, eps, bias[bias_offset + row], y[at]);
         }
     }
-    let params = Params { layout: matrix.layout(), k, x_stride, y_stride, y_offset, out_rows, eps };
+    let params = Params { layout: matrix.layout(), k, x_stride, y_stride, y_offset, out_rows, eps, bias_offset };
     let storage = |data: &[f32]| Input::Storage(bytemuck::cast_slice(data).to_vec());
     let [q, aux] = matrix.inputs();
     let step = Input::Uniform(words(&[tokens as u32, n as u32, 0, 0]));

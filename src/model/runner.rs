@@ -1,0 +1,279 @@
+//! A loaded model: runs steps over a paged cache and brings back what was asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::forward::{Forward, Scratch};
+use super::plan::{Bounds, Entry, Plan, Sections};
+use super::weights::{Loader, Weights};
+use super::{Architecture, Error, LoadProgress};
+use crate::cache::{BlockCopy, CacheConfig};
+use crate::format::{Hyper, ModelFile};
+use crate::gpu::{Bound, Dispatch, Gpu, Readback, Recorder};
+use crate::kernels::rope_cache::{CacheType, Heads};
+use crate::kernels::{argmax, top_k};
+use crate::units::Bytes;
+
+/// The sizes that a runner is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most tokens in a step.
+    pub tokens: usize,
+    /// Most tokens of a step whose logits are wanted.
+    pub outputs: usize,
+    /// Most tokens of a sequence.
+    pub context: usize,
+    /// Most sequences in a step.
+    pub sequences: usize,
+    /// The cache's blocks.
+    pub cache: CacheConfig,
+    /// How the cache stores a number.
+    pub cache_type: CacheType,
+}
+
+/// What the memory holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Weights on the GPU.
+    pub weights: Bytes,
+    /// The KV cache.
+    pub cache: Bytes,
+    /// Activations of the largest step.
+    pub scratch: Bytes,
+}
+
+/// What a step brings back for each wanted token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The id of the largest logit.
+    Argmax,
+    /// The [`top_k::CANDIDATES`] largest logits and the softmax normaliser.
+    Candidates,
+    /// All logits.
+    Rows,
+}
+
+/// A step's results, a row per wanted token, in the order of the entries.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// Ids of the largest logits ([`Want::Argmax`]).
+    pub ids: Vec<u32>,
+    /// Logits ([`Want::Rows`]: the vocabulary; [`Want::Candidates`]: the candidates).
+    pub logits: Vec<f32>,
+    /// The candidates' ids.
+    pub candidates: Vec<u32>,
+    /// log(sum(exp(logits))) of each row ([`Want::Candidates`]).
+    pub logsumexp: Vec<f32>,
+}
+
+/// A model on the GPU.
+#[derive(Debug)]
+pub struct Runner {
+    /// The device.
+    pub gpu: Arc<Gpu>,
+    /// The model's sizes.
+    pub hyper: Hyper,
+    /// Its architecture.
+    pub architecture: &'static Architecture,
+    /// What it was built for.
+    pub limits: Limits,
+    /// What the memory holds.
+    pub memory: Memory,
+    heads: Heads,
+    bounds: Bounds,
+    sections: Sections,
+    // Keeps the buffers that the ops are bound to.
+    _weights: Weights,
+    caches: Vec<wgpu::Buffer>,
+    scratch: Scratch,
+    forward: Forward,
+    argmax: (Bound, wgpu::Buffer),
+    top_k: (Bound, wgpu::Buffer),
+    candidates: usize,
+    readback: Readback,
+    plan: Plan,
+}
+
+impl Runner {
+    /// Loads a model's weights and makes room for its cache and its largest step.
+    ///
+    /// # Errors
+    /// When the file is not sound, the architecture or a shape can't be run, or memory runs out.
+    pub fn load(
+        gpu: &Arc<Gpu>,
+        file: &ModelFile,
+        limits: Limits,
+        progress: LoadProgress<'_>,
+    ) -> Result<Self, Error> {
+        let hyper = file.hyper()?;
+        let path = file.path();
+        let unsupported = |what: String| Error::Unsupported { path: path.to_path_buf(), what };
+        let architecture = Architecture::find(file.kind(), &hyper.architecture).map_err(unsupported)?;
+        let hyper = Self::check(hyper, architecture, path)?;
+        let heads = Heads {
+            heads: hyper.heads,
+            kv_heads: hyper.kv_heads,
+            dim: hyper.head_dim,
+            block: limits.cache.block_size as usize,
+            cache: limits.cache_type,
+        };
+        let blocks_per_sequence = limits.context.div_ceil(heads.block);
+        let bounds = Bounds {
+            tokens: limits.tokens,
+            outputs: limits.outputs,
+            positions: limits.context,
+            block: heads.block,
+            blocks: limits.cache.num_blocks as usize,
+            vocab: hyper.vocab,
+            tables: limits.sequences * blocks_per_sequence,
+        };
+        if !limits.cache.block_size.is_multiple_of(16) {
+            return Err(unsupported(format!("--block-size {} is no multiple of 16, which the attention kernels ask for", limits.cache.block_size)));
+        }
+        let sections = Sections::new(&bounds);
+        let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
+        let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
+        let scratch = Scratch::new(gpu, &hyper, &sections, limits.tokens, limits.outputs, limits.context, gate_up_apart)?;
+        let layer_bytes = heads.block_bytes() * u64::from(limits.cache.num_blocks);
+        let mut caches = Vec::with_capacity(weights.layers.len());
+        for i in 0..weights.layers.len() {
+            caches.push(gpu.storage(&format!("the KV cache of layer {i}"), layer_bytes)?);
+        }
+        let forward = Forward::new(gpu, &hyper, architecture.activation, &weights, &scratch, &caches, heads, &sections)?;
+        let candidates = top_k::CANDIDATES.min(hyper.vocab);
+        let select = |program, params: Vec<u8>, words: usize| -> Result<(Bound, wgpu::Buffer), Error> {
+            let pipeline = gpu.pipeline(&program)?;
+            let params = gpu.uniform_with("select", &params);
+            let out = gpu.storage("selected", 4 * (words * limits.outputs) as u64)?;
+            let bound = gpu.bind(&pipeline, &[(&params).into(), (&scratch.logits).into(), (&out).into()])?;
+            Ok((bound, out))
+        };
+        let argmax = select(argmax::program(), argmax::params(hyper.vocab), 1)?;
+        let top_k = select(top_k::program(candidates), top_k::params(hyper.vocab), top_k::out_words(candidates))?;
+        gpu.check()?;
+        let memory = Memory {
+            weights: Bytes(weights.bytes),
+            cache: Bytes(layer_bytes * caches.len() as u64),
+            scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
+        };
+        let readback = Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
+        Ok(Self {
+            gpu: Arc::clone(gpu), hyper, architecture, limits, memory, heads, bounds, sections, _weights: weights, caches,
+            scratch, forward, argmax, top_k, candidates, readback, plan: Plan::default(),
+        })
+    }
+
+    /// What the architecture's switches and the kernels ask of the sizes.
+    fn check(mut hyper: Hyper, architecture: &Architecture, path: &Path) -> Result<Hyper, Error> {
+        let fail = |what: String| Err(Error::Unsupported { path: path.to_path_buf(), what });
+        if !hyper.head_dim.is_multiple_of(8) || hyper.head_dim > 256 {
+            return fail(format!("heads of {} numbers: the attention kernels take multiples of 8 up to 256", hyper.head_dim));
+        }
+        if hyper.mlp_bias == Some(true) {
+            return fail("the feed-forward network has biases, which no kernel adds".into());
+        }
+        if let Some(activation) = &hyper.activation {
+            let expected = serde_json::to_value(architecture.activation).ok();
+            if expected.as_ref().and_then(|v| v.as_str()) != Some(activation.as_str()) {
+                return fail(format!("the activation '{activation}': the architecture '{}' has {expected:?}", architecture.name));
+            }
+        }
+        if hyper.sliding_window.is_some() && !architecture.sliding_window {
+            return fail(format!("a sliding window, which the architecture '{}' does not have", architecture.name));
+        }
+        // A window as wide as the context changes nothing.
+        hyper.sliding_window = hyper.sliding_window.filter(|&w| w < hyper.context_length);
+        Ok(hyper)
+    }
+
+    /// Bytes of one block of the cache over all layers.
+    pub fn block_bytes(hyper: &Hyper, block: usize, cache: CacheType) -> u64 {
+        let heads = Heads { heads: hyper.heads, kv_heads: hyper.kv_heads, dim: hyper.head_dim, block, cache };
+        heads.block_bytes() * hyper.layers as u64
+    }
+
+    /// Builds the kernels that steps of these sizes will run, so that the first one is not slow.
+    ///
+    /// # Errors
+    /// When the driver refuses a kernel.
+    pub fn prepare(&mut self, tokens: &[usize]) -> Result<(), Error> {
+        self.forward.prepare(&self.gpu, tokens)
+    }
+
+    /// Copies blocks of the cache in every layer: before the step that writes them.
+    pub fn copy_blocks(&self, copies: &[BlockCopy]) {
+        if copies.is_empty() {
+            return;
+        }
+        let bytes = self.heads.block_bytes();
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        // A buffer can't be copied onto itself: through a scratch block.
+        let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("block copy"),
+            size: bytes,
+            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        for cache in &self.caches {
+            for copy in copies {
+                encoder.copy_buffer_to_buffer(cache, u64::from(copy.src.0) * bytes, &staging, 0, bytes);
+                encoder.copy_buffer_to_buffer(&staging, 0, cache, u64::from(copy.dst.0) * bytes, bytes);
+            }
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    /// Runs one step and waits for its results.
+    ///
+    /// # Errors
+    /// When an entry points outside the model's or the cache's bounds, or the device fails.
+    pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
+        let (gpu, heads) = (Arc::clone(&self.gpu), self.heads);
+        let tile = |longest| crate::kernels::attention::Variant::choose(&gpu, &heads, longest).tile_tokens(&heads);
+        self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
+        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
+        let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
+        let rows = self.plan.outputs;
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
+        self.forward.record(&gpu, &mut pass, &self.plan, longest)?;
+        let (source, words) = match want {
+            Want::Argmax => {
+                pass.dispatch(Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) })?;
+                (&self.argmax.1, 1)
+            }
+            Want::Candidates => {
+                pass.dispatch(Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) })?;
+                (&self.top_k.1, top_k::out_words(self.candidates))
+            }
+            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
+        };
+        drop(pass);
+        let bytes = 4 * (words * rows) as u64;
+        if rows > 0 {
+            self.readback.copy(&mut encoder, source, 0, bytes, 0);
+        }
+        gpu.queue.submit([encoder.finish()]);
+        results.ids.clear();
+        results.logits.clear();
+        results.candidates.clear();
+        results.logsumexp.clear();
+        if rows == 0 {
+            return Ok(gpu.wait()?);
+        }
+        let k = self.candidates;
+        self.readback.read(&gpu, bytes, |bytes| match want {
+            Want::Argmax => results.ids.extend_from_slice(bytemuck::cast_slice(bytes)),
+            Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
+            Want::Candidates => {
+                let words: &[u32] = bytemuck::cast_slice(bytes);
+                for row in words.chunks_exact(top_k::out_words(k)) {
+                    results.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
+                    results.candidates.extend_from_slice(&row[2..2 + k]);
+                    results.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
+                }
+            }
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Logits of small models against references by transformers, and greedy continuations, on this
+//! adapter: whole prompts, chunks of 1, 5 and 16, token by token, f32 and f16 cache, shuffled blocks.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use ridgepoint::cache::{BlockId, CacheConfig};
+use ridgepoint::format::ModelFile;
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+use ridgepoint::kernels::Noise;
+use ridgepoint::kernels::rope_cache::CacheType;
+use ridgepoint::model::{Entry, Limits, Outputs, Results, Runner, Want};
+use serde::Deserialize;
+
+static GPU: LazyLock<Arc<Gpu>> =
+    LazyLock::new(|| Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter"));
+
+#[derive(Deserialize)]
+struct Case {
+    prompt: Vec<u32>,
+    last_logits: Vec<f32>,
+    greedy: Vec<u32>,
+    greedy_margin: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    cases: Vec<Case>,
+}
+
+const BLOCKS: u32 = 12;
+
+fn load(path: &Path, cache_type: CacheType) -> Runner {
+    let file = ModelFile::open(path).unwrap();
+    let limits = Limits {
+        tokens: 80,
+        outputs: 4,
+        context: 128,
+        sequences: 2,
+        cache: CacheConfig::new(BLOCKS),
+        cache_type,
+    };
+    Runner::load(&GPU, &file, limits, &mut |_, _| {}).unwrap()
+}
+
+/// Logits after the last of `tokens`, computed from position `start` on in chunks.
+fn logits(runner: &mut Runner, blocks: &[BlockId], tokens: &[u32], start: usize, chunk: usize) -> Vec<f32> {
+    let mut results = Results::default();
+    let mut at = start;
+    for part in tokens[start..].chunks(chunk) {
+        let entry = Entry { tokens: part, start: at, blocks, outputs: Outputs::Last };
+        runner.run(&[entry], Want::Rows, &mut results).unwrap();
+        at += part.len();
+    }
+    results.logits
+}
+
+fn difference(got: &[f32], want: &[f32]) -> f32 {
+    assert_eq!(got.len(), want.len());
+    let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
+}
+
+/// Compares every case; gives the largest relative difference.
+fn check(name: &str, path: &Path, expected: &Expected, cache_type: CacheType, tolerance: f32) {
+    let mut runner = load(path, cache_type);
+    let mut worst = 0.0_f32;
+    for (i, case) in expected.cases.iter().enumerate() {
+        let mut blocks = Noise::new(i as u64).shuffled(BLOCKS as usize);
+        let blocks: Vec<BlockId> = blocks.drain(..).map(BlockId).collect();
+        for chunk in [80, 16, 5, 1] {
+            let got = logits(&mut runner, &blocks, &case.prompt, 0, chunk);
+            let off = difference(&got, &case.last_logits);
+            assert!(off <= tolerance, "{name} {cache_type:?}, prompt {i} in chunks of {chunk}: off by {off:e}");
+            worst = worst.max(off);
+        }
+        let largest = case.last_logits.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let mut tokens = case.prompt.clone();
+        for (step, (&want, &margin)) in case.greedy.iter().zip(&case.greedy_margin).enumerate() {
+            let start = if step == 0 { 0 } else { tokens.len() - 1 };
+            let row = logits(&mut runner, &blocks, &tokens, start, 80);
+            let got = ridgepoint::kernels::argmax::reference(&row);
+            assert!(got == want || margin <= 2.0 * tolerance * largest, "{name} {cache_type:?}, prompt {i}, step {step}: {got}, expected {want} by {margin}");
+            tokens.push(want);
+        }
+    }
+    println!("{name} {cache_type:?}: largest difference {:.5} % of the largest logit", 100.0 * worst);
+}
+
+const F32: (CacheType, f32) = (CacheType::F32, 0.0005);
+const F16: (CacheType, f32) = (CacheType::F16, 0.005);
+
+#[test]
+fn architectures_agree_with_transformers() {
+    let root = PathBuf::from("tests/data/tiny");
+    for name in ["llama", "llama3-rope", "mistral-window", "qwen2", "qwen3"] {
+        let dir = root.join(name);
+        let expected = std::fs::read_to_string(dir.join("expected.json")).unwrap();
+        let expected: Expected = serde_json::from_str(&expected).unwrap();
+        for (cache, tolerance) in [F32, F16] {
+            check(name, &dir, &expected, cache, tolerance);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ByFile {
+    files: std::collections::BTreeMap<String, Expected>,
+}
+
+#[test]
+fn formats_agree_with_dequantised_weights() {
+    let root = PathBuf::from("tests/data/quant-models");
+    let expected = std::fs::read_to_string(root.join("expected.json")).unwrap();
+    let expected: ByFile = serde_json::from_str(&expected).unwrap();
+    assert_eq!(expected.files.len(), 11);
+    for (name, expected) in &expected.files {
+        for (cache, tolerance) in [F32, F16] {
+            check(name, &root.join(name), expected, cache, tolerance);
+        }
+    }
+}
