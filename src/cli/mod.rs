@@ -5,10 +5,14 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod completions;
+pub mod load;
 mod man;
 mod model_arg;
 mod models;
 mod progress;
+mod run;
+mod sampling;
+mod session;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -102,6 +106,8 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Answer a prompt
+    Run(run::Run),
     /// List, fetch and look into models
     Models(models::Models),
     /// Print a completion script for a shell
@@ -113,6 +119,7 @@ enum Command {
 impl Command {
     fn run(&self, global: &Global) -> anyhow::Result<()> {
         match self {
+            Self::Run(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

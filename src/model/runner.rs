@@ -43,7 +43,7 @@ pub struct Memory {
 }
 
 /// What a step brings back for each wanted token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
     /// The id of the largest logit.
     Argmax,
@@ -58,6 +58,8 @@ pub enum Want {
 pub struct Results {
     /// Ids of the largest logits ([`Want::Argmax`]).
     pub ids: Vec<u32>,
+    /// The largest logits themselves ([`Want::Argmax`]).
+    pub top: Vec<f32>,
     /// Logits ([`Want::Rows`]: the vocabulary; [`Want::Candidates`]: the candidates).
     pub logits: Vec<f32>,
     /// The candidates' ids.
@@ -148,7 +150,7 @@ impl Runner {
             let bound = gpu.bind(&pipeline, &[(&params).into(), (&scratch.logits).into(), (&out).into()])?;
             Ok((bound, out))
         };
-        let argmax = select(argmax::program(), argmax::params(hyper.vocab), 1)?;
+        let argmax = select(argmax::program(), argmax::params(hyper.vocab), argmax::OUT_WORDS)?;
         let top_k = select(top_k::program(candidates), top_k::params(hyper.vocab), top_k::out_words(candidates))?;
         gpu.check()?;
         let memory = Memory {
@@ -201,9 +203,12 @@ impl Runner {
     }
 
     /// Copies blocks of the cache in every layer: before the step that writes them.
-    pub fn copy_blocks(&self, copies: &[BlockCopy]) {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn copy_blocks(&self, copies: &[BlockCopy]) -> Result<(), Error> {
         if copies.is_empty() {
-            return;
+            return Ok(());
         }
         let bytes = self.heads.block_bytes();
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -221,6 +226,17 @@ impl Runner {
             }
         }
         self.gpu.queue.submit([encoder.finish()]);
+        Ok(self.gpu.check()?)
+    }
+
+    /// The whole row of logits of the last step's wanted token `row`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn logits_row(&self, row: usize) -> Result<Vec<f32>, Error> {
+        let bytes = 4 * self.hyper.vocab as u64;
+        let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
+        Ok(bytemuck::pod_collect_to_vec(&row))
     }
 
     /// Runs one step and waits for its results.
@@ -240,7 +256,7 @@ impl Runner {
         let (source, words) = match want {
             Want::Argmax => {
                 pass.dispatch(Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) })?;
-                (&self.argmax.1, 1)
+                (&self.argmax.1, argmax::OUT_WORDS)
             }
             Want::Candidates => {
                 pass.dispatch(Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) })?;
@@ -255,6 +271,7 @@ impl Runner {
         }
         gpu.queue.submit([encoder.finish()]);
         results.ids.clear();
+        results.top.clear();
         results.logits.clear();
         results.candidates.clear();
         results.logsumexp.clear();
@@ -263,7 +280,12 @@ impl Runner {
         }
         let k = self.candidates;
         self.readback.read(&gpu, bytes, |bytes| match want {
-            Want::Argmax => results.ids.extend_from_slice(bytemuck::cast_slice(bytes)),
+            Want::Argmax => {
+                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
+                    results.ids.push(best[0]);
+                    results.top.push(f32::from_bits(best[1]));
+                }
+            }
             Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
             Want::Candidates => {
                 let words: &[u32] = bytemuck::cast_slice(bytes);

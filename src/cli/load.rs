@@ -1,0 +1,154 @@
+//! Opening a model on a device, for every command that computes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::{Global, ModelArg};
+use crate::cache::{CacheConfig, DEFAULT_BLOCK_SIZE};
+use crate::format::{Hyper, ModelFile};
+use crate::gpu::{AdapterChoice, Checks, Gpu};
+use crate::hub::Progress;
+use crate::kernels::rope_cache::CacheType;
+use crate::model::{Limits, Runner};
+use crate::units::Bytes;
+
+/// How the KV cache stores a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KvCacheDtype {
+    /// 32-bit floats
+    F32,
+    /// 16-bit floats
+    #[default]
+    F16,
+}
+
+impl From<KvCacheDtype> for CacheType {
+    fn from(dtype: KvCacheDtype) -> Self {
+        match dtype {
+            KvCacheDtype::F32 => Self::F32,
+            KvCacheDtype::F16 => Self::F16,
+        }
+    }
+}
+
+/// Which model, and how much memory it may take.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// Most tokens of a conversation, prompt and answer together [default: the model's own context,
+    /// at most 4096]
+    #[arg(long, visible_alias = "ctx-size", short = 'c', value_name = "TOKENS")]
+    pub max_model_len: Option<u32>,
+    /// Most tokens computed in one step
+    #[arg(long, visible_alias = "ubatch-size", value_name = "TOKENS", default_value_t = 512)]
+    pub max_num_batched_tokens: u32,
+    /// How the KV cache stores a number
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    pub kv_cache_dtype: KvCacheDtype,
+    /// Tokens of a block of the KV cache, a multiple of 16
+    #[arg(long, value_name = "TOKENS", default_value_t = DEFAULT_BLOCK_SIZE)]
+    pub block_size: u32,
+}
+
+/// The default bound on the context, so that a model made for 128K tokens fits a laptop.
+const DEFAULT_CONTEXT: usize = 4096;
+
+/// An open model file and the device that it will run on.
+#[derive(Debug)]
+pub struct Opened {
+    /// The device.
+    pub gpu: Arc<Gpu>,
+    /// Where the model lies.
+    pub path: PathBuf,
+    /// The file.
+    pub file: ModelFile,
+    /// The model's sizes.
+    pub hyper: Hyper,
+    /// Most tokens of a sequence.
+    pub context: usize,
+}
+
+/// Opens the adapter that was asked for, and says so if it is a software one.
+///
+/// # Errors
+/// When there is no such adapter.
+pub fn open_gpu(global: &Global, checks: Checks) -> anyhow::Result<Arc<Gpu>> {
+    let choice = global.adapter.as_deref().map_or(AdapterChoice::Best, AdapterChoice::from);
+    let gpu = Gpu::open(&choice, checks)?;
+    if !global.quiet && gpu.adapter.is_software() {
+        eprintln!("note: {} is a software adapter ({}): figures are this processor's, not a GPU's", gpu.adapter.name, gpu.why);
+    }
+    Ok(gpu)
+}
+
+impl LoadArgs {
+    /// Finds and opens the model, and the adapter.
+    ///
+    /// # Errors
+    /// When either can't be had, or the context asked for is longer than the model's.
+    pub fn open(&self, global: &Global) -> anyhow::Result<Opened> {
+        let gpu = open_gpu(global, Checks::Trusted)?;
+        let path = self.model.resolve(global)?;
+        let file = ModelFile::open(&path)?;
+        let hyper = file.hyper()?;
+        let context = match self.max_model_len.map(|n| n as usize) {
+            None => hyper.context_length.min(DEFAULT_CONTEXT),
+            Some(n) if n < 2 => anyhow::bail!("--max-model-len {n}: expected at least 2 tokens"),
+            Some(n) if n > hyper.context_length => anyhow::bail!(
+                "--max-model-len {n} is longer than the model's context of {} tokens",
+                hyper.context_length
+            ),
+            Some(n) => n,
+        };
+        if self.block_size == 0 || !self.block_size.is_multiple_of(16) || self.block_size > 1024 {
+            anyhow::bail!("--block-size {}: expected a multiple of 16 up to 1024", self.block_size);
+        }
+        if self.max_num_batched_tokens == 0 {
+            anyhow::bail!("--max-num-batched-tokens 0: expected at least 1");
+        }
+        Ok(Opened { gpu, path, file, hyper, context })
+    }
+
+    /// The sizes for `sequences` sequences of the whole context that want `outputs` logits a step.
+    pub fn limits(&self, opened: &Opened, sequences: usize, outputs: usize) -> Limits {
+        let blocks = opened.context.div_ceil(self.block_size as usize) * sequences;
+        Limits {
+            tokens: (self.max_num_batched_tokens as usize).min(opened.context * sequences).max(sequences),
+            outputs,
+            context: opened.context,
+            sequences,
+            cache: CacheConfig { block_size: self.block_size, num_blocks: blocks as u32, enable_prefix_caching: true },
+            cache_type: self.kv_cache_dtype.into(),
+        }
+    }
+}
+
+impl Opened {
+    /// Loads the weights, with a progress bar.
+    ///
+    /// # Errors
+    /// As [`Runner::load`].
+    pub fn runner(&self, global: &Global, limits: Limits) -> anyhow::Result<Runner> {
+        let bar = global.progress();
+        let mut begun = false;
+        let runner = Runner::load(&self.gpu, &self.file, limits, &mut |done, total| {
+            if !std::mem::replace(&mut begun, true) {
+                bar.begin("loading", Some(Bytes(total)));
+            }
+            bar.at(Bytes(done));
+        });
+        bar.end();
+        let runner = runner?;
+        let m = runner.memory;
+        tracing::info!(
+            "{}: weights {}, KV cache {} ({} tokens), activations {}, together {}",
+            self.path.display(), m.weights, m.cache, limits.cache.capacity_tokens(), m.scratch,
+            Bytes(m.weights.0 + m.cache.0 + m.scratch.0)
+        );
+        Ok(runner)
+    }
+}
