@@ -36,11 +36,7 @@ const LAYERS: [(&str, May); 18] = [
 ];
 
 /// Where `unsafe` may be: each place says why it is sound.
-const UNSAFE: [&str; 3] = [
-    "src/gpu/raw.rs",
-    "src/gpu/isa.rs",
-    "tests/scheduler_steady.rs",
-];
+const UNSAFE: [&str; 3] = ["src/gpu/raw.rs", "src/gpu/isa.rs", "tests/scheduler_steady.rs"];
 
 /// Lines that a file may have, and the tables that may have more.
 const LINES: usize = 400;
@@ -49,9 +45,7 @@ const TABLES: &[&str] = &[];
 /// Every file of the tree that is written by hand and text: its path from the root, and its text.
 fn files() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = [
-        "src", "shaders", "tests", "benches", "examples", "scripts", "models", "docs",
-    ];
+    let folders = ["src", "shaders", "tests", "benches", "examples", "scripts", "models", "docs"];
     let mut found = Vec::new();
     let mut rest: Vec<PathBuf> = folders.map(|name| root.join(name)).into();
     rest.extend(entries(root).into_iter().filter(|path| path.is_file()));
@@ -130,14 +124,8 @@ fn imports(text: &str) -> Vec<String> {
 fn imports_are_found() {
     let names = |text| imports(text).join(" ");
     assert_eq!(names("use crate::gpu::{Gpu, Program};"), "gpu");
-    assert_eq!(
-        names("use crate::{\n    cost::{Cost, Role},\n    gpu,\n};"),
-        "cost gpu"
-    );
-    assert_eq!(
-        names("let x: crate::quant::Layout = crate::cost();"),
-        "quant cost"
-    );
+    assert_eq!(names("use crate::{\n    cost::{Cost, Role},\n    gpu,\n};"), "cost gpu");
+    assert_eq!(names("let x: crate::quant::Layout = crate::cost();"), "quant cost");
     assert_eq!(names("/// See [`crate::cli`].\nuse mycrate::bench;"), "");
 }
 
@@ -190,21 +178,13 @@ fn files_stay_short() {
             long.push(format!("{path}: {lines} lines"));
         }
     }
-    fails_on(
-        "files longer than 400 lines: split by what each part is for",
-        &long,
-    );
+    fails_on("files longer than 400 lines: split by what each part is for", &long);
 }
 
 #[test]
 fn shaders_begin_with_what_they_compute() {
-    let shaders = files()
-        .into_iter()
-        .filter(|(path, _)| path.ends_with(".wgsl"));
-    let bare: Vec<String> = shaders
-        .filter(|(_, text)| !text.starts_with("// "))
-        .map(|f| f.0)
-        .collect();
+    let shaders = files().into_iter().filter(|(path, _)| path.ends_with(".wgsl"));
+    let bare: Vec<String> = shaders.filter(|(_, text)| !text.starts_with("// ")).map(|f| f.0).collect();
     fails_on("shaders whose first line is no comment", &bare);
 }
 

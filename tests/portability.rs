@@ -33,12 +33,7 @@ fn programs() -> BTreeMap<Program, Needs> {
     let mut found = BTreeMap::new();
     for case in KERNELS.iter().flat_map(|kernel| kernel.cases()) {
         let needs = *found.entry(case.program.clone()).or_insert(case.needs);
-        assert_eq!(
-            needs,
-            case.needs,
-            "cases of {} differ in what they need",
-            case.program.label()
-        );
+        assert_eq!(needs, case.needs, "cases of {} differ in what they need", case.program.label());
     }
     found
 }
@@ -50,15 +45,10 @@ fn validate(text: &str, needs: Needs) -> Result<(Module, ModuleInfo), String> {
     capabilities.set(Capabilities::SUBGROUP, needs.subgroup > 0);
     capabilities.set(Capabilities::SHADER_FLOAT16, needs.f16);
     let mut frontend = naga::front::wgsl::Frontend::new();
-    frontend.set_options(naga::front::wgsl::Options {
-        parse_doc_comments: false,
-        capabilities,
-    });
+    frontend.set_options(naga::front::wgsl::Options { parse_doc_comments: false, capabilities });
     let module = frontend.parse(text).map_err(|e| e.emit_to_string(text))?;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-    let info = validator
-        .validate(&module)
-        .map_err(|e| e.emit_to_string(text))?;
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(text))?;
     Ok((module, info))
 }
 
@@ -67,21 +57,14 @@ fn within_limits(module: &Module) -> Result<(), String> {
     let entry = module.entry_points.first().ok_or("no entry point")?;
     let lanes = entry.workgroup_size.iter().product::<u32>();
     let bytes = |space: AddressSpace| {
-        let globals = module
-            .global_variables
-            .iter()
-            .filter(move |(_, v)| v.space == space);
+        let globals = module.global_variables.iter().filter(move |(_, v)| v.space == space);
         globals.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()))
     };
-    let storage = module
-        .global_variables
-        .iter()
-        .filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }));
+    let storage =
+        module.global_variables.iter().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }));
     let storage = storage.count();
     // Variables may be placed at multiples of 16.
-    let workgroup: u32 = bytes(AddressSpace::WorkGroup)
-        .map(|n| n.next_multiple_of(16))
-        .sum();
+    let workgroup: u32 = bytes(AddressSpace::WorkGroup).map(|n| n.next_multiple_of(16)).sum();
     let uniform = bytes(AddressSpace::Uniform).max().unwrap_or(0);
     for (what, have, limit) in [
         ("storage buffers", storage as u32, STORAGE_BUFFERS as u32),
@@ -119,11 +102,7 @@ fn write_spirv(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), S
         ..Default::default()
     };
     let words = spv::write_vec(module, info, &options, None).map_err(|e| e.to_string())?;
-    if words.is_empty() {
-        Err("nothing was written".into())
-    } else {
-        Ok(())
-    }
+    if words.is_empty() { Err("nothing was written".into()) } else { Ok(()) }
 }
 
 fn write_msl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
@@ -139,12 +118,8 @@ fn write_msl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), Str
         entry_point: Some((ShaderStage::Compute, "main".into())),
         ..Default::default()
     };
-    let (_, written) =
-        msl::write_string(module, info, &options, &pipeline).map_err(|e| e.to_string())?;
-    written
-        .entry_point_names
-        .into_iter()
-        .try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+    let (_, written) = msl::write_string(module, info, &options, &pipeline).map_err(|e| e.to_string())?;
+    written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
 }
 
 fn write_hlsl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
@@ -159,18 +134,11 @@ fn write_hlsl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), St
         force_loop_bounding: false,
         ..Default::default()
     };
-    let pipeline = hlsl::PipelineOptions {
-        entry_point: Some((ShaderStage::Compute, "main".into())),
-    };
+    let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".into())) };
     let mut text = String::new();
     let mut writer = hlsl::Writer::new(&mut text, &options, &pipeline);
-    let written = writer
-        .write(module, info, None)
-        .map_err(|e| e.to_string())?;
-    written
-        .entry_point_names
-        .into_iter()
-        .try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+    let written = writer.write(module, info, None).map_err(|e| e.to_string())?;
+    written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
 }
 
 /// Every check of one text; the error says which one failed.
@@ -193,11 +161,7 @@ fn every_program_is_valid_everywhere() {
     for (program, needs) in &programs {
         let label = program.label();
         let checked = expand(program).and_then(|text| {
-            std::fs::write(
-                folder.join(format!("{}.wgsl", label.replace(' ', "-"))),
-                &text,
-            )
-            .unwrap();
+            std::fs::write(folder.join(format!("{}.wgsl", label.replace(' ', "-"))), &text).unwrap();
             check(&text, *needs).map_err(|e| format!("{e}\n{text}"))
         });
         if let Err(e) = checked {
@@ -218,10 +182,7 @@ fn every_program_is_valid_everywhere() {
 fn a_program_may_use_only_what_it_declares() {
     let kernel = |line: &str| format!("@compute @workgroup_size(1) fn main() {{ {line} }}");
     let none = Needs::default();
-    let subgroup = Needs {
-        subgroup: 8,
-        ..none
-    };
+    let subgroup = Needs { subgroup: 8, ..none };
     let half = Needs { f16: true, ..none };
     let add = kernel("let x = subgroupAdd(1u);");
     assert!(check(&add, none).is_err());
@@ -233,25 +194,16 @@ fn a_program_may_use_only_what_it_declares() {
 
 #[test]
 fn limits_are_seen() {
-    let with = |globals: &str, size: &str| {
-        format!("{globals}\n@compute @workgroup_size({size}) fn main() {{}}")
-    };
+    let with =
+        |globals: &str, size: &str| format!("{globals}\n@compute @workgroup_size({size}) fn main() {{}}");
     let buffers = |n: usize| -> String {
-        (0..n)
-            .map(|i| format!("@group(0) @binding({i}) var<storage> b{i}: array<u32>;\n"))
-            .collect()
+        (0..n).map(|i| format!("@group(0) @binding({i}) var<storage> b{i}: array<u32>;\n")).collect()
     };
     for (text, what) in [
         (with(&buffers(9), "1"), "9 storage buffers"),
+        (with("var<workgroup> w: array<f32, 4097>;", "1"), "16400 bytes of workgroup memory"),
         (
-            with("var<workgroup> w: array<f32, 4097>;", "1"),
-            "16400 bytes of workgroup memory",
-        ),
-        (
-            with(
-                "@group(0) @binding(0) var<uniform> u: array<vec4<f32>, 4097>;",
-                "1",
-            ),
+            with("@group(0) @binding(0) var<uniform> u: array<vec4<f32>, 4097>;", "1"),
             "65552 bytes in a uniform",
         ),
         (with("", "32, 3, 3"), "288 lanes"),

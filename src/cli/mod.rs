@@ -5,14 +5,20 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod completions;
+mod detokenize;
 pub mod load;
+mod logits;
 mod man;
 mod model_arg;
 mod models;
+mod perplexity;
 mod progress;
 mod run;
 mod sampling;
 mod session;
+mod sequence;
+mod token_ids;
+mod tokenize;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -110,6 +116,10 @@ enum Command {
     Run(run::Run),
     /// List, fetch and look into models
     Models(models::Models),
+    Logits(logits::Logits),
+    Perplexity(perplexity::Perplexity),
+    Tokenize(tokenize::Tokenize),
+    Detokenize(detokenize::Detokenize),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -121,6 +131,10 @@ impl Command {
         match self {
             Self::Run(command) => command.run(global),
             Self::Models(command) => command.run(global),
+            Self::Logits(command) => command.run(global),
+            Self::Perplexity(command) => command.run(global),
+            Self::Tokenize(command) => command.run(global),
+            Self::Detokenize(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }
