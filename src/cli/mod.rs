@@ -5,6 +5,8 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod completions;
+mod devices;
+mod doctor;
 pub mod load;
 mod man;
 mod model_arg;
@@ -110,6 +112,10 @@ enum Command {
     Run(run::Run),
     /// List, fetch and look into models
     Models(models::Models),
+    /// List the adapters, what they can do, and which one is chosen
+    Devices(devices::Devices),
+    /// Compare every kernel, and a tiny model, with plain loops on the processor
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -121,6 +127,8 @@ impl Command {
         match self {
             Self::Run(command) => command.run(global),
             Self::Models(command) => command.run(global),
+            Self::Devices(command) => command.run(global),
+            Self::Doctor(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }
