@@ -6,6 +6,8 @@
 
 mod completions;
 mod detokenize;
+mod devices;
+mod doctor;
 pub mod load;
 mod logits;
 mod man;
@@ -120,6 +122,10 @@ enum Command {
     Perplexity(perplexity::Perplexity),
     Tokenize(tokenize::Tokenize),
     Detokenize(detokenize::Detokenize),
+    /// List the adapters, what they can do, and which one is chosen
+    Devices(devices::Devices),
+    /// Compare every kernel, and a tiny model, with plain loops on the processor
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -135,6 +141,8 @@ impl Command {
             Self::Perplexity(command) => command.run(global),
             Self::Tokenize(command) => command.run(global),
             Self::Detokenize(command) => command.run(global),
+            Self::Devices(command) => command.run(global),
+            Self::Doctor(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }

@@ -4,11 +4,13 @@
 mod architecture;
 mod forward;
 mod plan;
+mod reference;
 mod runner;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
 pub use plan::{Entry, Outputs};
+pub use reference::Reference;
 pub use runner::{Limits, Memory, Results, Runner, Want};
 pub use weights::LoadProgress;
 

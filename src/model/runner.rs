@@ -165,8 +165,11 @@ impl Runner {
         })
     }
 
-    /// What the architecture's switches and the kernels ask of the sizes.
-    fn check(mut hyper: Hyper, architecture: &Architecture, path: &Path) -> Result<Hyper, Error> {
+    /// What the architecture's switches and the kernels ask of the sizes, before any weight is read.
+    ///
+    /// # Errors
+    /// Says which size or switch can't be run.
+    pub fn check(mut hyper: Hyper, architecture: &Architecture, path: &Path) -> Result<Hyper, Error> {
         let fail = |what: String| Err(Error::Unsupported { path: path.to_path_buf(), what });
         if !hyper.head_dim.is_multiple_of(8) || hyper.head_dim > 256 {
             return fail(format!("heads of {} numbers: the attention kernels take multiples of 8 up to 256", hyper.head_dim));
