@@ -39,7 +39,8 @@ fn stderr(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 }
 
 /// No driver for the Vulkan loader to find, under its new and its old name.
-const NO_DRIVER: [(&str, &str); 2] = [("VK_DRIVER_FILES", "/nonexistent.json"), ("VK_ICD_FILENAMES", "/nonexistent.json")];
+const NO_DRIVER: [(&str, &str); 2] =
+    [("VK_DRIVER_FILES", "/nonexistent.json"), ("VK_ICD_FILENAMES", "/nonexistent.json")];
 
 #[test]
 fn devices_say_which_is_chosen_and_why() {
@@ -50,7 +51,11 @@ fn devices_say_which_is_chosen_and_why() {
     assert!(adapter["max_binding"].as_u64().unwrap() >= 1 << 27, "{adapter}");
     let name = adapter["name"].as_str().unwrap();
     let table = stdout(&["devices"]);
-    assert!(table.contains(&format!("* {chosen}: {name}")) && table.contains(&format!("chosen: {chosen}, {name}")), "{table}");
+    assert!(
+        table.contains(&format!("* {chosen}: {name}"))
+            && table.contains(&format!("chosen: {chosen}, {name}")),
+        "{table}"
+    );
     let by_index = json(&["devices", "--json", "--adapter", &chosen.to_string()]);
     assert_eq!(by_index["why"], "asked for by index");
     // Where there are GPUs as well, a software adapter is chosen by name only.
@@ -125,7 +130,8 @@ fn inspect_tells_sizes_formats_and_what_fits() {
 
     for name in ["llama", "llama3-rope", "mistral-window", "qwen2", "qwen3"] {
         let table = stdout(&["models", "inspect", &format!("tests/data/tiny/{name}"), "--tensors"]);
-        for part in ["runs            yes, as ", "What fits ", "f32 KV cache: ", "model.embed_tokens.weight"] {
+        for part in ["runs            yes, as ", "What fits ", "f32 KV cache: ", "model.embed_tokens.weight"]
+        {
             assert!(table.contains(part), "{name}: no '{part}' in\n{table}");
         }
         assert_eq!(table.contains("sliding window"), name == "mistral-window", "{table}");

@@ -25,20 +25,29 @@ impl Devices {
         let (chosen, why) = choose(&list, &choice).map_err(anyhow::Error::msg)?;
         let mut out = io::stdout().lock();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, &json!({ "chosen": chosen, "why": why, "adapters": list }))?;
+            serde_json::to_writer_pretty(
+                &mut out,
+                &json!({ "chosen": chosen, "why": why, "adapters": list }),
+            )?;
             writeln!(out)?;
             return Ok(());
         }
         for adapter in &list {
             let mark = if adapter.index == chosen { '*' } else { ' ' };
-            writeln!(out, "{mark} {}: {} ({}, {})", adapter.index, adapter.name, adapter.kind, adapter.backend)?;
+            writeln!(
+                out,
+                "{mark} {}: {} ({}, {})",
+                adapter.index, adapter.name, adapter.kind, adapter.backend
+            )?;
             for (name, value) in facts(adapter) {
                 writeln!(out, "       {name:<20}{value}")?;
             }
         }
         writeln!(out, "chosen: {}, {} ({why})", chosen, list[chosen].name)?;
         if !global.quiet && list.len() > 1 {
-            eprintln!("note: another one is chosen with --adapter or RIDGEPOINT_ADAPTER, by index or by part of its name");
+            eprintln!(
+                "note: another one is chosen with --adapter or RIDGEPOINT_ADAPTER, by index or by part of its name"
+            );
         }
         Ok(())
     }
@@ -65,6 +74,13 @@ fn facts(a: &AdapterSummary) -> Vec<(&'static str, String)> {
         ("largest binding", format!("{} (larger matrices are split)", Bytes(a.max_binding))),
         ("largest buffer", Bytes(a.max_buffer).to_string()),
         ("storage bindings", format!("{} per kernel", a.max_storage_buffers)),
-        ("workgroup", format!("up to {} invocations, {} of memory", a.max_workgroup, Bytes(a.max_workgroup_memory.into()))),
+        (
+            "workgroup",
+            format!(
+                "up to {} invocations, {} of memory",
+                a.max_workgroup,
+                Bytes(a.max_workgroup_memory.into())
+            ),
+        ),
     ]
 }

@@ -5,10 +5,10 @@ use std::io::{self, Read, Write};
 use anyhow::Context;
 use clap::Args;
 
+use super::Global;
 use super::load::LoadArgs;
 use super::sampling::SamplingArgs;
 use super::session::Session;
-use super::Global;
 use crate::format::tokenizer::Special;
 use crate::format::{Ending, Message};
 
@@ -43,7 +43,9 @@ impl Run {
                 template.encode(&tokenizer, &messages, Ending::Answer)?
             }
             None if self.system.is_some() => {
-                anyhow::bail!("--system needs a chat template, and the model has none: put the text into the prompt")
+                anyhow::bail!(
+                    "--system needs a chat template, and the model has none: put the text into the prompt"
+                )
             }
             _ => tokenizer.encode_prompt(&prompt, Special::Parse)?,
         };

@@ -48,7 +48,8 @@ pub struct SamplingArgs {
 
 /// `ID=X`.
 fn bias(text: &str) -> Result<(u32, f32), String> {
-    let parsed = text.split_once('=').and_then(|(id, x)| Some((id.trim().parse().ok()?, x.trim().parse().ok()?)));
+    let parsed =
+        text.split_once('=').and_then(|(id, x)| Some((id.trim().parse().ok()?, x.trim().parse().ok()?)));
     parsed.ok_or_else(|| format!("'{text}': expected a token id and a number, as in 42=-1.5"))
 }
 

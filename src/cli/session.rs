@@ -34,7 +34,12 @@ impl Session {
     ///
     /// # Errors
     /// As [`Opened::runner`] and [`Engine::new`].
-    pub fn new(global: &Global, args: &LoadArgs, opened: &Opened, tokenizer: Tokenizer) -> anyhow::Result<Self> {
+    pub fn new(
+        global: &Global,
+        args: &LoadArgs,
+        opened: &Opened,
+        tokenizer: Tokenizer,
+    ) -> anyhow::Result<Self> {
         let limits = args.limits(opened, 1, 1);
         let runner = opened.runner(global, limits)?;
         let config = SchedulerConfig {
@@ -120,7 +125,11 @@ impl Answer {
             per_second(r.prompt_tokens, prefill),
         );
         if r.output_tokens > 1 {
-            line += &format!("; {} tokens, decode {:.1} tokens/s", r.output_tokens, per_second(r.output_tokens - 1, decode));
+            line += &format!(
+                "; {} tokens, decode {:.1} tokens/s",
+                r.output_tokens,
+                per_second(r.output_tokens - 1, decode)
+            );
         }
         if r.finish == Finish::Length {
             line += "; ended by length";

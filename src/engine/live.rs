@@ -75,7 +75,8 @@ impl Live {
         let silent = matches!(end, Some(End::Eos | End::StopToken(_)));
         // A head with more rows than the tokenizer has tokens: such a token has no text.
         let known = (choice.id as usize) < tokenizer.vocab_size();
-        let piece = if silent || !known { String::new() } else { self.detokenizer.push(tokenizer, choice.id)? };
+        let piece =
+            if silent || !known { String::new() } else { self.detokenizer.push(tokenizer, choice.id)? };
         let mut text = String::new();
         let stopped = if output_len >= self.sampler.params().min_tokens as usize {
             self.stop.push(&piece, &mut text).is_some()

@@ -17,7 +17,9 @@ pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, 
 use crate::format::Tokenizer;
 use crate::model::{self, Entry, Outputs, Results, Runner, Want};
 use crate::sample::{Needs, ParamError};
-use crate::scheduler::{Batch, BatchItem, CompletionError, ConfigError, FinishReason, Refusal, Scheduler, SchedulerConfig, SeqId};
+use crate::scheduler::{
+    Batch, BatchItem, CompletionError, ConfigError, FinishReason, Refusal, Scheduler, SchedulerConfig, SeqId,
+};
 use crate::{format, kernels, sample};
 
 /// What can go wrong with the engine or a request.
@@ -79,7 +81,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the settings contradict each other.
-    pub fn new(runner: Runner, tokenizer: Arc<Tokenizer>, mut config: SchedulerConfig) -> Result<Self, Error> {
+    pub fn new(
+        runner: Runner,
+        tokenizer: Arc<Tokenizer>,
+        mut config: SchedulerConfig,
+    ) -> Result<Self, Error> {
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
         config.max_num_batched_tokens = config.max_num_batched_tokens.min(l.tokens as u32);
@@ -137,13 +143,18 @@ impl Engine {
         let vocab = self.runner.hyper.vocab;
         request.params.validate(vocab)?;
         if request.params.n != 1 {
-            return Err(Error::Prompt(format!("n = {}: one answer per request is what this engine gives", request.params.n)));
+            return Err(Error::Prompt(format!(
+                "n = {}: one answer per request is what this engine gives",
+                request.params.n
+            )));
         }
         if request.prompt.is_empty() {
             return Err(Error::Prompt("the prompt is empty: expected at least one token".into()));
         }
         if let Some(id) = request.prompt.iter().find(|&&id| id as usize >= vocab) {
-            return Err(Error::Prompt(format!("the prompt's token id {id} is not below the model's vocabulary of {vocab}")));
+            return Err(Error::Prompt(format!(
+                "the prompt's token id {id} is not below the model's vocabulary of {vocab}"
+            )));
         }
         let room = (self.runner.limits.context as u32).saturating_sub(request.prompt.len() as u32);
         let max_tokens = request.params.max_tokens.unwrap_or(room).max(1);
@@ -200,7 +211,12 @@ impl Engine {
         for item in batch.items() {
             let Some(row) = self.scheduler.row(item) else { continue };
             let outputs = if item.wants_token() { Outputs::Last } else { Outputs::None };
-            entries.push(Entry { tokens: row.tokens, start: item.start as usize, blocks: row.blocks, outputs });
+            entries.push(Entry {
+                tokens: row.tokens,
+                start: item.start as usize,
+                blocks: row.blocks,
+                outputs,
+            });
             if let Some(live) = self.live.get_mut(&item.seq) {
                 live.started.get_or_insert(now);
                 if item.wants_token() {

@@ -30,9 +30,11 @@ pub const OUT_WORDS: usize = 2;
 /// The cost of `rows` rows.
 pub fn cost(vocab: usize, rows: usize) -> Cost {
     let bytes = (vocab * rows * 4) as u64;
-    Cost { work: Work::default(), traffic: vec![] }
-        .moves(Role::Input, bytes, bytes)
-        .moves(Role::Output, 8 * rows as u64, 8 * rows as u64)
+    Cost { work: Work::default(), traffic: vec![] }.moves(Role::Input, bytes, bytes).moves(
+        Role::Output,
+        8 * rows as u64,
+        8 * rows as u64,
+    )
 }
 
 /// The plain argmax.

@@ -3,9 +3,11 @@
 
 mod architecture;
 mod forward;
+mod op;
 mod plan;
 mod reference;
 mod runner;
+mod scratch;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};

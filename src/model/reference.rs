@@ -73,11 +73,16 @@ impl Reference {
                 continue;
             }
             if (info.rows(), info.columns()) != (rows, columns) {
-                return Err(unsupported(format!("the tensor '{name}' is {:?}, expected {rows} x {columns}", info.shape)));
+                return Err(unsupported(format!(
+                    "the tensor '{name}' is {:?}, expected {rows} x {columns}",
+                    info.shape
+                )));
             }
             total = total.saturating_add(rows.saturating_mul(columns));
             if total > MAX_WEIGHTS {
-                return Err(unsupported(format!("the reference takes models of at most {MAX_WEIGHTS} weights")));
+                return Err(unsupported(format!(
+                    "the reference takes models of at most {MAX_WEIGHTS} weights"
+                )));
             }
             let (mut bytes, mut numbers) = (Vec::new(), vec![0.0; rows * columns]);
             file.read_rows(info, 0..rows, &mut bytes)?;
@@ -97,7 +102,12 @@ impl Reference {
 
     /// `matrix x + bias`; a matrix that `read` required is there.
     fn times(&self, matrix: Tensor, bias: Option<Tensor>, layer: usize, x: &[f64]) -> Vec<f64> {
-        let mut y: Vec<f64> = self.get(matrix, layer).unwrap_or_default().chunks_exact(x.len()).map(|row| dot(row, x)).collect();
+        let mut y: Vec<f64> = self
+            .get(matrix, layer)
+            .unwrap_or_default()
+            .chunks_exact(x.len())
+            .map(|row| dot(row, x))
+            .collect();
         if let Some(bias) = bias.and_then(|b| self.get(b, layer)) {
             y.iter_mut().zip(bias).for_each(|(y, &b)| *y += f64::from(b));
         }
@@ -107,7 +117,10 @@ impl Reference {
     fn norm(&self, gain: Tensor, layer: usize, x: &[f64]) -> Vec<f64> {
         let mean = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
         let scale = 1.0 / (mean + f64::from(self.hyper.rms_eps)).sqrt();
-        x.iter().zip(self.get(gain, layer).unwrap_or_default()).map(|(v, &g)| v * scale * f64::from(g)).collect()
+        x.iter()
+            .zip(self.get(gain, layer).unwrap_or_default())
+            .map(|(v, &g)| v * scale * f64::from(g))
+            .collect()
     }
 
     /// Norms (where the architecture does) and turns every head of `v` at a position.
@@ -137,7 +150,8 @@ impl Reference {
             return Err(Error::Step(format!("expected at least one id, all below {}", h.vocab)));
         }
         let embedding = self.get(Tensor::Embedding, 0).unwrap_or_default();
-        let row = |&t: &u32| embedding[t as usize * h.hidden..][..h.hidden].iter().map(|&v| f64::from(v)).collect();
+        let row =
+            |&t: &u32| embedding[t as usize * h.hidden..][..h.hidden].iter().map(|&v| f64::from(v)).collect();
         let mut xs: Vec<Vec<f64>> = tokens.iter().map(row).collect();
         let angles = h.rope.inverse_frequencies();
         let window = h.sliding_window.filter(|_| self.architecture.sliding_window).unwrap_or(usize::MAX);
@@ -172,7 +186,8 @@ impl Reference {
         let mut out = vec![0.0; q.len()];
         for (head, (q, out)) in q.chunks_exact(d).zip(out.chunks_exact_mut(d)).enumerate() {
             let at = head / group * d;
-            let score = |k: &Vec<f64>| q.iter().zip(&k[at..]).map(|(a, b)| a * b).sum::<f64>() / (d as f64).sqrt();
+            let score =
+                |k: &Vec<f64>| q.iter().zip(&k[at..]).map(|(a, b)| a * b).sum::<f64>() / (d as f64).sqrt();
             let scores: Vec<f64> = keys.iter().map(score).collect();
             let largest = scores.iter().copied().fold(f64::MIN, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
@@ -214,10 +229,13 @@ mod tests {
     #[test]
     fn it_agrees_with_transformers() {
         let root = Path::new("tests/data/tiny");
-        let read = |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
-        let mut models: Vec<(std::path::PathBuf, serde_json::Value)> = ["llama", "llama3-rope", "mistral-window", "qwen2", "qwen3"]
-            .map(|name| (root.join(name), read(&root.join(name).join("expected.json"))))
-            .into();
+        let read = |path: &Path| -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+        };
+        let mut models: Vec<(std::path::PathBuf, serde_json::Value)> =
+            ["llama", "llama3-rope", "mistral-window", "qwen2", "qwen3"]
+                .map(|name| (root.join(name), read(&root.join(name).join("expected.json"))))
+                .into();
         let quantised = Path::new("tests/data/quant-models");
         let expected = read(&quantised.join("expected.json"));
         for name in ["tiny-F32.gguf", "tiny-Q4_K_M.gguf"] {

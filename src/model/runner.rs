@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::forward::{Forward, Scratch};
+use super::forward::Forward;
 use super::plan::{Bounds, Entry, Plan, Sections};
+use super::scratch::Scratch;
 use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, CacheConfig};
@@ -130,18 +131,38 @@ impl Runner {
             tables: limits.sequences * blocks_per_sequence,
         };
         if !limits.cache.block_size.is_multiple_of(16) {
-            return Err(unsupported(format!("--block-size {} is no multiple of 16, which the attention kernels ask for", limits.cache.block_size)));
+            return Err(unsupported(format!(
+                "--block-size {} is no multiple of 16, which the attention kernels ask for",
+                limits.cache.block_size
+            )));
         }
         let sections = Sections::new(&bounds);
         let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
         let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
-        let scratch = Scratch::new(gpu, &hyper, &sections, limits.tokens, limits.outputs, limits.context, gate_up_apart)?;
+        let scratch = Scratch::new(
+            gpu,
+            &hyper,
+            &sections,
+            limits.tokens,
+            limits.outputs,
+            limits.context,
+            gate_up_apart,
+        )?;
         let layer_bytes = heads.block_bytes() * u64::from(limits.cache.num_blocks);
         let mut caches = Vec::with_capacity(weights.layers.len());
         for i in 0..weights.layers.len() {
             caches.push(gpu.storage(&format!("the KV cache of layer {i}"), layer_bytes)?);
         }
-        let forward = Forward::new(gpu, &hyper, architecture.activation, &weights, &scratch, &caches, heads, &sections)?;
+        let forward = Forward::new(
+            gpu,
+            &hyper,
+            architecture.activation,
+            &weights,
+            &scratch,
+            &caches,
+            heads,
+            &sections,
+        )?;
         let candidates = top_k::CANDIDATES.min(hyper.vocab);
         let select = |program, params: Vec<u8>, words: usize| -> Result<(Bound, wgpu::Buffer), Error> {
             let pipeline = gpu.pipeline(&program)?;
@@ -151,17 +172,34 @@ impl Runner {
             Ok((bound, out))
         };
         let argmax = select(argmax::program(), argmax::params(hyper.vocab), argmax::OUT_WORDS)?;
-        let top_k = select(top_k::program(candidates), top_k::params(hyper.vocab), top_k::out_words(candidates))?;
+        let top_k =
+            select(top_k::program(candidates), top_k::params(hyper.vocab), top_k::out_words(candidates))?;
         gpu.check()?;
         let memory = Memory {
             weights: Bytes(weights.bytes),
             cache: Bytes(layer_bytes * caches.len() as u64),
             scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
         };
-        let readback = Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
+        let readback =
+            Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
         Ok(Self {
-            gpu: Arc::clone(gpu), hyper, architecture, limits, memory, heads, bounds, sections, _weights: weights, caches,
-            scratch, forward, argmax, top_k, candidates, readback, plan: Plan::default(),
+            gpu: Arc::clone(gpu),
+            hyper,
+            architecture,
+            limits,
+            memory,
+            heads,
+            bounds,
+            sections,
+            _weights: weights,
+            caches,
+            scratch,
+            forward,
+            argmax,
+            top_k,
+            candidates,
+            readback,
+            plan: Plan::default(),
         })
     }
 
@@ -172,7 +210,10 @@ impl Runner {
     pub fn check(mut hyper: Hyper, architecture: &Architecture, path: &Path) -> Result<Hyper, Error> {
         let fail = |what: String| Err(Error::Unsupported { path: path.to_path_buf(), what });
         if !hyper.head_dim.is_multiple_of(8) || hyper.head_dim > 256 {
-            return fail(format!("heads of {} numbers: the attention kernels take multiples of 8 up to 256", hyper.head_dim));
+            return fail(format!(
+                "heads of {} numbers: the attention kernels take multiples of 8 up to 256",
+                hyper.head_dim
+            ));
         }
         if hyper.mlp_bias == Some(true) {
             return fail("the feed-forward network has biases, which no kernel adds".into());
@@ -180,11 +221,17 @@ impl Runner {
         if let Some(activation) = &hyper.activation {
             let expected = serde_json::to_value(architecture.activation).ok();
             if expected.as_ref().and_then(|v| v.as_str()) != Some(activation.as_str()) {
-                return fail(format!("the activation '{activation}': the architecture '{}' has {expected:?}", architecture.name));
+                return fail(format!(
+                    "the activation '{activation}': the architecture '{}' has {expected:?}",
+                    architecture.name
+                ));
             }
         }
         if hyper.sliding_window.is_some() && !architecture.sliding_window {
-            return fail(format!("a sliding window, which the architecture '{}' does not have", architecture.name));
+            return fail(format!(
+                "a sliding window, which the architecture '{}' does not have",
+                architecture.name
+            ));
         }
         // A window as wide as the context changes nothing.
         hyper.sliding_window = hyper.sliding_window.filter(|&w| w < hyper.context_length);
@@ -248,12 +295,14 @@ impl Runner {
     /// When an entry points outside the model's or the cache's bounds, or the device fails.
     pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
         let (gpu, heads) = (Arc::clone(&self.gpu), self.heads);
-        let tile = |longest| crate::kernels::attention::Variant::choose(&gpu, &heads, longest).tile_tokens(&heads);
+        let tile =
+            |longest| crate::kernels::attention::Variant::choose(&gpu, &heads, longest).tile_tokens(&heads);
         self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
         gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
         let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
         let rows = self.plan.outputs;
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
         let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
         self.forward.record(&gpu, &mut pass, &self.plan, longest)?;
         let (source, words) = match want {

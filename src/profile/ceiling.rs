@@ -59,15 +59,10 @@ pub enum Windows {
 pub fn measure(gpu: &Gpu, names: &[&str], budget: Budget) -> Result<Vec<Ceiling>, Error> {
     let find = |name: &&str| {
         let found = PROBES.iter().find(|p| p.name() == *name);
-        found.ok_or_else(|| Error::Unknown {
-            name: (*name).to_string(),
-        })
+        found.ok_or_else(|| Error::Unknown { name: (*name).to_string() })
     };
     let probes = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    probes
-        .into_iter()
-        .map(|probe| ceiling(gpu, *probe, budget))
-        .collect()
+    probes.into_iter().map(|probe| ceiling(gpu, *probe, budget)).collect()
 }
 
 fn ceiling(gpu: &Gpu, probe: &dyn Probe, budget: Budget) -> Result<Ceiling, Error> {
@@ -80,11 +75,7 @@ fn ceiling(gpu: &Gpu, probe: &dyn Probe, budget: Budget) -> Result<Ceiling, Erro
     let mut running = rig.on(gpu);
     let repeats = batch(&mut running)?;
     // The trials have warmed the device too.
-    warm_up(
-        &mut running,
-        repeats,
-        budget.warm_up().saturating_sub(start.elapsed()),
-    )?;
+    warm_up(&mut running, repeats, budget.warm_up().saturating_sub(start.elapsed()))?;
     let (windows, agreement) = windows(&mut running, repeats, budget.draws())?;
     let rate = |seconds: f64| rig.work() / seconds * 1e-9;
     let best = windows.first().ok_or_else(noisy)?;
@@ -119,11 +110,7 @@ fn fastest(gpu: &Gpu, rigs: &mut [Rig]) -> Result<Option<usize>, Error> {
         }
     }
     for (rig, rate) in rigs.iter().zip(&rates) {
-        tracing::debug!(
-            "{}: {:.1}e9 a second in trials",
-            rig.program.label(),
-            rate * 1e-9
-        );
+        tracing::debug!("{}: {:.1}e9 a second in trials", rig.program.label(), rate * 1e-9);
     }
     Ok((0..rigs.len()).max_by(|a, b| rates[*a].total_cmp(&rates[*b])))
 }
@@ -137,11 +124,7 @@ fn warm_up(what: &mut dyn Repeat, repeats: u32, time: Duration) -> Result<(), Er
 }
 
 /// Windows until the two fastest agree, the fastest first. Windows lost in noise are not among them.
-fn windows(
-    what: &mut dyn Repeat,
-    repeats: u32,
-    draws: usize,
-) -> Result<(Vec<Slope>, Windows), Error> {
+fn windows(what: &mut dyn Repeat, repeats: u32, draws: usize) -> Result<(Vec<Slope>, Windows), Error> {
     let mut found: Vec<Slope> = Vec::new();
     for tried in 1..=MOST_WINDOWS {
         found.extend(slope(what, repeats, draws)?);
@@ -165,11 +148,7 @@ mod tests {
 
     impl Repeat for Clocked {
         fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
-            let each = if self.0.len() > 1 {
-                self.0.remove(0)
-            } else {
-                self.0[0]
-            };
+            let each = if self.0.len() > 1 { self.0.remove(0) } else { self.0[0] };
             Ok(Nanos(50_000 + each * u64::from(repeats)))
         }
     }
@@ -177,8 +156,7 @@ mod tests {
     #[test]
     fn a_window_at_a_low_clock_is_left_behind() {
         // Two draws of T(n) and T(2n) are four runs: the first window runs at half the clock.
-        let (found, agreement) =
-            windows(&mut Clocked(vec![2000, 2000, 2000, 2000, 1000]), 1000, 2).unwrap();
+        let (found, agreement) = windows(&mut Clocked(vec![2000, 2000, 2000, 2000, 1000]), 1000, 2).unwrap();
         assert_eq!(agreement, Windows::Agreed(3));
         assert!(
             (found[0].seconds - 1e-6).abs() < 1e-12 && (found[2].seconds - 2e-6).abs() < 1e-12,
@@ -188,10 +166,7 @@ mod tests {
 
     #[test]
     fn windows_that_never_agree_say_so() {
-        let clocks = [1000, 1200, 1500, 2000]
-            .into_iter()
-            .flat_map(|c| [c; 4])
-            .collect();
+        let clocks = [1000, 1200, 1500, 2000].into_iter().flat_map(|c| [c; 4]).collect();
         let (found, agreement) = windows(&mut Clocked(clocks), 1000, 2).unwrap();
         assert_eq!((found.len(), agreement), (4, Windows::Scattered(4)));
         assert!((found[0].seconds - 1e-6).abs() < 1e-12);
@@ -200,11 +175,7 @@ mod tests {
     #[test]
     fn noise_alone_is_no_window() {
         // Each T(n) takes as long as each T(2n).
-        let clocks = [2000, 1000]
-            .into_iter()
-            .cycle()
-            .take(4 * 2 * MOST_WINDOWS)
-            .collect();
+        let clocks = [2000, 1000].into_iter().cycle().take(4 * 2 * MOST_WINDOWS).collect();
         assert_eq!(windows(&mut Clocked(clocks), 1000, 2).unwrap().0, vec![]);
     }
 }

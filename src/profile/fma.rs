@@ -58,9 +58,9 @@ impl Lane {
     fn program(self) -> Program {
         match self {
             Self::Chains(chains) => Program::new("probe/fma_f32").number("CHAINS", chains),
-            Self::Tile { rows, cols } => Program::new("probe/fma_f32_tile")
-                .number("ROWS", rows)
-                .number("COLS", cols),
+            Self::Tile { rows, cols } => {
+                Program::new("probe/fma_f32_tile").number("ROWS", rows).number("COLS", cols)
+            }
         }
         .number("WG", LANES)
     }
@@ -81,18 +81,15 @@ impl Lane {
         };
         let next = |x: f32| x.mul_add(x, 0.25);
         match self {
-            Self::Chains(chains) => (0..chains)
-                .map(|k| (0..ROUNDS).fold(start(4, k, chains), |x, _| next(x)))
-                .sum(),
+            Self::Chains(chains) => {
+                (0..chains).map(|k| (0..ROUNDS).fold(start(4, k, chains), |x, _| next(x))).sum()
+            }
             Self::Tile { rows, cols } => {
                 let mut a: Vec<f32> = (0..rows).map(|i| start(4, i, rows)).collect();
                 let mut b: Vec<f32> = (0..cols).map(|j| start(8, j, cols)).collect();
                 let mut sum = 0.0_f32;
                 for _ in 0..ROUNDS {
-                    sum += a
-                        .iter()
-                        .flat_map(|x| b.iter().map(move |y| x * y))
-                        .sum::<f32>();
+                    sum += a.iter().flat_map(|x| b.iter().map(move |y| x * y)).sum::<f32>();
                     a.iter_mut().chain(&mut b).for_each(|x| *x = next(*x));
                 }
                 sum
@@ -106,9 +103,7 @@ impl Shape {
     fn lanes(self) -> Vec<Lane> {
         match self {
             Self::Chains => [4, 8, 12, 16].map(Lane::Chains).to_vec(),
-            Self::Tile => [(2, 3), (3, 3), (4, 4)]
-                .map(|(rows, cols)| Lane::Tile { rows, cols })
-                .to_vec(),
+            Self::Tile => [(2, 3), (3, 3), (4, 4)].map(|(rows, cols)| Lane::Tile { rows, cols }).to_vec(),
         }
     }
 }
@@ -134,13 +129,8 @@ impl Probe for Fma {
         for lane in self.shape.lanes() {
             let program = lane.program();
             let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
-            let rig = Rig {
-                program,
-                bound: vec![bound],
-                groups,
-                most_groups: most,
-                work_per_group: lane.work().0,
-            };
+            let rig =
+                Rig { program, bound: vec![bound], groups, most_groups: most, work_per_group: lane.work().0 };
             prove(gpu, &rig, lane, &out)?;
             rigs.push(rig);
         }
@@ -153,10 +143,7 @@ fn prove(gpu: &Gpu, rig: &Rig, lane: Lane, out: &wgpu::Buffer) -> Result<(), Err
     rig.on(gpu).run(1)?;
     let bytes = gpu.download(out, 0, 4 * u64::from(LANES) * u64::from(rig.groups))?;
     let expected: Vec<f32> = (0..LANES).map(|l| lane.reference(l)).collect();
-    for (i, found) in bytemuck::pod_collect_to_vec::<u8, f32>(&bytes)
-        .into_iter()
-        .enumerate()
-    {
+    for (i, found) in bytemuck::pod_collect_to_vec::<u8, f32>(&bytes).into_iter().enumerate() {
         let expected = expected[i % LANES as usize];
         // Half the rounds would be off by 20 times as much; rounding is off by a tenth.
         let off = (found - expected).abs();
@@ -178,10 +165,7 @@ mod tests {
     #[test]
     fn work_is_two_operations_for_each_multiply_add() {
         assert_eq!(Lane::Chains(12).work(), Flops(64 * 512 * 12 * 2));
-        assert_eq!(
-            Lane::Tile { rows: 3, cols: 2 }.work(),
-            Flops(64 * 512 * (6 + 3 + 2) * 2)
-        );
+        assert_eq!(Lane::Tile { rows: 3, cols: 2 }.work(), Flops(64 * 512 * (6 + 3 + 2) * 2));
     }
 
     #[test]
@@ -189,10 +173,7 @@ mod tests {
         // A chain from 0 after n rounds is close to 1/2 - 1/(n + ln n): half the rounds differ.
         let chain = Lane::Chains(1).reference(0);
         let n = f64::from(ROUNDS);
-        assert!(
-            (f64::from(chain) - (0.5 - 1.0 / (n + n.ln()))).abs() < 1e-4,
-            "{chain}"
-        );
+        assert!((f64::from(chain) - (0.5 - 1.0 / (n + n.ln()))).abs() < 1e-4, "{chain}");
     }
 
     #[test]

@@ -46,11 +46,7 @@ pub enum Error {
 }
 
 fn known() -> String {
-    PROBES
-        .iter()
-        .map(|p| p.name())
-        .collect::<Vec<_>>()
-        .join(", ")
+    PROBES.iter().map(|p| p.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// The unit of a ceiling: 10^9 of something a second.
@@ -128,16 +124,11 @@ impl Repeat for Running<'_> {
         let mut encoder = self
             .gpu
             .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                label: Some(self.rig.program.file),
-            });
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(self.rig.program.file) });
         let mut recorder = Recorder::new(self.gpu, &mut encoder, self.rig.program.file, None);
         for _ in 0..repeats {
             for bound in &self.rig.bound {
-                recorder.dispatch(Dispatch {
-                    bound,
-                    grid: [self.rig.groups, 1, 1],
-                })?;
+                recorder.dispatch(Dispatch { bound, grid: [self.rig.groups, 1, 1] })?;
             }
         }
         drop(recorder);

@@ -27,18 +27,12 @@ const GRAIN: u64 = 1 << 18;
 /// Bytes to walk through: four times the largest last-level caches of today, 32 MiB of a
 /// processor's cluster of cores, some 128 MiB of a GPU.
 fn pool(gpu: &Gpu) -> Bytes {
-    Bytes(if gpu.adapter.is_software() {
-        128 << 20
-    } else {
-        512 << 20
-    })
+    Bytes(if gpu.adapter.is_software() { 128 << 20 } else { 512 << 20 })
 }
 
 /// The pool as buffers, each within the device's limits.
 fn sizes(pool: Bytes, allowed: u64) -> Vec<u64> {
-    let each = (allowed.min(1 << 30) / GRAIN * GRAIN)
-        .max(GRAIN)
-        .min(pool.0);
+    let each = (allowed.min(1 << 30) / GRAIN * GRAIN).max(GRAIN).min(pool.0);
     vec![each; pool.0.div_ceil(each) as usize]
 }
 
@@ -53,26 +47,12 @@ struct Way {
 
 /// Variants: many steps for a processor, which starts each group anew and whose compiler slows
 /// down on a loop short enough to be unrolled whole; many lanes for GPUs.
-const WAYS: [Way; 3] = [
-    Way {
-        lanes: 16,
-        steps: 256,
-    },
-    Way {
-        lanes: 64,
-        steps: 256,
-    },
-    Way {
-        lanes: 256,
-        steps: 16,
-    },
-];
+const WAYS: [Way; 3] =
+    [Way { lanes: 16, steps: 256 }, Way { lanes: 64, steps: 256 }, Way { lanes: 256, steps: 16 }];
 
 impl Way {
     fn program(self) -> Program {
-        Program::new("probe/read")
-            .number("WG", self.lanes)
-            .number("STEPS", self.steps)
+        Program::new("probe/read").number("WG", self.lanes).number("STEPS", self.steps)
     }
 
     /// Bytes that a workgroup reads.
@@ -110,17 +90,12 @@ impl Probe for Read {
             .min(widest * WAYS.iter().map(|w| w.run().0).min().unwrap_or(GRAIN));
         let sizes = sizes(pool(gpu), allowed);
         let size = sizes[0];
-        let buffers: Vec<wgpu::Buffer> = sizes
-            .iter()
-            .map(|&s| gpu.storage("probe noise", s))
-            .collect::<Result<_, _>>()?;
+        let buffers: Vec<wgpu::Buffer> =
+            sizes.iter().map(|&s| gpu.storage("probe noise", s)).collect::<Result<_, _>>()?;
         let noise = gpu.pipeline(&Program::new("probe/noise"))?;
         let fill = Rig {
             program: Program::new("probe/noise"),
-            bound: buffers
-                .iter()
-                .map(|b| gpu.bind(&noise, &[b.into()]))
-                .collect::<Result<_, _>>()?,
+            bound: buffers.iter().map(|b| gpu.bind(&noise, &[b.into()])).collect::<Result<_, _>>()?,
             groups: (size / NOISE_RUN) as u32,
             most_groups: (size / NOISE_RUN) as u32,
             work_per_group: NOISE_RUN,
@@ -174,10 +149,7 @@ mod tests {
         assert_eq!(GRAIN % NOISE_RUN, 0);
         for allowed in [1 << 27, (1 << 27) - 4, (1 << 31) - 4, 100 << 20] {
             let sizes = sizes(Bytes(512 << 20), allowed);
-            assert!(
-                sizes.iter().all(|s| s % GRAIN == 0 && *s <= allowed),
-                "{sizes:?}"
-            );
+            assert!(sizes.iter().all(|s| s % GRAIN == 0 && *s <= allowed), "{sizes:?}");
             assert!(sizes.iter().sum::<u64>() >= 512 << 20, "{sizes:?}");
         }
     }

@@ -82,9 +82,7 @@ pub fn batch(what: &mut dyn Repeat) -> Result<u32, Error> {
         }
         // At most eight times as many: none may trip a driver's watchdog.
         let scale = (BATCH.0 as f64 * 1.1 / took.0.max(1) as f64).clamp(2.0, 8.0);
-        repeats = (f64::from(repeats) * scale)
-            .ceil()
-            .min(f64::from(MOST_REPEATS)) as u32;
+        repeats = (f64::from(repeats) * scale).ceil().min(f64::from(MOST_REPEATS)) as u32;
     }
 }
 
@@ -103,8 +101,7 @@ pub fn slope(what: &mut dyn Repeat, repeats: u32, draws: usize) -> Result<Option
     }
     once.sort_unstable();
     twice.sort_unstable();
-    let per_repeat =
-        |long: Nanos, short: Nanos| (long.seconds() - short.seconds()) / f64::from(repeats);
+    let per_repeat = |long: Nanos, short: Nanos| (long.seconds() - short.seconds()) / f64::from(repeats);
     let slope = Slope {
         seconds: per_repeat(twice[0], once[0]),
         least: per_repeat(twice[0], once[1]),
@@ -131,27 +128,18 @@ mod tests {
         fn run(&mut self, repeats: u32) -> Result<Nanos, Error> {
             let extra = self.disturbances.get(self.runs).copied().unwrap_or(0);
             self.runs += 1;
-            Ok(Nanos(
-                self.round_trip + self.repeat * u64::from(repeats) + extra,
-            ))
+            Ok(Nanos(self.round_trip + self.repeat * u64::from(repeats) + extra))
         }
     }
 
     fn simulated(round_trip: u64, repeat: u64, disturbances: &[u64]) -> Simulated {
-        Simulated {
-            round_trip,
-            repeat,
-            disturbances: disturbances.to_vec(),
-            runs: 0,
-        }
+        Simulated { round_trip, repeat, disturbances: disturbances.to_vec(), runs: 0 }
     }
 
     #[test]
     fn the_round_trip_cancels() {
         for round_trip in [0, 100_000, 5_000_000] {
-            let s = slope(&mut simulated(round_trip, 1_000_000, &[]), 50, 3)
-                .unwrap()
-                .unwrap();
+            let s = slope(&mut simulated(round_trip, 1_000_000, &[]), 50, 3).unwrap().unwrap();
             assert!((s.seconds - 1e-3).abs() < 1e-12, "{s:?}");
             assert!((s.least - s.most).abs() < 1e-12, "{s:?}");
         }
@@ -160,19 +148,11 @@ mod tests {
     #[test]
     fn one_disturbed_draw_widens_the_interval_and_leaves_the_figure() {
         // The second T(2n) takes 10 ms longer: the best two draws don't see it.
-        let s = slope(
-            &mut simulated(1000, 1_000_000, &[0, 0, 0, 10_000_000]),
-            50,
-            2,
-        )
-        .unwrap()
-        .unwrap();
+        let s = slope(&mut simulated(1000, 1_000_000, &[0, 0, 0, 10_000_000]), 50, 2).unwrap().unwrap();
         assert!((s.seconds - 1e-3).abs() < 1e-12, "{s:?}");
         assert!((s.most - 1.2e-3).abs() < 1e-12, "{s:?}");
         // The first T(n) does.
-        let s = slope(&mut simulated(1000, 1_000_000, &[10_000_000]), 50, 2)
-            .unwrap()
-            .unwrap();
+        let s = slope(&mut simulated(1000, 1_000_000, &[10_000_000]), 50, 2).unwrap().unwrap();
         assert!((s.least - 0.8e-3).abs() < 1e-12, "{s:?}");
     }
 
@@ -196,10 +176,7 @@ mod tests {
             // The first run compiles: its time says nothing about the next.
             let repeats = batch(&mut simulated(200_000, repeat, &[30_000_000])).unwrap();
             let took = 200_000 + repeat * u64::from(repeats);
-            assert!(
-                took >= BATCH.0 || repeats == MOST_REPEATS,
-                "{repeat}: {repeats}"
-            );
+            assert!(took >= BATCH.0 || repeats == MOST_REPEATS, "{repeat}: {repeats}");
             assert!(took <= 8 * BATCH.0 || repeats == 1, "{repeat}: {repeats}");
         }
     }

@@ -77,19 +77,15 @@ impl Samples {
         let mut medians: Vec<f64> = (0..RESAMPLES)
             .map(|_| {
                 // Sorted indices give a sorted resample.
-                let mut picks: Vec<usize> = (0..n)
-                    .map(|_| ((u64::from(rng.next_u32()) * n) >> 32) as usize)
-                    .collect();
+                let mut picks: Vec<usize> =
+                    (0..n).map(|_| ((u64::from(rng.next_u32()) * n) >> 32) as usize).collect();
                 picks.sort_unstable();
                 let resample: Vec<f64> = picks.into_iter().map(|i| self.sorted[i]).collect();
                 percentile(&resample, 50.0)
             })
             .collect();
         medians.sort_by(f64::total_cmp);
-        Interval {
-            low: percentile(&medians, 2.5),
-            high: percentile(&medians, 97.5),
-        }
+        Interval { low: percentile(&medians, 2.5), high: percentile(&medians, 97.5) }
     }
 }
 
@@ -111,14 +107,8 @@ mod tests {
     #[test]
     fn hand_counted_summaries() {
         let s = samples(&[4.0, 1.0, 3.0, 2.0]);
-        assert_eq!(
-            (s.least(), s.median(), s.most(), s.mean()),
-            (1.0, 2.5, 4.0, 2.5)
-        );
-        assert_eq!(
-            (s.percentile(0.0), s.percentile(25.0), s.percentile(100.0)),
-            (1.0, 1.75, 4.0)
-        );
+        assert_eq!((s.least(), s.median(), s.most(), s.mean()), (1.0, 2.5, 4.0, 2.5));
+        assert_eq!((s.percentile(0.0), s.percentile(25.0), s.percentile(100.0)), (1.0, 1.75, 4.0));
         assert!((s.deviation().unwrap() - (5.0_f64 / 3.0).sqrt()).abs() < 1e-12);
     }
 
@@ -126,13 +116,7 @@ mod tests {
     fn one_sample_has_no_deviation_and_a_point_for_an_interval() {
         let s = samples(&[7.0]);
         assert_eq!((s.median(), s.deviation()), (7.0, None));
-        assert_eq!(
-            s.median_interval(),
-            Interval {
-                low: 7.0,
-                high: 7.0
-            }
-        );
+        assert_eq!(s.median_interval(), Interval { low: 7.0, high: 7.0 });
     }
 
     #[test]
@@ -146,11 +130,7 @@ mod tests {
     fn the_interval_holds_the_median_and_narrows_with_more_samples() {
         let spread = |n: usize| {
             // A fixed scramble of 0..n, scaled to 0..1.
-            let s = samples(
-                &(0..n)
-                    .map(|i| (i * 37 % n) as f64 / n as f64)
-                    .collect::<Vec<_>>(),
-            );
+            let s = samples(&(0..n).map(|i| (i * 37 % n) as f64 / n as f64).collect::<Vec<_>>());
             let i = s.median_interval();
             assert!(i.low <= s.median() && s.median() <= i.high, "{i:?}");
             i.high - i.low

@@ -33,7 +33,9 @@ pub fn examine(
             let first = run(gpu, &case);
             let second = checked.map(|gpu| run(gpu, &case));
             let mut report = lock(&report);
-            for error in [Some(&first), second.as_ref()].into_iter().flatten().filter_map(|r| r.as_ref().err()) {
+            for error in
+                [Some(&first), second.as_ref()].into_iter().flatten().filter_map(|r| r.as_ref().err())
+            {
                 if let Error::Lost(reason) = error {
                     lock(&lost).get_or_insert(Error::Lost(format!("{reason} (at {name}, {})", case.label)));
                 }

@@ -99,7 +99,8 @@ pub fn examine(gpu: &Arc<Gpu>, checked: Option<&Arc<Gpu>>, status: &Status) -> a
                 let bits = |row: &[f32]| row.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 checked.differ += usize::from(bits(a) != bits(b));
                 checked.right += usize::from(difference(b, &want) <= tolerance);
-                checked.wrong += usize::from(difference(b, &want).is_nan() || difference(b, &want) > tolerance);
+                checked.wrong +=
+                    usize::from(difference(b, &want).is_nan() || difference(b, &want) > tolerance);
             }
         }
     }
@@ -138,7 +139,8 @@ impl TinyFile {
         let bytes = gguf();
         // `create_new` never follows or overwrites what somebody else put there.
         for n in 0..64 {
-            let path = std::env::temp_dir().join(format!("ridgepoint-doctor-{}-{n}.gguf", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("ridgepoint-doctor-{}-{n}.gguf", std::process::id()));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
                     let written = Self { path };
@@ -149,7 +151,10 @@ impl TinyFile {
                 Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
             }
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{}: it is full of the doctor's files", std::env::temp_dir().display())))
+        Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{}: it is full of the doctor's files", std::env::temp_dir().display()),
+        ))
     }
 }
 

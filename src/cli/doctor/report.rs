@@ -82,7 +82,17 @@ impl KernelReport {
     /// No case yet.
     pub fn new(name: &'static str, summary: &'static str, checked: bool) -> Self {
         let checked = checked.then(Checked::default);
-        Self { name, summary, right: 0, wrong: 0, unsupported: 0, worst: 0.0, checked, mismatches: Vec::new(), seconds: 0.0 }
+        Self {
+            name,
+            summary,
+            right: 0,
+            wrong: 0,
+            unsupported: 0,
+            worst: 0.0,
+            checked,
+            mismatches: Vec::new(),
+            seconds: 0.0,
+        }
     }
 
     /// Cases so far.
@@ -98,7 +108,9 @@ impl KernelReport {
                 mismatches.push(format!("{name}, {label}{how}: {what}"));
             }
         };
-        if let (Some(Ok((_, b))), Ok((Outcome::Right { .. } | Outcome::Wrong(_), a)), Some(checked)) = (&second, &first, &mut self.checked) {
+        if let (Some(Ok((_, b))), Ok((Outcome::Right { .. } | Outcome::Wrong(_), a)), Some(checked)) =
+            (&second, &first, &mut self.checked)
+        {
             checked.differ += usize::from(a != b);
         }
         match first {
@@ -132,7 +144,9 @@ impl KernelReport {
     }
 
     fn is_well(&self) -> bool {
-        self.wrong == 0 && self.right > 0 && self.checked.as_ref().is_none_or(|c| c.wrong == 0 && c.right == self.right)
+        self.wrong == 0
+            && self.right > 0
+            && self.checked.as_ref().is_none_or(|c| c.wrong == 0 && c.right == self.right)
     }
 }
 
@@ -180,7 +194,11 @@ impl Report {
         let checked = self.kernels.iter().any(|k| k.checked.is_some());
         let more = if checked { "  checked  bits differ" } else { "" };
         writeln!(out, "{:<18}  right  wrong  unsupported  worst error{more}", "kernel")?;
-        let row = |out: &mut dyn Write, name: &str, counts: [String; 3], worst: f64, checked: Option<&Checked>| {
+        let row = |out: &mut dyn Write,
+                   name: &str,
+                   counts: [String; 3],
+                   worst: f64,
+                   checked: Option<&Checked>| {
             let [right, wrong, unsupported] = counts;
             write!(out, "{name:<18}  {right:>5}  {wrong:>5}  {unsupported:>11}  {:>9.1} %", 100.0 * worst)?;
             if let Some(c) = checked {
@@ -189,10 +207,20 @@ impl Report {
             writeln!(out)
         };
         for k in &self.kernels {
-            row(out, k.name, [k.right, k.wrong, k.unsupported].map(|n| n.to_string()), k.worst, k.checked.as_ref())?;
+            row(
+                out,
+                k.name,
+                [k.right, k.wrong, k.unsupported].map(|n| n.to_string()),
+                k.worst,
+                k.checked.as_ref(),
+            )?;
         }
         if let Some(m) = &self.model {
-            let counts = [(m.runs.len() + m.failures.len() - m.wrong()).to_string(), m.wrong().to_string(), String::new()];
+            let counts = [
+                (m.runs.len() + m.failures.len() - m.wrong()).to_string(),
+                m.wrong().to_string(),
+                String::new(),
+            ];
             row(out, "tiny model", counts, m.worst(), m.checked.as_ref())?;
         }
         writeln!(out, "\nworst error: the largest, as a share of the tolerance derived for it")?;
@@ -208,12 +236,17 @@ impl Report {
         }
         let unsupported: usize = self.kernels.iter().map(|k| k.unsupported).sum();
         if unsupported > 0 {
-            writeln!(out, "unsupported: variants that need what {} lacks; others stand in for them", self.adapter.name)?;
+            writeln!(
+                out,
+                "unsupported: variants that need what {} lacks; others stand in for them",
+                self.adapter.name
+            )?;
         }
         for line in self.mismatches() {
             writeln!(out, "mismatch: {line}")?;
         }
-        let seconds = self.kernels.iter().map(|k| k.seconds).chain(self.model.iter().map(|m| m.seconds)).sum::<f64>();
+        let seconds =
+            self.kernels.iter().map(|k| k.seconds).chain(self.model.iter().map(|m| m.seconds)).sum::<f64>();
         let right: usize = self.kernels.iter().map(|k| k.right).sum();
         let end = if self.verdict().is_ok() { "all is well" } else { "NOT well" };
         let ran = right + self.kernels.iter().map(|k| k.wrong).sum::<usize>();
@@ -238,7 +271,9 @@ impl Report {
             all.extend(wrong.map(|r| {
                 format!(
                     "tiny model, {}: logits are off by {:.4} % of the largest, {:.4} % is allowed",
-                    r.label, 100.0 * r.difference, 100.0 * r.tolerance
+                    r.label,
+                    100.0 * r.difference,
+                    100.0 * r.tolerance
                 )
             }));
         }
@@ -265,99 +300,4 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn adapter() -> AdapterSummary {
-        AdapterSummary {
-            index: 0,
-            name: "Fake".into(),
-            kind: "discrete",
-            backend: "vulkan".into(),
-            driver: "fake 1.0".into(),
-            subgroup_size: [32, 32],
-            subgroups: true,
-            f16: true,
-            timestamps: "none",
-            max_binding: 1 << 27,
-            max_buffer: 1 << 31,
-            max_storage_buffers: 8,
-            max_workgroup: 256,
-            max_workgroup_memory: 16384,
-        }
-    }
-
-    fn right(worst: f64, bits: u8) -> Ran {
-        Ok((Outcome::Right { worst }, vec![vec![bits]]))
-    }
-
-    fn wrong() -> Ran {
-        Ok((Outcome::Wrong("number 3 is 1, expected 2 within 1e-6".into()), vec![vec![0]]))
-    }
-
-    fn text(report: &Report) -> String {
-        let mut out = Vec::new();
-        report.print(&mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_planted_mismatch_is_named_counted_and_fails() {
-        let mut kernel = KernelReport::new("linear", "", false);
-        kernel.add("plain", right(0.25, 0), None);
-        kernel.add("f16", Ok((Outcome::Unsupported, vec![])), None);
-        let mut report = Report::new(&adapter());
-        report.kernels.push(kernel);
-        assert_eq!(report.verdict(), Ok(()));
-        assert!(text(&report).contains("all is well"));
-        for i in 0..7 {
-            report.kernels[0].add(&format!("ragged {i}"), wrong(), None);
-        }
-        let error = report.verdict().unwrap_err();
-        assert!(error.contains("linear") && error.contains("fake 1.0"), "{error}");
-        let table = text(&report);
-        assert!(table.contains("mismatch: linear, ragged 0: number 3 is 1, expected 2"), "{table}");
-        assert!(table.contains("linear: 2 more") && table.contains("NOT well"), "{table}");
-        let cells: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(cells, ["linear", "1", "7", "1", "25.0", "%"]);
-        assert_eq!(report.json()["ok"], false);
-        assert_eq!(report.json()["kernels"][0]["wrong"], 7);
-    }
-
-    #[test]
-    fn a_checked_run_must_be_right_and_may_differ_in_bits() {
-        let mut report = Report::new(&adapter());
-        let mut kernel = KernelReport::new("embed", "", true);
-        kernel.add("a", right(0.0, 1), Some(right(0.0, 1)));
-        kernel.add("b", right(0.0, 1), Some(right(0.0, 2)));
-        report.kernels.push(kernel);
-        assert_eq!(report.verdict(), Ok(()));
-        assert_eq!(report.json()["kernels"][0]["checked"]["differ"], 1);
-        report.kernels[0].add("c", right(0.0, 1), Some(wrong()));
-        assert!(report.verdict().is_err());
-        assert!(text(&report).contains("embed, c with checks on: number 3"));
-    }
-
-    #[test]
-    fn a_kernel_that_never_ran_or_was_refused_is_not_well() {
-        let mut report = Report::new(&adapter());
-        report.kernels.push(KernelReport::new("gated", "", false));
-        assert!(report.verdict().is_err() && text(&report).contains("no variant of it runs"));
-        report.kernels[0].add("a", right(0.0, 0), None);
-        assert!(report.verdict().is_ok());
-        report.kernels[0].add("b", Err(Error::Kernel("refused".into())), None);
-        assert!(report.verdict().is_err() && text(&report).contains("gated, b: refused"));
-    }
-
-    #[test]
-    fn a_model_that_is_off_or_not_a_number_is_not_well() {
-        let run = |difference| ModelRun { label: "f32 cache".into(), difference, tolerance: 5e-4 };
-        for (difference, well) in [(1e-5, true), (1e-3, false), (f64::NAN, false)] {
-            let mut report = Report::new(&adapter());
-            let runs = vec![run(difference), run(0.0)];
-            report.model = Some(ModelReport { summary: String::new(), runs, failures: vec![], checked: None, seconds: 0.0 });
-            assert_eq!(report.verdict().is_ok(), well, "{difference}");
-            assert_eq!(text(&report).contains("mismatch: tiny model, f32 cache"), !well);
-        }
-    }
-}
+mod tests;

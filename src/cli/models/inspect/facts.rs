@@ -123,7 +123,9 @@ pub fn rope(rope: &Rope) -> String {
         RopeScaling::None => String::new(),
         RopeScaling::Linear { factor } => format!(", divided by {factor}"),
         RopeScaling::Llama3 { factor, original_max_position, .. } => {
-            format!(", llama3: long waves divided by {factor}, trained on {original_max_position} tokens first")
+            format!(
+                ", llama3: long waves divided by {factor}, trained on {original_max_position} tokens first"
+            )
         }
         RopeScaling::Factors(factors) => format!(", {} factors of its own", factors.len()),
     };

@@ -114,7 +114,12 @@ fn describe(file: &ModelFile, hyper: &Found<Hyper>, adapter: &Found<AdapterSumma
     all
 }
 
-fn print(out: &mut dyn Write, file: &ModelFile, hyper: &Found<Hyper>, adapter: &Found<AdapterSummary>) -> io::Result<()> {
+fn print(
+    out: &mut dyn Write,
+    file: &ModelFile,
+    hyper: &Found<Hyper>,
+    adapter: &Found<AdapterSummary>,
+) -> io::Result<()> {
     let weights = gpu_total(file);
     let line = |out: &mut dyn Write, name: &str, value: &str| writeln!(out, "{name:<16}{value}");
     line(out, "file", &format!("{} ({})", file.path().display(), kind(file)))?;
@@ -126,9 +131,17 @@ fn print(out: &mut dyn Write, file: &ModelFile, hyper: &Found<Hyper>, adapter: &
             }
             line(out, "architecture", &h.architecture)?;
             let runs = facts::runs(file, h);
-            line(out, "runs", &runs.map_or_else(|why| format!("no: {why}"), |name| format!("yes, as {name}")))?;
+            line(
+                out,
+                "runs",
+                &runs.map_or_else(|why| format!("no: {why}"), |name| format!("yes, as {name}")),
+            )?;
             line(out, "layers", &format!("{} of {}, feed-forward {}", h.layers, h.hidden, h.intermediate))?;
-            line(out, "heads", &format!("{} of {} over {} of keys and values", h.heads, h.head_dim, h.kv_heads))?;
+            line(
+                out,
+                "heads",
+                &format!("{} of {} over {} of keys and values", h.heads, h.head_dim, h.kv_heads),
+            )?;
             let tied = if h.tied == Some(true) { ", the head is the embedding" } else { "" };
             line(out, "vocabulary", &format!("{}{tied}", h.vocab))?;
             let window = h.sliding_window.map_or(String::new(), |w| format!(", sliding window {w}"));
@@ -145,8 +158,16 @@ fn print(out: &mut dyn Write, file: &ModelFile, hyper: &Found<Hyper>, adapter: &
     };
     line(out, "chat template", &template)?;
     line(out, "licence", facts::licence(file).as_deref().unwrap_or("not given in the file"))?;
-    line(out, "size", &format!("{} in the file, {} of weights on the GPU", Bytes(file.file_bytes()), Bytes(weights)))?;
-    writeln!(out, "\n{:<10}{:>9}{:>16}{:>14}{:>14}", "format", "tensors", "weights", "in the file", "on the GPU")?;
+    line(
+        out,
+        "size",
+        &format!("{} in the file, {} of weights on the GPU", Bytes(file.file_bytes()), Bytes(weights)),
+    )?;
+    writeln!(
+        out,
+        "\n{:<10}{:>9}{:>16}{:>14}{:>14}",
+        "format", "tensors", "weights", "in the file", "on the GPU"
+    )?;
     for (name, f) in facts::by_format(file) {
         let sizes = [Bytes(f.bytes), Bytes(f.gpu_bytes)].map(|b| b.to_string());
         writeln!(out, "{name:<10}{:>9}{:>16}{:>14}{:>14}", f.tensors, f.weights, sizes[0], sizes[1])?;
@@ -166,14 +187,26 @@ fn tokenizer_line(t: &Json) -> String {
     }
 }
 
-fn print_fit(out: &mut dyn Write, hyper: &Hyper, weights: u64, adapter: &Found<AdapterSummary>) -> io::Result<()> {
+fn print_fit(
+    out: &mut dyn Write,
+    hyper: &Hyper,
+    weights: u64,
+    adapter: &Found<AdapterSummary>,
+) -> io::Result<()> {
     let room = adapter.as_ref().ok().map(Room::of);
     let (caches, contexts) = facts::caches(hyper, weights, room.as_ref());
     writeln!(out)?;
     match (adapter, &room) {
         (Ok(adapter), Some(room)) => {
-            let memory = room.memory.map_or("its memory isn't told".into(), |m| format!("{} of memory available", Bytes(m)));
-            writeln!(out, "What fits {}: bindings up to {}, {memory}; activations come on top", adapter.name, Bytes(room.binding))?;
+            let memory = room
+                .memory
+                .map_or("its memory isn't told".into(), |m| format!("{} of memory available", Bytes(m)));
+            writeln!(
+                out,
+                "What fits {}: bindings up to {}, {memory}; activations come on top",
+                adapter.name,
+                Bytes(room.binding)
+            )?;
         }
         (adapter, _) => {
             let why = adapter.as_ref().err().and_then(|e| e.lines().next()).unwrap_or_default();
@@ -190,11 +223,22 @@ fn print_fit(out: &mut dyn Write, hyper: &Hyper, weights: u64, adapter: &Found<A
             Some(Fit::Memory) => "no: more than the memory available",
         };
         let [cache, total] = [c.cache_bytes, c.total_bytes].map(|b| Bytes(b).to_string());
-        writeln!(out, "{:<10}{:>12}{cache:>14}{total:>18}  {fits}", c.tokens, format!("{:?}", c.cache_type).to_lowercase())?;
+        writeln!(
+            out,
+            "{:<10}{:>12}{cache:>14}{total:>18}  {fits}",
+            c.tokens,
+            format!("{:?}", c.cache_type).to_lowercase()
+        )?;
     }
     for c in &caches {
-        let longest = c.longest.map_or(String::new(), |n| format!("; the longest context that fits is {n} tokens"));
-        writeln!(out, "{} KV cache: {} per token{longest}", format!("{:?}", c.cache_type).to_lowercase(), Bytes(c.bytes_per_token))?;
+        let longest =
+            c.longest.map_or(String::new(), |n| format!("; the longest context that fits is {n} tokens"));
+        writeln!(
+            out,
+            "{} KV cache: {} per token{longest}",
+            format!("{:?}", c.cache_type).to_lowercase(),
+            Bytes(c.bytes_per_token)
+        )?;
     }
     Ok(())
 }
