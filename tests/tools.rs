@@ -263,16 +263,25 @@ fn with_bos() -> tempfile::TempDir {
 
 #[test]
 fn special_tokens_are_parsed_unless_told_otherwise() {
-    let (id, spelling) = special(LLAMA);
-    let text = format!("a{spelling}b");
-    let parsed: Tokens = json(&["tokenize", "-m", LLAMA, "--json", &text], b"");
-    assert!(parsed.ids.contains(&id) && parsed.pieces.contains(&spelling));
-    let plain: Tokens = json(&["tokenize", "-m", LLAMA, "--json", "--no-special", &text], b"");
-    assert!(!plain.ids.contains(&id), "{plain:?}");
+    let text = "a<s>b";
+    let parsed: Tokens = json(&["tokenize", "-m", LLAMA, "--json", text], b"");
+    assert_eq!((parsed.ids[1], parsed.pieces[1].as_str()), (0, "<s>"));
+    let plain: Tokens = json(&["tokenize", "-m", LLAMA, "--json", "--no-special", text], b"");
+    assert!(!plain.ids.contains(&0), "{plain:?}");
     assert_eq!(plain.pieces.concat(), text);
     let ids = list(&parsed.ids);
     assert_eq!(stdout(&["detokenize", "-m", LLAMA, &ids], b""), text);
     assert_eq!(stdout(&["detokenize", "-m", LLAMA, "--skip-special", &ids], b""), "ab");
+    // No BOS unless asked for, whatever the model's prompts begin with.
+    let dir = with_bos();
+    let model = dir.path().to_str().unwrap();
+    let bare: Tokens = json(&["tokenize", "-m", model, "--json", text], b"");
+    assert_eq!(bare, parsed);
+    let bos: Tokens = json(&["tokenize", "-m", model, "--json", "--bos", text], b"");
+    assert_eq!((bos.ids[0], &bos.ids[1..]), (0, &parsed.ids[..]));
+    let prompt: Logits = json(&["logits", "-m", model, "--prompt", text, "--json"], b"");
+    assert_eq!(prompt.ids, bos.ids);
+    assert!(refused(1, &["tokenize", "-m", LLAMA, "--bos", text], b"").contains("no BOS token"));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! Optionally an RMS norm per head of Q and K first (Qwen3).
 //!
 //! `qkv` is tokens x (heads + 2 kv_heads) x D; the cache of a layer is
-//! [block][K or V][kv head][slot][D].
+//! `[block][K or V][kv head][slot][D]`.
 
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
 use crate::cost::{Cost, Role, Work};
