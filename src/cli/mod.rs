@@ -4,6 +4,7 @@
 //! Results go to stdout, progress and logs to stderr. The exit code is 0 when all went well, 1 on
 //! any error, 2 on a command line that can't be understood.
 
+mod bench;
 mod chat;
 mod completions;
 mod detokenize;
@@ -98,6 +99,8 @@ impl Global {
 enum Command {
     /// Answer a prompt
     Run(run::Run),
+    /// Measure speed
+    Bench(bench::Bench),
     /// Talk with a model
     Chat(chat::Chat),
     /// List, fetch and look into models
@@ -120,6 +123,7 @@ impl Command {
     fn run(&self, global: &Global) -> anyhow::Result<()> {
         match self {
             Self::Run(command) => command.run(global),
+            Self::Bench(command) => command.run(global),
             Self::Chat(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Logits(command) => command.run(global),

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::forward::Forward;
-use super::plan::{Bounds, Entry, Plan, Sections};
+use super::plan::{Bounds, Entry, Outputs, Plan, Sections};
 use super::scratch::Scratch;
 use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
-use crate::cache::{BlockCopy, CacheConfig};
+use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
 use crate::gpu::{Bound, Dispatch, Gpu, Readback, Recorder};
 use crate::kernels::rope_cache::{CacheType, Heads};
@@ -244,12 +244,23 @@ impl Runner {
         heads.block_bytes() * hyper.layers as u64
     }
 
-    /// Builds the kernels that steps of these sizes will run, so that the first one is not slow.
+    /// Builds the kernels that steps of these sizes will run, and runs each once on block 0, since
+    /// some drivers compile at the first dispatch. Call it before any request.
     ///
     /// # Errors
     /// When the driver refuses a kernel.
     pub fn prepare(&mut self, tokens: &[usize]) -> Result<(), Error> {
-        self.forward.prepare(&self.gpu, tokens)
+        self.forward.prepare(&self.gpu, tokens)?;
+        let mut results = Results::default();
+        for &n in tokens {
+            // Above 8 tokens the kernels are those of any longer prompt.
+            let ids = vec![0; n.min(16).min(self.heads.block).min(self.limits.tokens)];
+            let entry = Entry { tokens: &ids, start: 0, blocks: &[BlockId(0)], outputs: Outputs::Last };
+            for want in [Want::Argmax, Want::Candidates] {
+                self.run(&[entry], want, &mut results)?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies blocks of the cache in every layer: before the step that writes them.
