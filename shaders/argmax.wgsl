@@ -1,5 +1,5 @@
-// The id of the largest logit of each row; of equal ones, the lowest id.
-// logits  rows x vocab f32     ids  rows u32     Grid: rows. One barrier; every number read once.
+// The id of the largest logit of each row, and that logit; of equal ones, the lowest id.
+// logits  rows x vocab f32     out  rows x (id, the logit's bits)     Grid: rows. One barrier; every number read once.
 const WG = 64u;
 
 struct Argmax {
@@ -10,7 +10,7 @@ struct Argmax {
 }
 @group(0) @binding(0) var<uniform> p: Argmax;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec2<u32>>;
 
 var<workgroup> values: array<f32, WG>;
 var<workgroup> places: array<u32, WG>;
@@ -37,5 +37,5 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
             place = places[i];
         }
     }
-    ids[wg.x] = place;
+    out[wg.x] = vec2(place, bitcast<u32>(best));
 }

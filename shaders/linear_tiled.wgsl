@@ -1,12 +1,12 @@
-#ifdef F16
-enable f16;
-#endif
 // Linear for many columns: 64 rows x 32 columns per workgroup of 64 lanes, 8 x 4 sums per lane.
 //
 // Each step along K stages one unit: every lane unpacks one weight row into workgroup memory
 // (k outermost, so lanes write and read neighbouring banks) and four vec4 of x. F16 stages in half
 // the memory; sums stay f32. Grid: columns / 32, out_rows / 64 (32 with GLU: gate rows, up rows).
 // Cost per unit: 64 blocks and 4 KiB of x read, 65,536 multiply-adds, 12 KiB of workgroup memory.
+#ifdef F16
+enable f16;
+#endif
 #import lib/linear
 
 #ifdef F16

@@ -80,9 +80,7 @@ mod tests {
     #[test]
     fn intensity_is_an_interval() {
         let work = Work { f32: Flops(1200), ..Work::default() };
-        let cost = Cost { work, traffic: vec![] }
-            .moves(Role::Weights, 100, 100)
-            .moves(Role::Input, 100, 500);
+        let cost = Cost { work, traffic: vec![] }.moves(Role::Weights, 100, 100).moves(Role::Input, 100, 500);
         assert_eq!(cost.bytes(), (Bytes(200), Bytes(600)));
         assert_eq!(cost.intensity(), (2.0, 6.0));
     }

@@ -1,6 +1,6 @@
 //! Ridgepoint: a portable LLM inference engine on wgpu that knows its own roofline.
 //!
-//! The folders are layers; a module imports only modules listed above it (`tests/layering.rs`).
+//! The folders are layers; a module imports only modules listed above it (`tests/house.rs`).
 #![warn(missing_docs)]
 
 pub mod units;
@@ -28,7 +28,5 @@ pub mod model;
 pub mod sample;
 
 pub mod engine;
-
-pub mod bench;
 
 pub mod cli;

@@ -81,7 +81,8 @@ impl Bytes {
     pub fn parse(text: &str) -> Result<Self, String> {
         let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, suffix) = text.split_at(split);
-        let bad = || format!("'{text}' is no size: expected bytes or a number with a unit, as in 12MiB or 1GiB");
+        let bad =
+            || format!("'{text}' is no size: expected bytes or a number with a unit, as in 12MiB or 1GiB");
         let value: f64 = number.parse().map_err(|_| bad())?;
         let scale: f64 = match suffix.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1.0,

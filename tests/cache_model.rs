@@ -38,22 +38,14 @@ impl Naive {
 
     /// The number of a prefix that some block holds.
     fn live(&self, prefix: &Prefix) -> Option<usize> {
-        self.held
-            .iter()
-            .flatten()
-            .copied()
-            .find(|number| self.prefixes[*number] == *prefix)
+        self.held.iter().flatten().copied().find(|number| self.prefixes[*number] == *prefix)
     }
 
     /// The prefixes found for a text.
     fn lookup(&self, salt: u8, tokens: &[u32]) -> Vec<usize> {
         let mut found: Vec<usize> = vec![];
         for chunk in tokens[..tokens.len().saturating_sub(1)].chunks_exact(self.size) {
-            let wanted = Prefix {
-                parent: found.last().copied(),
-                salt,
-                tokens: chunk.to_vec(),
-            };
+            let wanted = Prefix { parent: found.last().copied(), salt, tokens: chunk.to_vec() };
             let Some(number) = self.live(&wanted) else {
                 break;
             };
@@ -78,31 +70,17 @@ impl Naive {
         let at = block.index();
         self.owners[at] -= 1;
         if self.owners[at] == 0 {
-            let place = if self.held[at].is_some() {
-                self.free.len()
-            } else {
-                0
-            };
+            let place = if self.held[at].is_some() { self.free.len() } else { 0 };
             self.free.insert(place, at);
         }
     }
 
     /// Records what `block` holds; returns the prefix's number.
-    fn publish(
-        &mut self,
-        block: BlockId,
-        parent: Option<usize>,
-        salt: u8,
-        tokens: &[u32],
-    ) -> usize {
+    fn publish(&mut self, block: BlockId, parent: Option<usize>, salt: u8, tokens: &[u32]) -> usize {
         if let Some(number) = self.held[block.index()] {
             return number;
         }
-        let prefix = Prefix {
-            parent,
-            salt,
-            tokens: tokens.to_vec(),
-        };
+        let prefix = Prefix { parent, salt, tokens: tokens.to_vec() };
         let number = self.live(&prefix).unwrap_or_else(|| {
             self.prefixes.push(prefix);
             self.prefixes.len() - 1
@@ -152,14 +130,8 @@ fn compare(manager: &BlockManager, naive: &Naive) {
     manager.pool().audit().unwrap();
     let order: Vec<_> = manager.pool().free_list().map(BlockId::index).collect();
     assert_eq!(order, naive.free);
-    assert!(
-        (0..naive.owners.len())
-            .all(|b| manager.pool().owners(BlockId(b as u32)) == naive.owners[b])
-    );
-    assert_eq!(
-        manager.indexed() as usize,
-        naive.held.iter().flatten().count()
-    );
+    assert!((0..naive.owners.len()).all(|b| manager.pool().owners(BlockId(b as u32)) == naive.owners[b]));
+    assert_eq!(manager.indexed() as usize, naive.held.iter().flatten().count());
 }
 
 proptest! {

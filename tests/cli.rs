@@ -8,19 +8,10 @@ use tempfile::TempDir;
 /// The binary with an empty cache of its own, no settings from outside, and no network.
 fn ridgepoint(cache: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ridgepoint"));
-    for name in [
-        "RIDGEPOINT_ADAPTER",
-        "RIDGEPOINT_LOG",
-        "RIDGEPOINT_MODEL",
-        "HF_ENDPOINT",
-        "HF_TOKEN",
-    ] {
+    for name in ["RIDGEPOINT_ADAPTER", "RIDGEPOINT_LOG", "RIDGEPOINT_MODEL", "HF_ENDPOINT", "HF_TOKEN"] {
         command.env_remove(name);
     }
-    command
-        .env("RIDGEPOINT_CACHE", cache.path())
-        .env("HF_HUB_OFFLINE", "1")
-        .args(arguments);
+    command.env("RIDGEPOINT_CACHE", cache.path()).env("HF_HUB_OFFLINE", "1").args(arguments);
     command
 }
 
@@ -39,11 +30,7 @@ fn stdout(arguments: &[&str]) -> String {
 /// Stderr of a run that must exit with `code` and print no result.
 fn stderr(arguments: &[&str], code: i32) -> String {
     let output = run(arguments);
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?}: {output:?}"
-    );
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
     assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
@@ -51,21 +38,10 @@ fn stderr(arguments: &[&str], code: i32) -> String {
 #[test]
 fn help_and_version() {
     let help = stdout(&["--help"]);
-    for word in [
-        "models",
-        "completions",
-        "man",
-        "--adapter",
-        "--offline",
-        "--quiet",
-        "--log",
-    ] {
+    for word in ["models", "completions", "man", "--adapter", "--offline", "--quiet", "--log"] {
         assert!(help.contains(word), "{help}");
     }
-    assert_eq!(
-        stdout(&["--version"]),
-        format!("ridgepoint {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(stdout(&["--version"]), format!("ridgepoint {}\n", env!("CARGO_PKG_VERSION")));
     assert!(stdout(&["models", "list", "--help"]).contains("--json"));
     assert!(stderr(&[], 2).contains("Usage:"));
     assert!(stderr(&["no-such-command"], 2).contains("no-such-command"));
@@ -75,9 +51,7 @@ fn help_and_version() {
 fn models_are_listed_and_the_cache_is_seen() {
     let cache = TempDir::new().unwrap();
     let list = || -> Vec<serde_json::Value> {
-        let output = ridgepoint(&cache, &["models", "list", "--json"])
-            .output()
-            .unwrap();
+        let output = ridgepoint(&cache, &["models", "list", "--json"]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     };
@@ -92,10 +66,7 @@ fn models_are_listed_and_the_cache_is_seen() {
     assert_eq!(list()[0]["cached"], true);
     let table = ridgepoint(&cache, &["models", "list"]).output().unwrap();
     let table = String::from_utf8(table.stdout).unwrap();
-    let row = table
-        .lines()
-        .find(|line| line.starts_with("smollm2-135m-instruct "))
-        .unwrap();
+    let row = table.lines().find(|line| line.starts_with("smollm2-135m-instruct ")).unwrap();
     for cell in ["93.8 MiB", "Apache-2.0", "yes"] {
         assert!(row.contains(cell), "{row}");
     }
@@ -104,19 +75,10 @@ fn models_are_listed_and_the_cache_is_seen() {
 #[test]
 fn errors_are_one_line_on_stderr_and_exit_code_1() {
     let unknown = stderr(&["models", "pull", "smollm-135m-instruct"], 1);
-    assert!(
-        unknown.starts_with("error: no model is called 'smollm-135m-instruct'"),
-        "{unknown}"
-    );
-    assert!(
-        unknown.contains("did you mean 'smollm2-135m-instruct'?"),
-        "{unknown}"
-    );
+    assert!(unknown.starts_with("error: no model is called 'smollm-135m-instruct'"), "{unknown}");
+    assert!(unknown.contains("did you mean 'smollm2-135m-instruct'?"), "{unknown}");
     let offline = stderr(&["models", "pull", "smollm2-135m-instruct"], 1);
-    assert!(
-        offline.contains("is not in the cache") && offline.contains("--offline"),
-        "{offline}"
-    );
+    assert!(offline.contains("is not in the cache") && offline.contains("--offline"), "{offline}");
     assert!(stderr(&["--log", "a=b=c", "models", "list"], 1).contains("--log 'a=b=c'"));
 }
 
@@ -128,53 +90,33 @@ fn a_cache_that_cannot_be_made_names_its_cause() {
     let output = command.env_remove("HF_HUB_OFFLINE").output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(
-        text.starts_with("error: can't make the folder") && text.contains("\n  caused by: "),
-        "{text}"
-    );
+    assert!(text.starts_with("error: can't make the folder") && text.contains("\n  caused by: "), "{text}");
 }
 
 #[test]
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = stdout(&["completions", shell]);
-        assert!(
-            script.contains("ridgepoint") && script.contains("models"),
-            "{shell}: {script}"
-        );
+        assert!(script.contains("ridgepoint") && script.contains("models"), "{shell}: {script}");
     }
 }
 
 #[test]
 fn manual_pages() {
     let page = stdout(&["man"]);
-    assert!(
-        page.contains(".TH ridgepoint 1") && page.contains("RIDGEPOINT_CACHE"),
-        "{page}"
-    );
+    assert!(page.contains(".TH ridgepoint 1") && page.contains("RIDGEPOINT_CACHE"), "{page}");
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("man1");
     stdout(&["man", "--out", out.to_str().unwrap()]);
-    assert!(
-        fs::read_to_string(out.join("ridgepoint-models-pull.1"))
-            .unwrap()
-            .contains("sha256")
-    );
+    assert!(fs::read_to_string(out.join("ridgepoint-models-pull.1")).unwrap().contains("sha256"));
 }
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let cache = TempDir::new().unwrap();
     let mut command = ridgepoint(&cache, &["completions", "bash"]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{output:?}"
-    );
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -9,9 +9,7 @@ use ridgepoint::format::tokenizer::{Special, Specials};
 use ridgepoint::format::{Kind, ModelFile, RopeScaling};
 
 fn data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
-        .join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
 }
 
 /// Opens bytes as a GGUF file.
@@ -35,24 +33,13 @@ fn hugging_face_directories_are_read() {
         assert_eq!(model.kind(), Kind::HuggingFace);
         let hyper = model.hyper().unwrap();
         assert_eq!((hyper.layers, hyper.head_dim), (layers, head_dim), "{name}");
-        assert_eq!(
-            (hyper.hidden, hyper.heads, hyper.kv_heads),
-            (64, 4, 2),
-            "{name}"
-        );
+        assert_eq!((hyper.hidden, hyper.heads, hyper.kv_heads), (64, 4, 2), "{name}");
         assert_eq!((hyper.vocab, hyper.sliding_window), (320, window), "{name}");
-        let q = model
-            .tensor("model.layers.0.self_attn.q_proj.weight")
-            .unwrap();
-        assert_eq!(
-            (q.format.name(), &q.shape[..]),
-            ("BF16", &[4 * head_dim, 64][..])
-        );
+        let q = model.tensor("model.layers.0.self_attn.q_proj.weight").unwrap();
+        assert_eq!((q.format.name(), &q.shape[..]), ("BF16", &[4 * head_dim, 64][..]));
         for tensor in model.tensors() {
             let mut bytes = Vec::new();
-            model
-                .read_rows(tensor, 0..tensor.rows(), &mut bytes)
-                .unwrap();
+            model.read_rows(tensor, 0..tensor.rows(), &mut bytes).unwrap();
             assert_eq!(bytes.len() as u64, tensor.bytes);
         }
         let total: u64 = model.tensors().map(|t| t.bytes).sum();
@@ -64,27 +51,19 @@ fn hugging_face_directories_are_read() {
         assert_eq!(tokenizer.decode(&plain, Specials::Skip).unwrap(), "<s>a");
         assert!(model.chat_template(None).unwrap().is_none());
     }
-    let llama3 = ModelFile::open(&data("tiny/llama3-rope"))
-        .unwrap()
-        .hyper()
-        .unwrap();
+    let llama3 = ModelFile::open(&data("tiny/llama3-rope")).unwrap().hyper().unwrap();
     assert!(matches!(llama3.rope.scaling, RopeScaling::Llama3 { .. }));
     assert_eq!(llama3.rope.theta, 5e5);
 }
 
 #[test]
 fn gguf_files_of_every_format_are_read() {
-    for format in [
-        "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K_M", "Q5_K_M", "Q6_K",
-    ] {
+    for format in ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K_M", "Q5_K_M", "Q6_K"] {
         let path = data(&format!("quant-models/tiny-{format}.gguf"));
         let model = ModelFile::open(&path).unwrap();
         assert_eq!(model.kind(), Kind::Gguf);
         let hyper = model.hyper().unwrap();
-        assert_eq!(
-            (hyper.hidden, hyper.layers, hyper.heads, hyper.kv_heads),
-            (256, 1, 4, 1)
-        );
+        assert_eq!((hyper.hidden, hyper.layers, hyper.heads, hyper.kv_heads), (256, 1, 4, 1));
         assert_eq!((hyper.vocab, hyper.head_dim), (320, 64));
         let embedding = model.tensor("token_embd.weight").unwrap();
         assert_eq!(embedding.shape, [320, 256]);
@@ -116,101 +95,42 @@ fn every_broken_header_is_named() {
         nested.extend(u64s(&[1]));
     }
     let unknown_array = [77u32.to_le_bytes().to_vec(), u64s(&[0])].concat();
-    let header = |version: u32, counts: [u64; 2]| {
-        [&b"GGUF"[..], &version.to_le_bytes(), &u64s(&counts)].concat()
-    };
+    let header =
+        |version: u32, counts: [u64; 2]| [&b"GGUF"[..], &version.to_le_bytes(), &u64s(&counts)].concat();
     for (bytes, expected) in [
         (b"GGML".to_vec(), "magic"),
         (Vec::new(), "ends inside its header"),
-        (
-            header(3, [0, 0])[..20].to_vec(),
-            "ends inside its header, at byte 16",
-        ),
+        (header(3, [0, 0])[..20].to_vec(), "ends inside its header, at byte 16"),
         (header(1, [0, 0]), "version 1"),
         (header(3u32.swap_bytes(), [0, 0]), "big-endian"),
         (header(3, [u64::MAX, 0]), "18446744073709551615 tensors"),
         (header(3, [0, 1 << 40]), "1099511627776 key-values"),
         (good().raw("", 4, &[0; 4]).bytes(), "key of 1 to"),
-        (
-            good().raw("k", 8, &u64s(&[1 << 62])).bytes(),
-            "bytes of text",
-        ),
+        (good().raw("k", 8, &u64s(&[1 << 62])).bytes(), "bytes of text"),
         (good().raw("k", 99, &[0; 32]).bytes(), "value type 99"),
         (good().raw("k", 7, &[2; 32]).bytes(), "truth value 2"),
         (good().raw("k", 9, &array).bytes(), "array elements"),
         (good().raw("k", 9, &unknown_array).bytes(), "type 77"),
         (good().raw("k", 9, &nested).bytes(), "nests arrays deeper"),
-        (
-            good().text("general.architecture", "x").bytes(),
-            "occurs twice",
-        ),
-        (
-            good().number("general.alignment", 0).bytes(),
-            "general.alignment",
-        ),
-        (
-            good().number("general.alignment", 24).bytes(),
-            "general.alignment",
-        ),
-        (
-            good().text("general.alignment", "32").bytes(),
-            "general.alignment",
-        ),
-        (
-            good().tensor("", &[4], 0, &floats(4)).bytes(),
-            "tensor name of 1 to",
-        ),
-        (
-            good().tensor("t", &[], 0, &floats(4)).bytes(),
-            "0 dimensions",
-        ),
-        (
-            good().tensor("t", &[1; 5], 0, &floats(4)).bytes(),
-            "5 dimensions",
-        ),
-        (
-            good().tensor("t", &[4, 0], 0, &floats(4)).bytes(),
-            "dimension of 0",
-        ),
-        (
-            good()
-                .tensor("t", &[4, (1 << 42) + 1], 0, &floats(4))
-                .bytes(),
-            "beyond the file's end",
-        ),
-        (
-            good()
-                .tensor("t", &[1 << 32, 1 << 32], 0, &floats(4))
-                .bytes(),
-            "overflows",
-        ),
-        (
-            good().tensor("t", &[1 << 62], 0, &floats(4)).bytes(),
-            "overflows",
-        ),
+        (good().text("general.architecture", "x").bytes(), "occurs twice"),
+        (good().number("general.alignment", 0).bytes(), "general.alignment"),
+        (good().number("general.alignment", 24).bytes(), "general.alignment"),
+        (good().text("general.alignment", "32").bytes(), "general.alignment"),
+        (good().tensor("", &[4], 0, &floats(4)).bytes(), "tensor name of 1 to"),
+        (good().tensor("t", &[], 0, &floats(4)).bytes(), "0 dimensions"),
+        (good().tensor("t", &[1; 5], 0, &floats(4)).bytes(), "5 dimensions"),
+        (good().tensor("t", &[4, 0], 0, &floats(4)).bytes(), "dimension of 0"),
+        (good().tensor("t", &[4, (1 << 42) + 1], 0, &floats(4)).bytes(), "beyond the file's end"),
+        (good().tensor("t", &[1 << 32, 1 << 32], 0, &floats(4)).bytes(), "overflows"),
+        (good().tensor("t", &[1 << 62], 0, &floats(4)).bytes(), "overflows"),
         (good().tensor("t", &[4], 20, &floats(4)).bytes(), "IQ4_NL"),
-        (
-            good().tensor("t", &[4], 4000, &floats(4)).bytes(),
-            "ggml type 4000",
-        ),
-        (
-            good().tensor("t", &[33], 8, &[0; 68]).bytes(),
-            "blocks of 32",
-        ),
+        (good().tensor("t", &[4], 4000, &floats(4)).bytes(), "ggml type 4000"),
+        (good().tensor("t", &[33], 8, &[0; 68]).bytes(), "blocks of 32"),
         (good().tensor_at("t", &[4], 0, 8).bytes(), "alignment"),
+        (good().tensor_at("t", &[4], 0, 32).bytes(), "beyond the file's end"),
+        (good().tensor_at("t", &[4], 0, u64::MAX - 31).bytes(), "beyond the file's end"),
         (
-            good().tensor_at("t", &[4], 0, 32).bytes(),
-            "beyond the file's end",
-        ),
-        (
-            good().tensor_at("t", &[4], 0, u64::MAX - 31).bytes(),
-            "beyond the file's end",
-        ),
-        (
-            good()
-                .tensor("t", &[4], 0, &floats(4))
-                .tensor("t", &[4], 0, &floats(4))
-                .bytes(),
+            good().tensor("t", &[4], 0, &floats(4)).tensor("t", &[4], 0, &floats(4)).bytes(),
             "'t' occurs twice",
         ),
     ] {
@@ -249,22 +169,13 @@ fn split_models_are_joined() {
         let model = ModelFile::open(&opened).unwrap();
         assert_eq!(model.hyper().unwrap().layers, 2);
         let mut bytes = Vec::new();
-        model
-            .read_rows(model.tensor("b").unwrap(), 0..1, &mut bytes)
-            .unwrap();
+        model.read_rows(model.tensor("b").unwrap(), 0..1, &mut bytes).unwrap();
         assert_eq!(bytes, [2; 4]);
-        model
-            .read_rows(model.tensor("a").unwrap(), 0..1, &mut bytes)
-            .unwrap();
+        model.read_rows(model.tensor("a").unwrap(), 0..1, &mut bytes).unwrap();
         assert_eq!(bytes, [1; 4]);
     }
     part(2, Gguf::default(), "a");
-    assert!(
-        ModelFile::open(&path(1))
-            .unwrap_err()
-            .to_string()
-            .contains("earlier part")
-    );
+    assert!(ModelFile::open(&path(1)).unwrap_err().to_string().contains("earlier part"));
 }
 
 /// Copies a tiny model, changed by `edit`, and opens it.
@@ -303,61 +214,26 @@ fn incomplete_directories_are_refused_with_what_is_missing() {
         (remove("config.json"), "config.json"),
         (remove("model.safetensors"), "model.safetensors.index.json"),
         (remove("tokenizer.json"), "tokenizer.json"),
-        (
-            write(FILE, whole[..whole.len() - 1].to_vec()),
-            "downloaded completely",
-        ),
+        (write(FILE, whole[..whole.len() - 1].to_vec()), "downloaded completely"),
         (write(FILE, whole[..1000].to_vec()), "header of"),
         (write(FILE, vec![0xff; 64]), "header of"),
         (write(FILE, vec![]), "at least 8 bytes"),
         (write(FILE, header("{", 0)), "header is invalid"),
+        (write(FILE, header(r#"{"t":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, 8)), "I64"),
+        (write(FILE, header(r#"{"t":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#, 0)), "empty"),
         (
-            write(
-                FILE,
-                header(
-                    r#"{"t":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#,
-                    8,
-                ),
-            ),
-            "I64",
-        ),
-        (
-            write(
-                FILE,
-                header(
-                    r#"{"t":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#,
-                    0,
-                ),
-            ),
-            "empty",
-        ),
-        (
-            write(
-                FILE,
-                header(
-                    r#"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
-                    4,
-                ),
-            ),
+            write(FILE, header(r#"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4)),
             "header is invalid",
         ),
-        (
-            write(INDEX, index("model-00001-of-00002.safetensors")),
-            "the shard",
-        ),
-        (
-            write(INDEX, index("../model.safetensors")),
-            "plain file names",
-        ),
+        (write(INDEX, index("model-00001-of-00002.safetensors")), "the shard"),
+        (write(INDEX, index("../model.safetensors")), "plain file names"),
         (write(INDEX, b"{}".to_vec()), "weight_map"),
         (write("tokenizer.json", b"[]".to_vec()), "model.safetensors"),
     ] {
         let e = found.map(|_| ()).expect_err(expected);
         assert!(e.contains(expected), "expected {expected} in: {e}");
     }
-    let e = ModelFile::open(&data("nothing.gguf"))
-        .unwrap_err()
-        .to_string();
+    let e = ModelFile::open(&data("nothing.gguf")).unwrap_err().to_string();
     assert!(e.contains("nothing.gguf"), "{e}");
 }
 
@@ -379,9 +255,6 @@ fn sharded_weights_are_joined() {
     let extra = model.tensor("extra.weight").unwrap();
     let mut bytes = Vec::new();
     model.read_rows(extra, 0..1, &mut bytes).unwrap();
-    assert_eq!(
-        (bytes.as_slice(), extra.format.name()),
-        (&[1, 2, 3, 4][..], "F16")
-    );
+    assert_eq!((bytes.as_slice(), extra.format.name()), (&[1, 2, 3, 4][..], "F16"));
     assert!(model.tensor("model.norm.weight").is_some());
 }

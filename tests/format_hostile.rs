@@ -10,9 +10,7 @@ use ridgepoint::format::tokenizer::{Special, Specials};
 use ridgepoint::format::{Ending, Message, ModelFile};
 
 fn data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
-        .join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
 }
 
 /// Does everything that can be done with a model; errors are fine.
@@ -25,9 +23,7 @@ fn exercise(path: &Path) {
     for tensor in model.tensors().take(20) {
         // Tensors may overlap, but each lies inside the file.
         assert!(tensor.bytes <= model.file_bytes(), "{tensor:?} of {total}");
-        model
-            .read_rows(tensor, 0..tensor.rows(), &mut bytes)
-            .unwrap();
+        model.read_rows(tensor, 0..tensor.rows(), &mut bytes).unwrap();
     }
     for (key, value) in model.metadata() {
         assert!(!key.is_empty() && value.to_string().len() <= 1 << 20);
@@ -57,10 +53,7 @@ fn exercise(path: &Path) {
 /// The most address space that this process ever had, where the system tells.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmPeak:"))
-        .unwrap_or("0 kB");
+    let line = status.lines().find_map(|l| l.strip_prefix("VmPeak:")).unwrap_or("0 kB");
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
     kilobytes * 1024
 }
@@ -84,16 +77,7 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let extremes = vec![
-        0,
-        1,
-        255,
-        1 << 31,
-        u64::from(u32::MAX),
-        1 << 40,
-        1 << 63,
-        u64::MAX - 31,
-    ];
+    let extremes = vec![0, 1, 255, 1 << 31, u64::from(u32::MAX), 1 << 40, 1 << 63, u64::MAX - 31];
     prop_oneof![
         8 => any::<u8>().prop_map(Change::Byte),
         8 => prop::sample::select(extremes).prop_map(Change::Number),
@@ -122,19 +106,7 @@ fn changes() -> impl Strategy<Value = Vec<(f64, Change)>> {
 
 /// A whole small model: hyper-parameters, a tokenizer, a template, tensors.
 fn small(model: &str) -> Gguf {
-    let words = [
-        "<s>",
-        "</s>",
-        "<0x41>",
-        "a",
-        "b",
-        "c",
-        "Ġ",
-        "bc",
-        "▁",
-        "▁a",
-        "<|im_end|>",
-    ];
+    let words = ["<s>", "</s>", "<0x41>", "a", "b", "c", "Ġ", "bc", "▁", "▁a", "<|im_end|>"];
     Gguf::default()
         .text("general.architecture", "llama")
         .number("general.alignment", 32)
@@ -147,18 +119,12 @@ fn small(model: &str) -> Gguf {
         .text("tokenizer.ggml.model", model)
         .text("tokenizer.ggml.pre", "smollm")
         .texts("tokenizer.ggml.tokens", &words)
-        .numbers(
-            "tokenizer.ggml.token_type",
-            &[3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 3],
-        )
+        .numbers("tokenizer.ggml.token_type", &[3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 3])
         .floats("tokenizer.ggml.scores", &[0.0; 11])
         .texts("tokenizer.ggml.merges", &["b c"])
         .number("tokenizer.ggml.bos_token_id", 0)
         .number("tokenizer.ggml.eos_token_id", 1)
-        .text(
-            "tokenizer.chat_template",
-            "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}",
-        )
+        .text("tokenizer.chat_template", "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
         .tensor("rope_freqs.weight", &[8], 0, &[0; 32])
         .tensor("token_embd.weight", &[64, 11], 1, &[0; 64 * 11 * 2])
 }
@@ -188,11 +154,7 @@ fn every_truncation_of_a_gguf_file_ends_in_an_error() {
     let path = dir.path().join("m.gguf");
     for n in 0..good.len() {
         std::fs::write(&path, &good[..n]).unwrap();
-        assert!(
-            ModelFile::open(&path).is_err(),
-            "{n} of {} bytes",
-            good.len()
-        );
+        assert!(ModelFile::open(&path).is_err(), "{n} of {} bytes", good.len());
     }
 }
 

@@ -27,7 +27,9 @@ fn every_case_is_within_its_tolerance() {
                                 r.2 = r.2.max(worst);
                             }
                             Ok(Outcome::Unsupported) => r.1 += 1,
-                            Ok(Outcome::Wrong(what)) => r.3.push(format!("{} {}: {what}", kernel.name(), case.label)),
+                            Ok(Outcome::Wrong(what)) => {
+                                r.3.push(format!("{} {}: {what}", kernel.name(), case.label))
+                            }
                             Err(e) => r.3.push(format!("{} {}: {e}", kernel.name(), case.label)),
                         }
                     }
@@ -35,7 +37,10 @@ fn every_case_is_within_its_tolerance() {
             }
         });
         let (right, unsupported, worst, wrong) = results.into_inner().unwrap();
-        println!("{:<16} {right} cases right, {unsupported} unsupported here, worst {worst:.3} of the tolerance", kernel.name());
+        println!(
+            "{:<16} {right} cases right, {unsupported} unsupported here, worst {worst:.3} of the tolerance",
+            kernel.name()
+        );
         assert!(right > 0, "{}: no case ran on {}", kernel.name(), gpu.adapter.name);
         total += right;
         failures.extend(wrong);

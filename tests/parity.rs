@@ -71,7 +71,10 @@ fn check(name: &str, path: &Path, expected: &Expected, cache_type: CacheType, to
         for chunk in [80, 16, 5, 1] {
             let got = logits(&mut runner, &blocks, &case.prompt, 0, chunk);
             let off = difference(&got, &case.last_logits);
-            assert!(off <= tolerance, "{name} {cache_type:?}, prompt {i} in chunks of {chunk}: off by {off:e}");
+            assert!(
+                off <= tolerance,
+                "{name} {cache_type:?}, prompt {i} in chunks of {chunk}: off by {off:e}"
+            );
             worst = worst.max(off);
         }
         let largest = case.last_logits.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
@@ -80,7 +83,10 @@ fn check(name: &str, path: &Path, expected: &Expected, cache_type: CacheType, to
             let start = if step == 0 { 0 } else { tokens.len() - 1 };
             let row = logits(&mut runner, &blocks, &tokens, start, 80);
             let got = ridgepoint::kernels::argmax::reference(&row);
-            assert!(got == want || margin <= 2.0 * tolerance * largest, "{name} {cache_type:?}, prompt {i}, step {step}: {got}, expected {want} by {margin}");
+            assert!(
+                got == want || margin <= 2.0 * tolerance * largest,
+                "{name} {cache_type:?}, prompt {i}, step {step}: {got}, expected {want} by {margin}"
+            );
             tokens.push(want);
         }
     }

@@ -20,13 +20,7 @@ impl Matrix {
         for (row, blocks) in rows.iter().enumerate() {
             format.repack(
                 blocks,
-                &mut RowWriter {
-                    layout,
-                    sections: format.sections(),
-                    row,
-                    q: &mut q,
-                    aux: &mut aux,
-                },
+                &mut RowWriter { layout, sections: format.sections(), row, q: &mut q, aux: &mut aux },
             );
         }
         Self { layout, q, aux }
@@ -83,11 +77,7 @@ impl Unit {
 /// The loaders of `shaders/quant/`, line by line.
 fn load(format: &dyn Format, a: &Matrix, unit: usize, row: usize) -> Unit {
     let i = std::array::from_fn::<usize, 8, _>(|i| i);
-    let plain = |raw: [[f32; 4]; 8]| Unit {
-        scale: [1.0; 2],
-        min: 0.0,
-        raw,
-    };
+    let plain = |raw: [[f32; 4]; 8]| Unit { scale: [1.0; 2], min: 0.0, raw };
     let pair = |i: usize| {
         let v = a.q(4, unit, i >> 1, row);
         let odd = i & 1 == 1;
@@ -124,11 +114,7 @@ fn load(format: &dyn Format, a: &Matrix, unit: usize, row: usize) -> Unit {
         "Q4_1" => {
             let [d, min] = a.halves(0, unit, row);
             let raw = i.map(|i| unpack4x_u8(nibbles(i, 0)));
-            Unit {
-                scale: [d; 2],
-                min,
-                raw,
-            }
+            Unit { scale: [d; 2], min, raw }
         }
         "Q5_0" => Unit {
             scale: [unpack2x16float(a.half_word(1, unit, row))[0] * 0.125; 2],
@@ -138,11 +124,7 @@ fn load(format: &dyn Format, a: &Matrix, unit: usize, row: usize) -> Unit {
         "Q5_1" => {
             let [d, min] = a.halves(1, unit, row);
             let raw = i.map(|i| unpack4x_u8(nibbles(i, 0) | (fifth() >> i & 0x0101_0101) << 4));
-            Unit {
-                scale: [d; 2],
-                min,
-                raw,
-            }
+            Unit { scale: [d; 2], min, raw }
         }
         "Q8_0" => Unit {
             scale: [unpack2x16float(a.half_word(0, unit, row))[0]; 2],
@@ -152,20 +134,12 @@ fn load(format: &dyn Format, a: &Matrix, unit: usize, row: usize) -> Unit {
         "Q4_K" => {
             let (step, min) = k_scales(0);
             let raw = i.map(|i| unpack4x_u8(nibbles(i, 0)));
-            Unit {
-                scale: [step; 2],
-                min,
-                raw,
-            }
+            Unit { scale: [step; 2], min, raw }
         }
         "Q5_K" => {
             let (step, min) = k_scales(1);
             let raw = i.map(|i| unpack4x_u8(nibbles(i, 0) | (fifth() >> i & 0x0101_0101) << 4));
-            Unit {
-                scale: [step; 2],
-                min,
-                raw,
-            }
+            Unit { scale: [step; 2], min, raw }
         }
         "Q6_K" => {
             let d = f32::from_bits(a.aux(2, unit >> 3, row));
@@ -174,11 +148,7 @@ fn load(format: &dyn Format, a: &Matrix, unit: usize, row: usize) -> Unit {
                 let upper = a.aux(0, 2 * unit + (i >> 2), row) << (6 - 2 * (i & 3));
                 unpack4x_i8(nibbles(i, 2) | upper & 0xc0c0_c0c0)
             });
-            Unit {
-                scale: [d * sc0 * 0.25, d * sc1 * 0.25],
-                min: 0.0,
-                raw,
-            }
+            Unit { scale: [d * sc0 * 0.25, d * sc1 * 0.25], min: 0.0, raw }
         }
         other => panic!("no model of the loader of {other}"),
     }
@@ -188,10 +158,7 @@ fn load(format: &dyn Format, a: &Matrix, unit: usize, row: usize) -> Unit {
 fn fixture(format: &dyn Format) -> (Vec<u8>, Vec<f32>) {
     let path = |kind: &str| {
         let name = format.name().to_lowercase();
-        format!(
-            "{}/tests/data/quant/{name}.{kind}",
-            env!("CARGO_MANIFEST_DIR")
-        )
+        format!("{}/tests/data/quant/{name}.{kind}", env!("CARGO_MANIFEST_DIR"))
     };
     let blocks = std::fs::read(path("blocks")).unwrap();
     let numbers = std::fs::read(path("f32")).unwrap();
@@ -243,11 +210,7 @@ fn check_layout(format: &dyn Format, m: usize, k: usize, bits: &mut dyn FnMut() 
     for (row, blocks) in rows.iter().enumerate() {
         let expected = decoded(format, blocks);
         let units = 0..k.div_ceil(UNIT);
-        let got = units.flat_map(|unit| {
-            load(format, &matrix, unit, row)
-                .weights()
-                .collect::<Vec<_>>()
-        });
+        let got = units.flat_map(|unit| load(format, &matrix, unit, row).weights().collect::<Vec<_>>());
         let got: Vec<f32> = got.collect();
         for (e, (x, y)) in expected.iter().zip(&got).enumerate() {
             // Random bits hold infinities and NaN; zeros may differ in sign (-0 + 0).

@@ -71,9 +71,7 @@ fn encode_rms(format: &dyn Format) -> f32 {
 fn normal(count: usize) -> Vec<f32> {
     let mut state = 1_u64;
     let mut uniform = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 40) as f32 / (1 << 24) as f32
     };
     let mut one = || (0..12).map(|_| uniform()).sum::<f32>() - 6.0;
@@ -95,18 +93,8 @@ fn encode_spends_its_bits_well_on_normal_numbers() {
 #[test]
 fn zeros_stay_zeros_and_odd_numbers_do_no_harm() {
     for &format in FORMATS {
-        assert!(
-            decoded(format, &encoded(format, &[0.0; 256]))
-                .iter()
-                .all(|&x| x == 0.0)
-        );
-        for odd in [
-            f32::NAN,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            f32::MAX,
-            f32::MIN_POSITIVE,
-        ] {
+        assert!(decoded(format, &encoded(format, &[0.0; 256])).iter().all(|&x| x == 0.0));
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN_POSITIVE] {
             let mut numbers = [1.0; 256];
             numbers[7] = odd;
             assert_eq!(decoded(format, &encoded(format, &numbers)).len(), 256);

@@ -3,9 +3,7 @@
 mod sample_reference;
 
 use proptest::prelude::*;
-use ridgepoint::sample::{
-    Candidates, History, SampleError, Sampler, SamplingParams, log_softmax_top,
-};
+use ridgepoint::sample::{Candidates, History, SampleError, Sampler, SamplingParams, log_softmax_top};
 use sample_reference::{params, row};
 
 proptest! {
@@ -49,9 +47,7 @@ proptest! {
 
 /// A steep row, as a language model's: the first 64 of 2,000 hold nearly all the mass.
 fn steep() -> Vec<f32> {
-    (0..2000)
-        .map(|i| 15.0 - 3.0 * (1.0 + i as f32).ln())
-        .collect()
+    (0..2000).map(|i| 15.0 - 3.0 * (1.0 + i as f32).ln()).collect()
 }
 
 #[test]
@@ -59,29 +55,16 @@ fn lists_of_64_mostly_suffice() {
     let logits = steep();
     let ids: Vec<u32> = (0..64).collect();
     let norm = log_softmax_top(&logits, 0).unwrap().0;
-    let list = Candidates {
-        ids: &ids,
-        logits: &logits[..64],
-        logsumexp: norm as f32,
-        vocab: 2000,
-    };
+    let list = Candidates { ids: &ids, logits: &logits[..64], logsumexp: norm as f32, vocab: 2000 };
     let answers = |json: &str| {
         let params: SamplingParams = serde_json::from_str(json).unwrap();
         let answered = (0..1000).filter(|&choice| {
             let mut sampler = Sampler::new(&params, 5).for_choice(choice);
-            sampler
-                .sample_candidates(&list, &History::new(&[]))
-                .unwrap()
-                .is_some()
+            sampler.sample_candidates(&list, &History::new(&[])).unwrap().is_some()
         });
         answered.count()
     };
-    for json in [
-        "{}",
-        r#"{"top_p":0.95}"#,
-        r#"{"temperature":0.7}"#,
-        r#"{"min_p":0.05,"temperature":1.5}"#,
-    ] {
+    for json in ["{}", r#"{"top_p":0.95}"#, r#"{"temperature":0.7}"#, r#"{"min_p":0.05,"temperature":1.5}"#] {
         let answers = answers(json);
         assert!(answers > 950, "{json}: {answers} of 1000");
     }
@@ -96,62 +79,18 @@ fn lists_of_64_mostly_suffice() {
 #[test]
 fn malformed_lists_are_refused() {
     let logits = steep();
-    let list = Candidates {
-        ids: &[0, 1],
-        logits: &logits[..2],
-        logsumexp: 15.5,
-        vocab: 2000,
-    };
+    let list = Candidates { ids: &[0, 1], logits: &logits[..2], logsumexp: 15.5, vocab: 2000 };
     let mut sampler = Sampler::new(&SamplingParams::default(), 0);
     let none = History::new(&[]);
     let mut refuse = |list: Candidates<'_>| sampler.sample_candidates(&list, &none).unwrap_err();
-    assert_eq!(
-        refuse(Candidates {
-            ids: &[],
-            logits: &[],
-            ..list
-        }),
-        SampleError::Empty
-    );
-    assert!(matches!(
-        refuse(Candidates { ids: &[1], ..list }),
-        SampleError::Candidates(_)
-    ));
-    assert!(matches!(
-        refuse(Candidates {
-            ids: &[1, 2000],
-            ..list
-        }),
-        SampleError::Candidates(_)
-    ));
-    assert!(matches!(
-        refuse(Candidates { vocab: 1, ..list }),
-        SampleError::Candidates(_)
-    ));
-    assert!(matches!(
-        refuse(Candidates {
-            logsumexp: f32::NAN,
-            ..list
-        }),
-        SampleError::Candidates(_)
-    ));
-    assert!(matches!(
-        refuse(Candidates {
-            logsumexp: 0.0,
-            ..list
-        }),
-        SampleError::Candidates(_)
-    ));
-    let nan = Candidates {
-        ids: &[4],
-        logits: &[f32::NAN],
-        ..list
-    };
+    assert_eq!(refuse(Candidates { ids: &[], logits: &[], ..list }), SampleError::Empty);
+    assert!(matches!(refuse(Candidates { ids: &[1], ..list }), SampleError::Candidates(_)));
+    assert!(matches!(refuse(Candidates { ids: &[1, 2000], ..list }), SampleError::Candidates(_)));
+    assert!(matches!(refuse(Candidates { vocab: 1, ..list }), SampleError::Candidates(_)));
+    assert!(matches!(refuse(Candidates { logsumexp: f32::NAN, ..list }), SampleError::Candidates(_)));
+    assert!(matches!(refuse(Candidates { logsumexp: 0.0, ..list }), SampleError::Candidates(_)));
+    let nan = Candidates { ids: &[4], logits: &[f32::NAN], ..list };
     assert!(matches!(refuse(nan), SampleError::NotFinite { id: 4, .. }));
-    let masked = Candidates {
-        ids: &[4],
-        logits: &[f32::NEG_INFINITY],
-        ..list
-    };
+    let masked = Candidates { ids: &[4], logits: &[f32::NEG_INFINITY], ..list };
     assert_eq!(refuse(masked), SampleError::AllMasked);
 }

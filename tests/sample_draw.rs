@@ -9,9 +9,7 @@ use ridgepoint::sample::{Choice, History, SampleError, Sampler, SamplingParams, 
 use sample_reference::{naive, params, row};
 
 fn draw(params: &SamplingParams, seed: u64, row: &[f32], history: &History) -> Choice {
-    Sampler::new(params, seed)
-        .sample(&mut row.to_vec(), history)
-        .unwrap()
+    Sampler::new(params, seed).sample(&mut row.to_vec(), history).unwrap()
 }
 
 /// Draws `count` tokens, each at its own index, and holds Pearson's statistic against its 1 - 1e-6 quantile (Wilson
@@ -31,10 +29,7 @@ fn assert_distribution(params: &SamplingParams, logits: &[f32], count: usize) {
     // Cells with fewer than 10 expected draws are pooled.
     let (mut statistic, mut cells, mut rest, mut rest_seen) = (0.0, 0, 0.0, 0.0);
     for &(id, p) in &expected {
-        let (e, o) = (
-            p * count as f64,
-            std::mem::take(&mut seen[id as usize]) as f64,
-        );
+        let (e, o) = (p * count as f64, std::mem::take(&mut seen[id as usize]) as f64);
         if e < 10.0 {
             rest += e;
             rest_seen += o;
@@ -43,20 +38,14 @@ fn assert_distribution(params: &SamplingParams, logits: &[f32], count: usize) {
             cells += 1;
         }
     }
-    assert!(
-        seen.iter().all(|&n| n == 0),
-        "a token outside the survivors was drawn"
-    );
+    assert!(seen.iter().all(|&n| n == 0), "a token outside the survivors was drawn");
     if rest > 0.0 {
         statistic += (rest_seen - rest).powi(2) / rest;
         cells += 1;
     }
     let df = f64::from(cells - 1);
     let bound = df * (1.0 - 2.0 / (9.0 * df) + 4.75 * (2.0 / (9.0 * df)).sqrt()).powi(3);
-    assert!(
-        statistic < bound,
-        "chi-square {statistic:.1} with {df} degrees of freedom, bound {bound:.1}"
-    );
+    assert!(statistic < bound, "chi-square {statistic:.1} with {df} degrees of freedom, bound {bound:.1}");
 }
 
 #[test]
@@ -65,59 +54,19 @@ fn draws_follow_the_distribution() {
     // 300 tokens, so that an unfiltered draw also leaves its sorted head.
     let logits = row(300, 3);
     assert_distribution(&base(), &logits, 40_000);
-    assert_distribution(
-        &SamplingParams {
-            temperature: 5.0,
-            ..base()
-        },
-        &logits,
-        40_000,
-    );
-    assert_distribution(
-        &SamplingParams {
-            temperature: 0.6,
-            ..base()
-        },
-        &logits,
-        20_000,
-    );
+    assert_distribution(&SamplingParams { temperature: 5.0, ..base() }, &logits, 40_000);
+    assert_distribution(&SamplingParams { temperature: 0.6, ..base() }, &logits, 20_000);
     assert_distribution(&SamplingParams { top_k: 9, ..base() }, &logits, 20_000);
-    assert_distribution(
-        &SamplingParams {
-            top_p: 0.9,
-            temperature: 2.0,
-            ..base()
-        },
-        &logits,
-        20_000,
-    );
-    assert_distribution(
-        &SamplingParams {
-            min_p: 0.2,
-            temperature: 1.5,
-            ..base()
-        },
-        &logits,
-        20_000,
-    );
-    let all = SamplingParams {
-        min_p: 0.02,
-        top_k: 30,
-        top_p: 0.8,
-        temperature: 1.3,
-        ..base()
-    };
+    assert_distribution(&SamplingParams { top_p: 0.9, temperature: 2.0, ..base() }, &logits, 20_000);
+    assert_distribution(&SamplingParams { min_p: 0.2, temperature: 1.5, ..base() }, &logits, 20_000);
+    let all = SamplingParams { min_p: 0.02, top_k: 30, top_p: 0.8, temperature: 1.3, ..base() };
     assert_distribution(&all, &logits, 20_000);
 }
 
 #[test]
 fn a_draw_depends_on_seed_choice_and_index_only() {
     let logits = row(500, 9);
-    let params = SamplingParams {
-        seed: Some(42),
-        temperature: 1.5,
-        ..Default::default()
-    };
+    let params = SamplingParams { seed: Some(42), temperature: 1.5, ..Default::default() };
     let run = |sampler: &mut Sampler| -> Vec<u32> {
         let mut history = History::new(&[1, 2]);
         let step = |_| {
@@ -132,29 +81,19 @@ fn a_draw_depends_on_seed_choice_and_index_only() {
     assert_eq!(run(&mut Sampler::new(&params, 2)), first);
     // A sampler that has done other work draws the same; so does one that resumes in the middle.
     let mut used = Sampler::new(&params, 3);
-    used.sample(&mut row(70, 1), &History::resume(&[], &[5; 30]))
-        .unwrap();
+    used.sample(&mut row(70, 1), &History::resume(&[], &[5; 30])).unwrap();
     assert_eq!(run(&mut used), first);
     let resumed = History::resume(&[1, 2], &first[..40]);
     assert_eq!(draw(&params, 1, &logits, &resumed).id, first[40]);
     assert_ne!(run(&mut Sampler::new(&params, 1).for_choice(1)), first);
-    let unseeded = SamplingParams {
-        seed: None,
-        ..params
-    };
-    assert_ne!(
-        run(&mut Sampler::new(&unseeded, 1)),
-        run(&mut Sampler::new(&unseeded, 2))
-    );
+    let unseeded = SamplingParams { seed: None, ..params };
+    assert_ne!(run(&mut Sampler::new(&unseeded, 1)), run(&mut Sampler::new(&unseeded, 2)));
 }
 
 #[test]
 fn the_random_stream_is_pinned() {
     // A seed's text must not change between versions: the first one drew these.
-    let params = SamplingParams {
-        seed: Some(1234),
-        ..Default::default()
-    };
+    let params = SamplingParams { seed: Some(1234), ..Default::default() };
     let flat = [0.0; 50];
     let ids = (0..8).map(|i| draw(&params, 0, &flat, &History::resume(&[], &vec![0; i])).id);
     assert_eq!(ids.collect::<Vec<_>>(), [45, 5, 48, 45, 27, 12, 23, 3]);
@@ -162,26 +101,13 @@ fn the_random_stream_is_pinned() {
 
 #[test]
 fn greedy_takes_the_lowest_of_ties_and_edges_hold() {
-    let greedy = SamplingParams {
-        temperature: 0.0,
-        ..Default::default()
-    };
+    let greedy = SamplingParams { temperature: 0.0, ..Default::default() };
     let none = History::new(&[]);
     assert_eq!(draw(&greedy, 0, &[1.0, 3.0, 3.0, 2.0], &none).id, 1);
     assert_eq!(draw(&greedy, 0, &[-0.0, 0.0], &none).id, 0);
-    for json in [
-        "{}",
-        r#"{"top_k":1}"#,
-        r#"{"top_p":0}"#,
-        r#"{"min_p":1}"#,
-        r#"{"temperature":1e-40}"#,
-    ] {
+    for json in ["{}", r#"{"top_k":1}"#, r#"{"top_p":0}"#, r#"{"min_p":1}"#, r#"{"temperature":1e-40}"#] {
         let params: SamplingParams = serde_json::from_str(json).unwrap();
-        assert_eq!(
-            draw(&params, 3, &[0.5], &none).id,
-            0,
-            "vocabulary of one, {json}"
-        );
+        assert_eq!(draw(&params, 3, &[0.5], &none).id, 0, "vocabulary of one, {json}");
         if json != "{}" {
             for seed in 0..20 {
                 let id = draw(&params, seed, &[1.0, 4.0, 3.9, f32::NEG_INFINITY], &none).id;
@@ -191,26 +117,15 @@ fn greedy_takes_the_lowest_of_ties_and_edges_hold() {
     }
     // Filters at their neutral values change no draw.
     let logits = row(200, 5);
-    let neutral = SamplingParams {
-        top_k: -1,
-        top_p: 1.0,
-        min_p: 0.0,
-        ..Default::default()
-    };
-    let wide = SamplingParams {
-        top_k: 200,
-        ..Default::default()
-    };
+    let neutral = SamplingParams { top_k: -1, top_p: 1.0, min_p: 0.0, ..Default::default() };
+    let wide = SamplingParams { top_k: 200, ..Default::default() };
     for seed in 0..50 {
         let plain = draw(&SamplingParams::default(), seed, &logits, &none);
         assert_eq!(draw(&neutral, seed, &logits, &none), plain);
         assert_eq!(draw(&wide, seed, &logits, &none), plain);
     }
     // Of ties at the k-th place the lower id survives.
-    let two = SamplingParams {
-        top_k: 2,
-        ..Default::default()
-    };
+    let two = SamplingParams { top_k: 2, ..Default::default() };
     assert!((0..200).all(|seed| draw(&two, seed, &[1.0, 2.0, 1.0, 1.0], &none).id < 2));
 }
 
@@ -218,35 +133,17 @@ fn greedy_takes_the_lowest_of_ties_and_edges_hold() {
 fn rows_without_an_answer_are_errors() {
     let none = History::new(&[]);
     let fail = |params: &SamplingParams, row: &[f32]| {
-        Sampler::new(params, 0)
-            .with_eos(&[0])
-            .sample(&mut row.to_vec(), &none)
-            .unwrap_err()
+        Sampler::new(params, 0).with_eos(&[0]).sample(&mut row.to_vec(), &none).unwrap_err()
     };
     let base = SamplingParams::default();
     assert_eq!(fail(&base, &[]), SampleError::Empty);
     assert_eq!(fail(&base, &[f32::NEG_INFINITY; 4]), SampleError::AllMasked);
-    assert!(matches!(
-        fail(&base, &[0.0, f32::NAN]),
-        SampleError::NotFinite { id: 1, .. }
-    ));
-    assert!(matches!(
-        fail(&base, &[f32::INFINITY, 0.0]),
-        SampleError::NotFinite { id: 0, .. }
-    ));
-    let masked = SamplingParams {
-        min_tokens: 1,
-        stop_token_ids: vec![1],
-        ..Default::default()
-    };
+    assert!(matches!(fail(&base, &[0.0, f32::NAN]), SampleError::NotFinite { id: 1, .. }));
+    assert!(matches!(fail(&base, &[f32::INFINITY, 0.0]), SampleError::NotFinite { id: 0, .. }));
+    let masked = SamplingParams { min_tokens: 1, stop_token_ids: vec![1], ..Default::default() };
     assert_eq!(fail(&masked, &[1.0, 2.0]), SampleError::AllMasked);
-    let wild = SamplingParams {
-        repetition_penalty: 1e-38,
-        ..Default::default()
-    };
-    let error = Sampler::new(&wild, 0)
-        .sample(&mut [1.0, 50.0], &History::new(&[1]))
-        .unwrap_err();
+    let wild = SamplingParams { repetition_penalty: 1e-38, ..Default::default() };
+    let error = Sampler::new(&wild, 0).sample(&mut [1.0, 50.0], &History::new(&[1])).unwrap_err();
     assert!(matches!(error, SampleError::Overflow { id: 1, .. }));
 }
 
@@ -265,10 +162,7 @@ fn log_probabilities_are_those_of_the_raw_row() {
     assert_eq!(choice.id, 17);
     assert_eq!(choice.top, top);
     assert!((f64::from(choice.logprob.unwrap()) - (f64::from(logits[17]) - norm)).abs() < 1e-5);
-    let chosen_only = SamplingParams {
-        logprobs: Some(0),
-        ..Default::default()
-    };
+    let chosen_only = SamplingParams { logprobs: Some(0), ..Default::default() };
     let plain = draw(&chosen_only, 0, &logits, &History::new(&[]));
     assert!(plain.logprob.is_some() && plain.top.is_empty());
 }
@@ -283,16 +177,14 @@ fn penalised() -> impl Strategy<Value = SamplingParams> {
         0u32..5,
     );
     (params(), changes).prop_map(
-        |(params, (repetition_penalty, presence, frequency, logit_bias, min_tokens))| {
-            SamplingParams {
-                repetition_penalty,
-                presence_penalty: presence,
-                frequency_penalty: frequency,
-                logit_bias,
-                min_tokens,
-                stop_token_ids: vec![4],
-                ..params
-            }
+        |(params, (repetition_penalty, presence, frequency, logit_bias, min_tokens))| SamplingParams {
+            repetition_penalty,
+            presence_penalty: presence,
+            frequency_penalty: frequency,
+            logit_bias,
+            min_tokens,
+            stop_token_ids: vec![4],
+            ..params
         },
     )
 }

@@ -18,20 +18,14 @@ fn run(stops: &[String], mode: StopText, pieces: &[&str]) -> (String, Option<usi
 /// The definition: of all matches the one that ends first, of those that end together the longest.
 fn naive(stops: &[String], mode: StopText, text: &str) -> (String, Option<usize>) {
     for end in (1..=text.len()).filter(|&end| text.is_char_boundary(end)) {
-        let here = stops
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| !s.is_empty() && text[..end].ends_with(s.as_str()));
+        let here =
+            stops.iter().enumerate().filter(|(_, s)| !s.is_empty() && text[..end].ends_with(s.as_str()));
         let longest = here.fold(None, |best: Option<(usize, usize)>, (i, s)| match best {
             Some((_, length)) if length >= s.len() => best,
             _ => Some((i, s.len())),
         });
         if let Some((index, length)) = longest {
-            let keep = if mode == StopText::Cut {
-                end - length
-            } else {
-                end
-            };
+            let keep = if mode == StopText::Cut { end - length } else { end };
             return (text[..keep].to_owned(), Some(index));
         }
     }
@@ -42,17 +36,12 @@ fn naive(stops: &[String], mode: StopText, text: &str) -> (String, Option<usize>
 fn every_cut_of_a_text_gives_the_same() {
     let text = "one ü<|end|> two";
     let stops = ["<|end|>".to_owned()];
-    let cuts: Vec<usize> = (1..text.len())
-        .filter(|&i| text.is_char_boundary(i))
-        .collect();
+    let cuts: Vec<usize> = (1..text.len()).filter(|&i| text.is_char_boundary(i)).collect();
     for &a in &cuts {
         for &b in cuts.iter().filter(|&&b| b >= a) {
             for &c in cuts.iter().filter(|&&c| c >= b) {
                 let pieces = [&text[..a], &text[a..b], &text[b..c], &text[c..]];
-                assert_eq!(
-                    run(&stops, StopText::Cut, &pieces),
-                    ("one ü".to_owned(), Some(0))
-                );
+                assert_eq!(run(&stops, StopText::Cut, &pieces), ("one ü".to_owned(), Some(0)));
                 let whole = ("one ü<|end|>".to_owned(), Some(0));
                 assert_eq!(run(&stops, StopText::Include, &pieces), whole);
             }
@@ -73,10 +62,7 @@ fn only_what_may_become_a_stop_is_held_back() {
     assert_eq!(matcher.push("\n\nUs", &mut out), None);
     assert_eq!((out.as_str(), matcher.held()), ("Hello\n", "\n\nUs"));
     assert_eq!(matcher.push("ual 日本", &mut out), None);
-    assert_eq!(
-        (out.as_str(), matcher.held()),
-        ("Hello\n\n\nUsual ", "日本")
-    );
+    assert_eq!((out.as_str(), matcher.held()), ("Hello\n\n\nUsual ", "日本"));
     assert_eq!(matcher.push("語 and more", &mut out), Some(1));
     assert_eq!(matcher.push("even more", &mut out), Some(1));
     matcher.finish(&mut out);
@@ -89,10 +75,7 @@ fn no_stop_strings_hold_nothing() {
     let mut out = String::new();
     assert_eq!(matcher.push("abc", &mut out), None);
     assert_eq!(out, "abc");
-    assert_eq!(
-        run(&[String::new()], StopText::Cut, &["abc"]),
-        ("abc".to_owned(), None)
-    );
+    assert_eq!(run(&[String::new()], StopText::Cut, &["abc"]), ("abc".to_owned(), None));
 }
 
 proptest! {

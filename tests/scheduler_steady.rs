@@ -1,17 +1,12 @@
 //! What a step costs: no memory in steady state, and work in proportion to the running sequences
 //! only.
-#![expect(
-    unsafe_code,
-    reason = "a global allocator that counts is an unsafe trait"
-)]
+#![expect(unsafe_code, reason = "a global allocator that counts is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use ridgepoint::cache::CacheConfig;
-use ridgepoint::scheduler::{
-    Batch, FinishReason, Policy, Progress, Request, Scheduler, SchedulerConfig,
-};
+use ridgepoint::scheduler::{Batch, FinishReason, Policy, Progress, Request, Scheduler, SchedulerConfig};
 
 struct Counting;
 
@@ -53,10 +48,7 @@ fn busy(policy: Policy, waiting: u32) -> (Scheduler, Batch) {
         max_queue: waiting as usize,
         ..Default::default()
     };
-    let cache = CacheConfig {
-        block_size: 4,
-        ..CacheConfig::new(16_384)
-    };
+    let cache = CacheConfig { block_size: 4, ..CacheConfig::new(16_384) };
     let mut scheduler = Scheduler::new(config, cache).unwrap();
     for i in 0..RUNNING + waiting {
         let mut request = Request::new(vec![i, 1, 2, 3, 4], 600);
@@ -66,10 +58,7 @@ fn busy(policy: Policy, waiting: u32) -> (Scheduler, Batch) {
     }
     let mut batch = Batch::default();
     step(&mut scheduler, &mut batch);
-    assert_eq!(
-        (scheduler.num_running(), scheduler.num_waiting()),
-        (RUNNING as usize, waiting as usize)
-    );
+    assert_eq!((scheduler.num_running(), scheduler.num_waiting()), (RUNNING as usize, waiting as usize));
     (scheduler, batch)
 }
 
@@ -77,9 +66,7 @@ fn step(scheduler: &mut Scheduler, batch: &mut Batch) {
     scheduler.schedule(batch);
     for item in batch.items() {
         assert!(scheduler.row(item).is_some());
-        let progress = scheduler
-            .complete(item, item.wants_token().then_some(9))
-            .unwrap();
+        let progress = scheduler.complete(item, item.wants_token().then_some(9)).unwrap();
         assert!(matches!(progress, Progress::Continues));
     }
 }
@@ -94,10 +81,7 @@ fn decoding_allocates_nothing() {
             assert_eq!(batch.items().len() as u32, RUNNING);
         }
         assert_eq!(allocations() - before, 0);
-        assert!(
-            scheduler.cache().indexed() > RUNNING * 100,
-            "full blocks were published meanwhile"
-        );
+        assert!(scheduler.cache().indexed() > RUNNING * 100, "full blocks were published meanwhile");
     }
 }
 
@@ -139,11 +123,7 @@ fn a_step_looks_at_the_running_ones_and_the_first_that_waits() {
             let (mut scheduler, mut batch) = busy(policy, waiting);
             for _ in 0..20 {
                 step(&mut scheduler, &mut batch);
-                assert_eq!(
-                    batch.examined(),
-                    RUNNING,
-                    "every place is taken: the queue isn't looked at"
-                );
+                assert_eq!(batch.examined(), RUNNING, "every place is taken: the queue isn't looked at");
             }
             let first = batch.items()[0].seq;
             scheduler.finish(first, FinishReason::Stop).unwrap();
@@ -156,15 +136,8 @@ fn a_step_looks_at_the_running_ones_and_the_first_that_waits() {
 #[test]
 fn a_queue_that_does_not_fit_is_looked_at_once_a_step() {
     for waiting in [10, 10_000] {
-        let config = SchedulerConfig {
-            max_queue: waiting,
-            ..Default::default()
-        };
-        let cache = CacheConfig {
-            num_blocks: 4,
-            block_size: 16,
-            enable_prefix_caching: true,
-        };
+        let config = SchedulerConfig { max_queue: waiting, ..Default::default() };
+        let cache = CacheConfig { num_blocks: 4, block_size: 16, enable_prefix_caching: true };
         let mut scheduler = Scheduler::new(config, cache).unwrap();
         for i in 0..waiting as u32 {
             scheduler.add(Request::new(vec![i; 33], 20)).unwrap();

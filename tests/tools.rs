@@ -42,11 +42,7 @@ fn json<T: for<'a> Deserialize<'a>>(arguments: &[&str], input: &[u8]) -> T {
 /// Stderr of a run that must exit with `code` and print no result.
 fn refused(code: i32, arguments: &[&str], input: &[u8]) -> String {
     let output = run(arguments, input);
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?}: {output:?}"
-    );
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
     assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
@@ -123,40 +119,18 @@ fn logits_and_continuations_are_the_references() {
         let steps = longest.greedy.len().to_string();
         for (cache, tolerance) in [("f32", 0.0005), ("f16", 0.005)] {
             for chunk in ["1", "5", "16", "512"] {
-                let flags = [
-                    "--kv-cache-dtype",
-                    cache,
-                    "--chunk",
-                    chunk,
-                    "--greedy",
-                    &steps,
-                ];
+                let flags = ["--kv-cache-dtype", cache, "--chunk", chunk, "--greedy", &steps];
                 let got = logits(model, &longest.prompt, &flags);
                 let off = difference(&got.logits, &longest.last_logits);
                 assert!(off <= tolerance, "{model} {flags:?}: off by {off:e}");
                 assert_eq!(got.ids, longest.prompt);
-                let largest = longest
-                    .last_logits
-                    .iter()
-                    .fold(0.0_f32, |m, v| m.max(v.abs()));
+                let largest = longest.last_logits.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
                 let sure = longest.greedy_margin.iter();
                 let sure = sure.take_while(|&&m| m > 2.0 * tolerance * largest).count();
-                assert!(
-                    sure > 0,
-                    "the fixture's margins are too small to compare anything"
-                );
-                assert_eq!(
-                    got.greedy[..sure],
-                    longest.greedy[..sure],
-                    "{model} {flags:?}"
-                );
+                assert!(sure > 0, "the fixture's margins are too small to compare anything");
+                assert_eq!(got.greedy[..sure], longest.greedy[..sure], "{model} {flags:?}");
                 assert_eq!(got.steps.len(), longest.greedy.len());
-                assert!(
-                    got.steps
-                        .iter()
-                        .map(|s| s.id)
-                        .eq(got.greedy.iter().copied())
-                );
+                assert!(got.steps.iter().map(|s| s.id).eq(got.greedy.iter().copied()));
             }
         }
     }
@@ -196,15 +170,9 @@ fn forced_steps_are_what_longer_prompts_predict() {
 #[test]
 fn a_prompt_may_be_text_and_the_result_a_table() {
     let ids: Tokens = json(&["tokenize", "-m", LLAMA, "--json", "abc de"], b"");
-    let text: Logits = json(
-        &["logits", "-m", LLAMA, "--prompt", "abc de", "--json"],
-        b"",
-    );
+    let text: Logits = json(&["logits", "-m", LLAMA, "--prompt", "abc de", "--json"], b"");
     assert_eq!(text.ids, ids.ids);
-    let table = stdout(
-        &["logits", "-m", LLAMA, "--prompt", "abc de", "--greedy", "2"],
-        b"",
-    );
+    let table = stdout(&["logits", "-m", LLAMA, "--prompt", "abc de", "--greedy", "2"], b"");
     for id in logits(LLAMA, &text.ids, &["--greedy", "2"]).greedy {
         assert!(table.contains(&format!("  {id}  ")), "{table}");
     }
@@ -219,9 +187,7 @@ fn logits_of_what_is_not_there_are_refused() {
     };
     assert!(ask(1, &["--ids", ""]).contains("--ids is empty"));
     assert!(ask(1, &["--prompt", ""]).contains("--prompt is empty"));
-    assert!(
-        ask(1, &["--ids", "1,320"]).contains("id 320 is not below the model's vocabulary of 320")
-    );
+    assert!(ask(1, &["--ids", "1,320"]).contains("id 320 is not below the model's vocabulary of 320"));
     assert!(ask(1, &["--ids", "1", "--then", "4294967295"]).contains("--then: the token id"));
     assert!(ask(1, &["--ids", "1", "--then", ""]).contains("--then is empty"));
     // The model's own context is 256.
@@ -232,9 +198,7 @@ fn logits_of_what_is_not_there_are_refused() {
     assert!(ask(2, &["--ids", "1,x"]).contains("'x' is no token id"));
     assert!(ask(2, &["--ids", "1", "--chunk", "0"]).contains("--chunk"));
     assert!(ask(2, &["--ids", "1", "--prompt", "a"]).contains("cannot be used with"));
-    assert!(
-        ask(2, &["--ids", "1", "--then", "1", "--greedy", "1"]).contains("cannot be used with")
-    );
+    assert!(ask(2, &["--ids", "1", "--then", "1", "--greedy", "1"]).contains("cannot be used with"));
     assert!(ask(2, &[]).contains("required"));
     let error = refused(1, &["logits", "-m", "tests/data/none", "--ids", "1"], b"");
     assert!(error.contains("tests/data/none"), "{error}");
@@ -302,18 +266,12 @@ fn special_tokens_are_parsed_unless_told_otherwise() {
     let text = "a<s>b";
     let parsed: Tokens = json(&["tokenize", "-m", LLAMA, "--json", text], b"");
     assert_eq!((parsed.ids[1], parsed.pieces[1].as_str()), (0, "<s>"));
-    let plain: Tokens = json(
-        &["tokenize", "-m", LLAMA, "--json", "--no-special", text],
-        b"",
-    );
+    let plain: Tokens = json(&["tokenize", "-m", LLAMA, "--json", "--no-special", text], b"");
     assert!(!plain.ids.contains(&0), "{plain:?}");
     assert_eq!(plain.pieces.concat(), text);
     let ids = list(&parsed.ids);
     assert_eq!(stdout(&["detokenize", "-m", LLAMA, &ids], b""), text);
-    assert_eq!(
-        stdout(&["detokenize", "-m", LLAMA, "--skip-special", &ids], b""),
-        "ab"
-    );
+    assert_eq!(stdout(&["detokenize", "-m", LLAMA, "--skip-special", &ids], b""), "ab");
     // No BOS unless asked for, whatever the model's prompts begin with.
     let dir = with_bos();
     let model = dir.path().to_str().unwrap();
@@ -330,10 +288,7 @@ fn special_tokens_are_parsed_unless_told_otherwise() {
 fn texts_that_are_none_are_refused() {
     let tokenize = ["tokenize", "-m", LLAMA, "-"];
     let error = refused(1, &tokenize, b"ab\xff");
-    assert!(
-        error.contains("standard input is not UTF-8 text: byte 2"),
-        "{error}"
-    );
+    assert!(error.contains("standard input is not UTF-8 text: byte 2"), "{error}");
     assert!(refused(1, &["detokenize", "-m", LLAMA, "999"], b"").contains("id 999"));
     assert!(refused(1, &["detokenize", "-m", LLAMA, "--ids", ""], b"").contains("is empty"));
     assert!(refused(2, &["detokenize", "-m", LLAMA], b"").contains("required"));
@@ -358,12 +313,7 @@ fn by_hand(model: &str, bos: Option<u32>, text: &str, context: usize) -> Vec<f64
         let mut before = before.to_vec();
         before[0] = bos.unwrap_or(before[0]);
         let then = list(after);
-        let steps = logits(
-            model,
-            &before,
-            &["--kv-cache-dtype", "f32", "--then", &then],
-        )
-        .steps;
+        let steps = logits(model, &before, &["--kv-cache-dtype", "f32", "--then", &then]).steps;
         nll -= steps.iter().map(|s| f64::from(s.logprob)).sum::<f64>();
         scored += steps.len();
         running.push((nll / scored as f64).exp());
@@ -375,8 +325,7 @@ fn by_hand(model: &str, bos: Option<u32>, text: &str, context: usize) -> Vec<f64
 fn perplexity_is_what_the_log_probabilities_say() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
-    let text =
-        "The quick brown fox jumps over the lazy dog; 1 2 3, and <s> is no token.\n".repeat(6);
+    let text = "The quick brown fox jumps over the lazy dog; 1 2 3, and <s> is no token.\n".repeat(6);
     std::fs::write(path, &text).unwrap();
     let ask = |model: &str, flags: &[&str]| -> Perplexity {
         let mut arguments = vec!["perplexity", "-m", model, path, "--kv-cache-dtype", "f32"];
@@ -387,26 +336,16 @@ fn perplexity_is_what_the_log_probabilities_say() {
     let dir = with_bos();
     let bos = dir.path().to_str().unwrap();
     // 150: a second half of more than one step's rows; 33: an odd length.
-    for (model, id, context, least) in [
-        (LLAMA, None, 150, 2),
-        (LLAMA, None, 33, 8),
-        (bos, Some(0), 33, 8),
-    ] {
+    for (model, id, context, least) in [(LLAMA, None, 150, 2), (LLAMA, None, 33, 8), (bos, Some(0), 33, 8)] {
         let want = by_hand(model, id, &text, context);
         assert!(want.len() >= least, "{} chunks of {context}", want.len());
         let got = ask(model, &["-c", &context.to_string()]);
         assert_eq!(got.chunks.len(), want.len());
         assert_eq!(got.chunks.last(), Some(&got.ppl));
         for (a, b) in got.chunks.iter().zip(&want) {
-            assert!(
-                (a / b - 1.0).abs() < 1e-4,
-                "context {context}: {got:?}, expected {want:?}"
-            );
+            assert!((a / b - 1.0).abs() < 1e-4, "context {context}: {got:?}, expected {want:?}");
         }
-        let two = ask(
-            model,
-            &["--ctx-size", &context.to_string(), "--chunks", "2"],
-        );
+        let two = ask(model, &["--ctx-size", &context.to_string(), "--chunks", "2"]);
         assert_eq!(two.chunks, got.chunks[..2]);
     }
     let chunks = |model| ask(model, &["-c", "33"]).chunks;
@@ -416,15 +355,9 @@ fn perplexity_is_what_the_log_probabilities_say() {
     assert_eq!(own.chunks, ask(LLAMA, &["-c", "256"]).chunks);
     let base = ["perplexity", "-m", LLAMA, path, "--kv-cache-dtype", "f32"];
     let line = stdout(&base, b"");
-    assert!(
-        line.starts_with(&format!("perplexity {:.4}, of ", own.ppl)),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("perplexity {:.4}, of ", own.ppl)), "{line}");
     let notes = String::from_utf8(run(&base, b"").stderr).unwrap();
-    assert!(
-        notes.contains(&format!("chunk 1/{}: ", own.chunks.len())),
-        "{notes}"
-    );
+    assert!(notes.contains(&format!("chunk 1/{}: ", own.chunks.len())), "{notes}");
 }
 
 #[test]

@@ -103,25 +103,14 @@ fn sentence_piece_vocabularies_follow_the_scores() {
         assert_eq!(encode("<tool>a", special), [3, id("▁a")]);
     }
     assert_eq!(tokenizer.bos_to_add(), Some(1));
-    assert_eq!(
-        tokenizer.encode_prompt("a", Special::Text).unwrap(),
-        [1, id("▁a")]
-    );
-    assert_eq!(
-        tokenizer
-            .decode(&[1, id("▁a"), id("▁b")], Specials::Skip)
-            .unwrap(),
-        "a b"
-    );
+    assert_eq!(tokenizer.encode_prompt("a", Special::Text).unwrap(), [1, id("▁a")]);
+    assert_eq!(tokenizer.decode(&[1, id("▁a"), id("▁b")], Specials::Skip).unwrap(), "a b");
     assert_eq!(tokenizer.piece(4 + 0x0a).unwrap(), b"\n");
     assert_eq!(tokenizer.piece(id("▁a")).unwrap(), b" a");
 
     let bare = sentence_piece().truth("tokenizer.ggml.add_space_prefix", false);
     let bare = tokenizer_of(&bare.truth("tokenizer.ggml.add_bos_token", false)).unwrap();
-    assert_eq!(
-        bare.encode("abc a", Special::Text).unwrap(),
-        [id("abc"), id("▁a")]
-    );
+    assert_eq!(bare.encode("abc a", Special::Text).unwrap(), [id("abc"), id("▁a")]);
     assert_eq!(bare.bos_to_add(), None);
 }
 
@@ -144,28 +133,10 @@ fn byte_level(pre: &str) -> Gguf {
     let printable = |b: &u32| matches!(b, 33..=126 | 161..=172 | 174..=255);
     let mut others = 256..;
     let mut texts: Vec<String> = (0..256)
-        .map(|b| {
-            if printable(&b) {
-                b
-            } else {
-                others.next().unwrap()
-            }
-        })
+        .map(|b| if printable(&b) { b } else { others.next().unwrap() })
         .map(|c| char::from_u32(c).unwrap().to_string())
         .collect();
-    texts.extend(
-        [
-            "ab",
-            "bc",
-            "abc",
-            "12",
-            "123",
-            "Ġa",
-            "<|eot_id|>",
-            "<think>",
-        ]
-        .map(String::from),
-    );
+    texts.extend(["ab", "bc", "abc", "12", "123", "Ġa", "<|eot_id|>", "<think>"].map(String::from));
     let mut kinds = vec![1; 262];
     kinds.extend([3, 4]);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -194,15 +165,9 @@ fn pre_tokenizers_cut_as_their_models_do() {
     // Llama 3 takes whole words that are tokens, though no merge leads there.
     assert_eq!(pieces("llama-bpe", "abc a"), "abc/ a");
     assert_eq!(pieces("gpt-2", "abc a"), "a/bc/ a");
-    assert_eq!(
-        pieces("gpt-2", "<think>a<|eot_id|>"),
-        "<think>/a/<|eot_id|>"
-    );
+    assert_eq!(pieces("gpt-2", "<think>a<|eot_id|>"), "<think>/a/<|eot_id|>");
     let llama3 = tokenizer_of(&byte_level("llama-bpe")).unwrap();
-    assert_eq!(
-        (llama3.bos_to_add(), llama3.eos_ids()),
-        (Some(262), &[262][..])
-    );
+    assert_eq!((llama3.bos_to_add(), llama3.eos_ids()), (Some(262), &[262][..]));
     assert_eq!(llama3.encode("<think>", Special::Text).unwrap(), [263]);
     let e = tokenizer_of(&byte_level("tekken")).unwrap_err();
     assert!(e.contains("'tekken'") && e.contains("llama-bpe"), "{e}");
@@ -212,22 +177,10 @@ fn pre_tokenizers_cut_as_their_models_do() {
 fn contradicting_vocabularies_are_refused() {
     for (gguf, expected) in [
         (Gguf::default(), "tokenizer.ggml.model"),
-        (
-            Gguf::default().text("tokenizer.ggml.model", "bert"),
-            "'bert'",
-        ),
-        (
-            Gguf::default().text("tokenizer.ggml.model", "gpt2"),
-            "tokenizer.ggml.tokens",
-        ),
-        (
-            sentence_piece().number("tokenizer.ggml.eot_token_id", 9999),
-            "eot_token_id",
-        ),
-        (
-            byte_level("gpt-2").text("tokenizer.ggml.add_bos_token", "no"),
-            "add_bos_token",
-        ),
+        (Gguf::default().text("tokenizer.ggml.model", "bert"), "'bert'"),
+        (Gguf::default().text("tokenizer.ggml.model", "gpt2"), "tokenizer.ggml.tokens"),
+        (sentence_piece().number("tokenizer.ggml.eot_token_id", 9999), "eot_token_id"),
+        (byte_level("gpt-2").text("tokenizer.ggml.add_bos_token", "no"), "add_bos_token"),
     ] {
         let e = tokenizer_of(&gguf).map(|_| ()).expect_err(expected);
         assert!(e.contains(expected), "expected {expected} in: {e}");
@@ -239,35 +192,14 @@ fn contradicting_vocabularies_are_refused() {
     let two = |model| small(model).texts("tokenizer.ggml.tokens", &["a", "<0x-1>"]);
     for (gguf, expected) in [
         (two("llama"), "tokenizer.ggml.scores"),
-        (
-            two("llama").floats("tokenizer.ggml.scores", &[0.0]),
-            "2 scores",
-        ),
-        (
-            two("llama").numbers("tokenizer.ggml.token_type", &[1]),
-            "2 whole numbers",
-        ),
-        (
-            two("llama").numbers("tokenizer.ggml.token_type", &[1, 6]),
-            "<0xNN>",
-        ),
-        (
-            two("llama").numbers("tokenizer.ggml.token_type", &[1, 9]),
-            "type 9",
-        ),
+        (two("llama").floats("tokenizer.ggml.scores", &[0.0]), "2 scores"),
+        (two("llama").numbers("tokenizer.ggml.token_type", &[1]), "2 whole numbers"),
+        (two("llama").numbers("tokenizer.ggml.token_type", &[1, 6]), "<0xNN>"),
+        (two("llama").numbers("tokenizer.ggml.token_type", &[1, 9]), "type 9"),
         (two("gpt2"), "tokenizer.ggml.merges"),
-        (
-            two("gpt2").texts("tokenizer.ggml.merges", &["a"]),
-            "two parts",
-        ),
-        (
-            two("gpt2").texts("tokenizer.ggml.merges", &["a b"]),
-            "no token",
-        ),
-        (
-            two("gpt2").numbers("tokenizer.ggml.merges", &[1]),
-            "a list of texts",
-        ),
+        (two("gpt2").texts("tokenizer.ggml.merges", &["a"]), "two parts"),
+        (two("gpt2").texts("tokenizer.ggml.merges", &["a b"]), "no token"),
+        (two("gpt2").numbers("tokenizer.ggml.merges", &[1]), "a list of texts"),
     ] {
         let e = tokenizer_of(&gguf).map(|_| ()).expect_err(expected);
         assert!(e.contains(expected), "expected {expected} in: {e}");
@@ -275,10 +207,7 @@ fn contradicting_vocabularies_are_refused() {
 }
 
 /// A Hugging Face directory with files that are changed and added.
-fn directory(
-    edit: impl FnOnce(&mut Value),
-    files: &[(&str, Value)],
-) -> (tempfile::TempDir, ModelFile) {
+fn directory(edit: impl FnOnce(&mut Value), files: &[(&str, Value)]) -> (tempfile::TempDir, ModelFile) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/llama");
     let dir = tempfile::tempdir().unwrap();
     for name in ["config.json", "model.safetensors"] {
@@ -289,9 +218,7 @@ fn directory(
     edit(&mut tokenizer);
     std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
     for (name, value) in files {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), String::from);
+        let text = value.as_str().map_or_else(|| value.to_string(), String::from);
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     let model = ModelFile::open(dir.path()).unwrap();
@@ -313,10 +240,7 @@ fn bos_and_eos_come_from_the_files_beside_tokenizer_json() {
         directory(edit, files).1.tokenizer().unwrap().bos_to_add()
     };
     let settings = |add: bool| {
-        [(
-            "tokenizer_config.json",
-            json!({"add_bos_token": add, "bos_token": {"content": "</s>"}}),
-        )]
+        [("tokenizer_config.json", json!({"add_bos_token": add, "bos_token": {"content": "</s>"}}))]
     };
     assert_eq!(bos(|_| {}, &[]), None);
     assert_eq!(bos(bos_rule, &[]), Some(0));
@@ -324,12 +248,7 @@ fn bos_and_eos_come_from_the_files_beside_tokenizer_json() {
     assert_eq!(bos(|_| {}, &settings(true)), Some(1));
     let ends = |value: Value| {
         let files = [("generation_config.json", json!({"eos_token_id": value}))];
-        directory(|_| {}, &files)
-            .1
-            .tokenizer()
-            .unwrap()
-            .eos_ids()
-            .to_vec()
+        directory(|_| {}, &files).1.tokenizer().unwrap().eos_ids().to_vec()
     };
     // config.json says 1.
     assert_eq!(ends(json!([7, 9, 4_000_000_000u32])), [1, 7, 9]);
@@ -368,22 +287,11 @@ fn sentence_piece_in_tokenizer_json_is_spelled_out() {
     );
     let tokenizer = model.tokenizer().unwrap();
     assert_eq!(tokenizer.encode("a a\n", Special::Text).unwrap(), [4, 4, 5]);
-    assert_eq!(
-        tokenizer.decode(&[4, 4, 5], Specials::Show).unwrap(),
-        "a a\n"
-    );
+    assert_eq!(tokenizer.decode(&[4, 4, 5], Specials::Show).unwrap(), "a a\n");
     assert_eq!(tokenizer.piece(6).unwrap(), b"<0x-1>");
-    let (_dir, model) = directory(
-        |t| t["decoder"] = json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
-        &[],
-    );
-    assert!(
-        model
-            .tokenizer()
-            .unwrap_err()
-            .to_string()
-            .contains("WordPiece")
-    );
+    let (_dir, model) =
+        directory(|t| t["decoder"] = json!({"type": "WordPiece", "prefix": "##", "cleanup": true}), &[]);
+    assert!(model.tokenizer().unwrap_err().to_string().contains("WordPiece"));
 }
 
 #[test]
@@ -391,38 +299,23 @@ fn chat_templates_are_found_wherever_they_are() {
     let render = |files: &[(&str, Value)], name| {
         let (_dir, model) = directory(|_| {}, files);
         let template = model.chat_template(name).unwrap()?;
-        Some(
-            template
-                .render(&[Message::new("user", "x")], Ending::Closed)
-                .unwrap(),
-        )
+        Some(template.render(&[Message::new("user", "x")], Ending::Closed).unwrap())
     };
     let own = ("chat_template.jinja", json!("own {{ bos_token }}"));
     let older = ("chat_template.json", json!({"chat_template": "older"}));
-    let setting = (
-        "tokenizer_config.json",
-        json!({"bos_token": "<s>", "chat_template": "setting {{ bos_token }}"}),
-    );
+    let setting =
+        ("tokenizer_config.json", json!({"bos_token": "<s>", "chat_template": "setting {{ bos_token }}"}));
     let several = (
         "tokenizer_config.json",
         json!({"chat_template": [
         {"name": "default", "template": "first"}, {"name": "rag", "template": "second"}]}),
     );
     assert_eq!(render(&[], None), None);
-    assert_eq!(
-        render(&[own.clone(), setting.clone()], None).unwrap(),
-        "own <s>"
-    );
+    assert_eq!(render(&[own.clone(), setting.clone()], None).unwrap(), "own <s>");
     assert_eq!(render(&[older], None).unwrap(), "older");
     assert_eq!(render(&[setting], None).unwrap(), "setting <s>");
-    assert_eq!(
-        render(std::slice::from_ref(&several), None).unwrap(),
-        "first"
-    );
-    assert_eq!(
-        render(std::slice::from_ref(&several), Some("rag")).unwrap(),
-        "second"
-    );
+    assert_eq!(render(std::slice::from_ref(&several), None).unwrap(), "first");
+    assert_eq!(render(std::slice::from_ref(&several), Some("rag")).unwrap(), "second");
     assert_eq!(render(&[several], Some("other")), None);
 }
 
@@ -434,15 +327,9 @@ fn a_prompt_begins_with_one_bos() {
             ("tokenizer_config.json", json!({"bos_token": "<s>"})),
         ];
         let (_dir, model) = directory(bos_rule, &files);
-        let (tokenizer, template) = (
-            model.tokenizer().unwrap(),
-            model.chat_template(None).unwrap(),
-        );
+        let (tokenizer, template) = (model.tokenizer().unwrap(), model.chat_template(None).unwrap());
         let turns = [Message::new("user", "a<s>")];
-        template
-            .unwrap()
-            .encode(&tokenizer, &turns, Ending::Closed)
-            .unwrap()
+        template.unwrap().encode(&tokenizer, &turns, Ending::Closed).unwrap()
     };
     let ids = encode("{{ bos_token }}{{ messages[0].content }}");
     assert_eq!(ids, encode("{{ messages[0].content }}"));

@@ -1,8 +1,7 @@
 //! Pool, prefix index and tables together: every change of a block's owners goes through here.
 
 use super::{
-    BlockCopy, BlockId, BlockPool, BlockTable, CacheConfig, CacheConfigError, Link, PrefixIndex,
-    Retention,
+    BlockCopy, BlockId, BlockPool, BlockTable, CacheConfig, CacheConfigError, Link, PrefixIndex, Retention,
 };
 
 /// How much of what was looked up in the prefix cache was there.
@@ -56,22 +55,11 @@ impl BlockManager {
     /// When the sizes are 0 or beyond 32-bit token positions.
     pub fn new(config: CacheConfig) -> Result<Self, CacheConfigError> {
         config.check()?;
-        let index = config
-            .enable_prefix_caching
-            .then(|| PrefixIndex::new(config.num_blocks, config.block_size));
-        let matched = Vec::with_capacity(if index.is_some() {
-            config.num_blocks as usize
-        } else {
-            0
-        });
+        let index =
+            config.enable_prefix_caching.then(|| PrefixIndex::new(config.num_blocks, config.block_size));
+        let matched = Vec::with_capacity(if index.is_some() { config.num_blocks as usize } else { 0 });
         let pool = BlockPool::new(config.num_blocks);
-        Ok(Self {
-            config,
-            pool,
-            index,
-            matched,
-            counters: PrefixCounters::default(),
-        })
+        Ok(Self { config, pool, index, matched, counters: PrefixCounters::default() })
     }
 
     /// The sizes that the cache was made with.
@@ -99,12 +87,7 @@ impl BlockManager {
     /// [`attach`](Self::attach).
     pub fn lookup(&mut self, table: &BlockTable, tokens: &[u32]) -> PrefixMatch {
         self.matched.clear();
-        let mut found = PrefixMatch {
-            blocks: 0,
-            tokens: 0,
-            ownerless: 0,
-            tip: Link::Root(table.salt()),
-        };
+        let mut found = PrefixMatch { blocks: 0, tokens: 0, ownerless: 0, tip: Link::Root(table.salt()) };
         let Some(index) = &self.index else {
             return found;
         };
@@ -216,10 +199,7 @@ impl BlockManager {
     /// A table that shares the blocks of the first `tokens` tokens of `table`.
     pub fn fork(&mut self, table: &BlockTable, tokens: u32) -> BlockTable {
         let mut child = BlockTable::new(table.salt());
-        let shared = &table.blocks[..table
-            .blocks
-            .len()
-            .min(self.config.blocks_for(tokens) as usize)];
+        let shared = &table.blocks[..table.blocks.len().min(self.config.blocks_for(tokens) as usize)];
         for block in shared {
             self.pool.retain(*block);
         }
@@ -258,17 +238,7 @@ impl BlockManager {
     }
 
     fn drop_owner(&mut self, block: BlockId) {
-        let known = self
-            .index
-            .as_ref()
-            .is_some_and(|index| index.contains(block));
-        self.pool.release(
-            block,
-            if known {
-                Retention::Keep
-            } else {
-                Retention::Discard
-            },
-        );
+        let known = self.index.as_ref().is_some_and(|index| index.contains(block));
+        self.pool.release(block, if known { Retention::Keep } else { Retention::Discard });
     }
 }

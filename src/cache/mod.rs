@@ -57,11 +57,7 @@ pub struct CacheConfig {
 impl CacheConfig {
     /// `num_blocks` blocks of [`DEFAULT_BLOCK_SIZE`] tokens, prefixes shared.
     pub fn new(num_blocks: u32) -> Self {
-        Self {
-            block_size: DEFAULT_BLOCK_SIZE,
-            num_blocks,
-            enable_prefix_caching: true,
-        }
+        Self { block_size: DEFAULT_BLOCK_SIZE, num_blocks, enable_prefix_caching: true }
     }
 
     /// How many tokens the whole pool holds.
@@ -82,10 +78,7 @@ impl CacheConfig {
             return Err(CacheConfigError::NoBlocks);
         }
         if self.capacity_tokens() >= u64::from(u32::MAX) {
-            return Err(CacheConfigError::TooLarge {
-                tokens: self.capacity_tokens(),
-                limit: u32::MAX,
-            });
+            return Err(CacheConfigError::TooLarge { tokens: self.capacity_tokens(), limit: u32::MAX });
         }
         Ok(())
     }
@@ -95,9 +88,7 @@ impl CacheConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheConfigError {
     /// The block size is 0.
-    #[error(
-        "the block size is 0 tokens: give --block-size at least 1 (default {DEFAULT_BLOCK_SIZE})"
-    )]
+    #[error("the block size is 0 tokens: give --block-size at least 1 (default {DEFAULT_BLOCK_SIZE})")]
     NoTokensPerBlock,
     /// The pool is empty.
     #[error("the KV cache has no blocks: give it more memory (--kv-cache-memory)")]

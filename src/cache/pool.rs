@@ -41,21 +41,8 @@ pub struct BlockPool {
 impl BlockPool {
     /// A pool of `num_blocks` free blocks, given out in rising order at first.
     pub fn new(num_blocks: u32) -> Self {
-        let nodes = vec![
-            Node {
-                owners: 0,
-                prev: NIL,
-                next: NIL
-            };
-            num_blocks as usize
-        ]
-        .into_boxed_slice();
-        let mut pool = Self {
-            nodes,
-            head: NIL,
-            tail: NIL,
-            free: 0,
-        };
+        let nodes = vec![Node { owners: 0, prev: NIL, next: NIL }; num_blocks as usize].into_boxed_slice();
+        let mut pool = Self { nodes, head: NIL, tail: NIL, free: 0 };
         for block in 0..num_blocks {
             pool.push_back(block);
         }
@@ -104,11 +91,7 @@ impl BlockPool {
     /// Removes an owner from `block`; after the last one it is free.
     pub fn release(&mut self, block: BlockId, retention: Retention) {
         let node = &mut self.nodes[block.index()];
-        debug_assert!(
-            node.owners > 0,
-            "block {} is released without an owner",
-            block.0
-        );
+        debug_assert!(node.owners > 0, "block {} is released without an owner", block.0);
         node.owners = node.owners.saturating_sub(1);
         if node.owners == 0 {
             match retention {
@@ -156,16 +139,10 @@ impl BlockPool {
         for block in self.free_list() {
             let node = self.nodes[block.index()];
             if node.owners != 0 {
-                return Err(format!(
-                    "block {} is in the free list with {} owners",
-                    block.0, node.owners
-                ));
+                return Err(format!("block {} is in the free list with {} owners", block.0, node.owners));
             }
             if node.prev != before {
-                return Err(format!(
-                    "block {} is linked back to {}, not to {before}",
-                    block.0, node.prev
-                ));
+                return Err(format!("block {} is linked back to {}, not to {before}", block.0, node.prev));
             }
             listed += 1;
             if listed > self.total() {
@@ -185,11 +162,7 @@ impl BlockPool {
 
     fn push_front(&mut self, block: u32) {
         let next = std::mem::replace(&mut self.head, block);
-        self.nodes[block as usize] = Node {
-            owners: 0,
-            prev: NIL,
-            next,
-        };
+        self.nodes[block as usize] = Node { owners: 0, prev: NIL, next };
         match next {
             NIL => self.tail = block,
             next => self.nodes[next as usize].prev = block,
@@ -199,11 +172,7 @@ impl BlockPool {
 
     fn push_back(&mut self, block: u32) {
         let prev = std::mem::replace(&mut self.tail, block);
-        self.nodes[block as usize] = Node {
-            owners: 0,
-            prev,
-            next: NIL,
-        };
+        self.nodes[block as usize] = Node { owners: 0, prev, next: NIL };
         match prev {
             NIL => self.head = block,
             prev => self.nodes[prev as usize].next = block,
@@ -293,10 +262,7 @@ mod tests {
                 pool.audit().unwrap();
                 let order = order(&pool);
                 assert_eq!(order.len() as u32, blocks);
-                assert!(
-                    order.windows(2).all(|w| w[0].abs_diff(w[1]) > 1),
-                    "{order:?}"
-                );
+                assert!(order.windows(2).all(|w| w[0].abs_diff(w[1]) > 1), "{order:?}");
             }
         }
         let mut a = BlockPool::new(64);

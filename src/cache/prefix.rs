@@ -22,12 +22,7 @@ impl Salt {
     /// The salt of a text, such as a request's `cache_salt`: the first half of its SHA-256.
     pub fn of(text: &str) -> Self {
         let digest = Sha256::digest(text.as_bytes());
-        Self(
-            digest
-                .iter()
-                .take(16)
-                .fold(0, |value, byte| (value << 8) | u128::from(*byte)),
-        )
+        Self(digest.iter().take(16).fold(0, |value, byte| (value << 8) | u128::from(*byte)))
     }
 }
 
@@ -50,13 +45,7 @@ struct Node {
     next: u32,
 }
 
-const BLANK: Node = Node {
-    prefix: 0,
-    parent: Link::Root(Salt(0)),
-    hash: 0,
-    prev: NIL,
-    next: NIL,
-};
+const BLANK: Node = Node { prefix: 0, parent: Link::Root(Salt(0)), hash: 0, prev: NIL, next: NIL };
 
 /// The full blocks by content: chained buckets linked through the blocks' own records, so that
 /// nothing is allocated after construction and each operation takes constant time per block.
@@ -115,10 +104,7 @@ impl<S: BuildHasher> PrefixIndex<S> {
     /// follows it.
     pub fn find(&self, parent: Link, tokens: &[u32]) -> Option<(BlockId, Link)> {
         let block = self.search(self.hash(parent, tokens), parent, tokens)?;
-        Some((
-            BlockId(block),
-            Link::Prefix(self.nodes[block as usize].prefix),
-        ))
+        Some((BlockId(block), Link::Prefix(self.nodes[block as usize].prefix)))
     }
 
     /// Makes `block` findable as the holder of `tokens` (`block_size` of them) after `parent`, and
@@ -141,13 +127,7 @@ impl<S: BuildHasher> PrefixIndex<S> {
         if next != NIL {
             self.nodes[next as usize].prev = block.0;
         }
-        self.nodes[at] = Node {
-            prefix,
-            parent,
-            hash,
-            prev: NIL,
-            next,
-        };
+        self.nodes[at] = Node { prefix, parent, hash, prev: NIL, next };
         self.tokens[at * self.block_size..][..self.block_size].copy_from_slice(tokens);
         self.indexed += 1;
         Link::Prefix(prefix)
@@ -155,13 +135,7 @@ impl<S: BuildHasher> PrefixIndex<S> {
 
     /// Forgets what `block` holds, before it is given to somebody else.
     pub fn remove(&mut self, block: BlockId) {
-        let Node {
-            prefix,
-            hash,
-            prev,
-            next,
-            ..
-        } = self.nodes[block.index()];
+        let Node { prefix, hash, prev, next, .. } = self.nodes[block.index()];
         if prefix == 0 {
             return;
         }

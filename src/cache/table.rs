@@ -20,12 +20,7 @@ pub struct BlockTable {
 impl BlockTable {
     /// An empty table whose blocks are shared only with sequences of equal `salt`.
     pub fn new(salt: Salt) -> Self {
-        Self {
-            blocks: Vec::new(),
-            indexed: 0,
-            tip: Link::Root(salt),
-            salt,
-        }
+        Self { blocks: Vec::new(), indexed: 0, tip: Link::Root(salt), salt }
     }
 
     /// The blocks in order of position.
@@ -50,8 +45,7 @@ impl BlockTable {
 
     /// Makes room for `blocks` blocks in all, so that growing up to there allocates nothing.
     pub fn reserve(&mut self, blocks: u32) {
-        self.blocks
-            .reserve_exact((blocks as usize).saturating_sub(self.blocks.len()));
+        self.blocks.reserve_exact((blocks as usize).saturating_sub(self.blocks.len()));
     }
 
     pub(super) fn forget(&mut self) {

@@ -46,11 +46,7 @@ impl Detokenize {
         let lists = self.given.list.iter().chain(&self.given.ids);
         let ids = TokenIds(lists.flat_map(|list| &list.0).copied().collect());
         let ids = ids.check("the list of ids", tokenizer.vocab_size())?;
-        let specials = if self.skip_special {
-            Specials::Skip
-        } else {
-            Specials::Show
-        };
+        let specials = if self.skip_special { Specials::Skip } else { Specials::Show };
         let text = tokenizer.decode(ids, specials)?;
         let mut out = io::stdout().lock();
         if self.json {

@@ -80,7 +80,10 @@ pub fn open_gpu(global: &Global, checks: Checks) -> anyhow::Result<Arc<Gpu>> {
     let choice = global.adapter.as_deref().map_or(AdapterChoice::Best, AdapterChoice::from);
     let gpu = Gpu::open(&choice, checks)?;
     if !global.quiet && gpu.adapter.is_software() {
-        eprintln!("note: {} is a software adapter ({}): figures are this processor's, not a GPU's", gpu.adapter.name, gpu.why);
+        eprintln!(
+            "note: {} is a software adapter ({}): figures are this processor's, not a GPU's",
+            gpu.adapter.name, gpu.why
+        );
     }
     Ok(gpu)
 }
@@ -121,7 +124,11 @@ impl LoadArgs {
             outputs,
             context: opened.context,
             sequences,
-            cache: CacheConfig { block_size: self.block_size, num_blocks: blocks as u32, enable_prefix_caching: true },
+            cache: CacheConfig {
+                block_size: self.block_size,
+                num_blocks: blocks as u32,
+                enable_prefix_caching: true,
+            },
             cache_type: self.kv_cache_dtype.into(),
         }
     }
@@ -146,7 +153,11 @@ impl Opened {
         let m = runner.memory;
         tracing::info!(
             "{}: weights {}, KV cache {} ({} tokens), activations {}, together {}",
-            self.path.display(), m.weights, m.cache, limits.cache.capacity_tokens(), m.scratch,
+            self.path.display(),
+            m.weights,
+            m.cache,
+            limits.cache.capacity_tokens(),
+            m.scratch,
             Bytes(m.weights.0 + m.cache.0 + m.scratch.0)
         );
         Ok(runner)

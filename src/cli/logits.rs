@@ -118,18 +118,9 @@ impl Logits {
             );
         }
         // Pieces for the table; a model without a tokenizer still has ids.
-        let tokenizer = if self.json {
-            None
-        } else {
-            file.tokenizer().ok()
-        };
+        let tokenizer = if self.json { None } else { file.tokenizer().ok() };
         let chunk = self.chunk.map_or(STEP, NonZeroUsize::get).min(prompt);
-        let sizes = Sizes {
-            context: prompt + follow,
-            step: chunk,
-            outputs: 1,
-            cache: self.kv_cache_dtype,
-        };
+        let sizes = Sizes { context: prompt + follow, step: chunk, outputs: 1, cache: self.kv_cache_dtype };
         let mut sequence = Sequence::open(global, file, sizes)?;
         let report = compute(&mut sequence, ids, chunk, steps, self.top)?;
         let mut out = io::stdout().lock();
@@ -166,21 +157,12 @@ fn compute(
     let mut logits = Vec::new();
     let chunks = ids.len().div_ceil(chunk);
     for (i, part) in ids.chunks(chunk).enumerate() {
-        let outputs = if i + 1 == chunks {
-            Outputs::Last
-        } else {
-            Outputs::None
-        };
+        let outputs = if i + 1 == chunks { Outputs::Last } else { Outputs::None };
         logits = sequence.extend(part, outputs)?.to_vec();
     }
     // Refuses a row that is not finite even where there are no steps.
     log_softmax_top(&logits, 0)?;
-    let mut report = Report {
-        ids,
-        logits: logits.clone(),
-        greedy: Vec::new(),
-        steps: Vec::new(),
-    };
+    let mut report = Report { ids, logits: logits.clone(), greedy: Vec::new(), steps: Vec::new() };
     for i in 0..steps.count() {
         if let Some(last) = report.steps.last() {
             logits = sequence.extend(&[last.id], Outputs::Last)?.to_vec();
@@ -193,23 +175,14 @@ fn compute(
         };
         list.truncate(top);
         report.greedy.push(best);
-        report.steps.push(Step {
-            id,
-            logprob: (f64::from(logits[id as usize]) - norm) as f32,
-            top: list,
-        });
+        report.steps.push(Step { id, logprob: (f64::from(logits[id as usize]) - norm) as f32, top: list });
     }
     Ok(report)
 }
 
 impl Report {
     /// A table for people: the most probable tokens after the prompt, and a line per step.
-    fn print(
-        &self,
-        tokenizer: Option<&Tokenizer>,
-        top: usize,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
+    fn print(&self, tokenizer: Option<&Tokenizer>, top: usize, out: &mut dyn Write) -> anyhow::Result<()> {
         let piece = |id: u32| {
             let bytes = tokenizer.and_then(|t| t.piece(id).ok());
             bytes.map_or_else(String::new, |b| format!("{:?}", String::from_utf8_lossy(b)))
@@ -221,19 +194,11 @@ impl Report {
             writeln!(out, "{id:>8}  {logit:>10.4}  {logprob:>9.4}  {}", piece(id))?;
         }
         if !self.steps.is_empty() {
-            writeln!(
-                out,
-                "\n{:>8}  {:>8}  {:>9}  {:>8}  PIECE",
-                "STEP", "ID", "LOGPROB", "ARGMAX"
-            )?;
+            writeln!(out, "\n{:>8}  {:>8}  {:>9}  {:>8}  PIECE", "STEP", "ID", "LOGPROB", "ARGMAX")?;
         }
         for (i, (step, best)) in self.steps.iter().zip(&self.greedy).enumerate() {
             let Step { id, logprob, .. } = step;
-            writeln!(
-                out,
-                "{i:>8}  {id:>8}  {logprob:>9.4}  {best:>8}  {}",
-                piece(*id)
-            )?;
+            writeln!(out, "{i:>8}  {id:>8}  {logprob:>9.4}  {best:>8}  {}", piece(*id))?;
         }
         Ok(())
     }

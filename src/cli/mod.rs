@@ -4,8 +4,12 @@
 //! Results go to stdout, progress and logs to stderr. The exit code is 0 when all went well, 1 on
 //! any error, 2 on a command line that can't be understood.
 
+mod bench;
+mod chat;
 mod completions;
 mod detokenize;
+mod devices;
+mod doctor;
 pub mod load;
 mod logits;
 mod man;
@@ -13,7 +17,10 @@ mod model_arg;
 mod models;
 mod perplexity;
 mod progress;
+mod run;
+mod sampling;
 mod sequence;
+mod session;
 mod token_ids;
 mod tokenize;
 
@@ -62,25 +69,14 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Compute on this adapter: part of its name, or its index in `ridgepoint devices`
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME|INDEX",
-        env = "RIDGEPOINT_ADAPTER"
-    )]
+    #[arg(long, global = true, value_name = "NAME|INDEX", env = "RIDGEPOINT_ADAPTER")]
     pub adapter: Option<String>,
     /// Print no progress and no notes, only results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Print logs of this level to stderr: error, warn, info, debug, trace, or a filter such as
     /// ridgepoint=debug,wgpu=warn
-    #[arg(
-        long,
-        global = true,
-        value_name = "LEVEL",
-        env = "RIDGEPOINT_LOG",
-        default_value = "warn"
-    )]
+    #[arg(long, global = true, value_name = "LEVEL", env = "RIDGEPOINT_LOG", default_value = "warn")]
     pub log: String,
     /// Fetch nothing: use cached models only (also by HF_HUB_OFFLINE=1)
     #[arg(long, global = true)]
@@ -90,31 +86,33 @@ pub struct Global {
 impl Global {
     /// Whether models may be fetched.
     pub fn network(&self) -> Network {
-        if self.offline {
-            Network::Offline
-        } else {
-            Network::from_env()
-        }
+        if self.offline { Network::Offline } else { Network::from_env() }
     }
 
     /// A progress display on stderr, silent with `--quiet`.
     pub fn progress(&self) -> Bar {
-        Bar::new(if self.quiet {
-            progress::Show::Nothing
-        } else {
-            progress::Show::for_stderr()
-        })
+        Bar::new(if self.quiet { progress::Show::Nothing } else { progress::Show::for_stderr() })
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Answer a prompt
+    Run(run::Run),
+    /// Measure speed
+    Bench(bench::Bench),
+    /// Talk with a model
+    Chat(chat::Chat),
     /// List, fetch and look into models
     Models(models::Models),
     Logits(logits::Logits),
     Perplexity(perplexity::Perplexity),
     Tokenize(tokenize::Tokenize),
     Detokenize(detokenize::Detokenize),
+    /// List the adapters, what they can do, and which one is chosen
+    Devices(devices::Devices),
+    /// Compare every kernel, and a tiny model, with plain loops on the processor
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -124,11 +122,16 @@ enum Command {
 impl Command {
     fn run(&self, global: &Global) -> anyhow::Result<()> {
         match self {
+            Self::Run(command) => command.run(global),
+            Self::Bench(command) => command.run(global),
+            Self::Chat(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Logits(command) => command.run(global),
             Self::Perplexity(command) => command.run(global),
             Self::Tokenize(command) => command.run(global),
             Self::Detokenize(command) => command.run(global),
+            Self::Devices(command) => command.run(global),
+            Self::Doctor(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }
@@ -166,9 +169,7 @@ fn start_log(level: &str) -> anyhow::Result<()> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let json = cause
-            .downcast_ref::<serde_json::Error>()
-            .and_then(serde_json::Error::io_error_kind);
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
         kind.or(json) == Some(io::ErrorKind::BrokenPipe)
     })
 }
@@ -195,14 +196,8 @@ mod tests {
     #[test]
     fn a_broken_pipe_is_seen_through_its_wrappers() {
         let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(is_broken_pipe(
-            &anyhow::Error::new(pipe()).context("writing")
-        ));
-        assert!(is_broken_pipe(&anyhow::Error::new(serde_json::Error::io(
-            pipe()
-        ))));
-        assert!(!is_broken_pipe(&anyhow::Error::new(io::Error::from(
-            io::ErrorKind::NotFound
-        ))));
+        assert!(is_broken_pipe(&anyhow::Error::new(pipe()).context("writing")));
+        assert!(is_broken_pipe(&anyhow::Error::new(serde_json::Error::io(pipe()))));
+        assert!(!is_broken_pipe(&anyhow::Error::new(io::Error::from(io::ErrorKind::NotFound))));
     }
 }

@@ -60,18 +60,11 @@ impl Perplexity {
         let context = self.ctx_size.unwrap_or(CONTEXT.min(longest));
         // With 3 tokens, one is scored: the last, after the second.
         if context < 3 || context > longest {
-            anyhow::bail!(
-                "a context of {context} tokens: expected 3 to {longest}, the model's own context"
-            );
+            anyhow::bail!("a context of {context} tokens: expected 3 to {longest}, the model's own context");
         }
         let tokenizer = file.tokenizer()?;
         let tokens = self.tokens(&tokenizer, context)?;
-        let sizes = Sizes {
-            context,
-            step: STEP,
-            outputs: ROWS,
-            cache: self.kv_cache_dtype,
-        };
+        let sizes = Sizes { context, step: STEP, outputs: ROWS, cache: self.kv_cache_dtype };
         let mut sequence = Sequence::open(global, file, sizes)?;
         let count = tokens.len() / context;
         let count = self.chunks.map_or(count, |n| count.min(n.get()));
@@ -136,12 +129,7 @@ impl Score {
     }
 
     /// Scores a chunk: the logits at positions `len / 2` to `len - 2` on the token after each.
-    fn add(
-        &mut self,
-        sequence: &mut Sequence,
-        chunk: &[u32],
-        bos: Option<u32>,
-    ) -> anyhow::Result<()> {
+    fn add(&mut self, sequence: &mut Sequence, chunk: &[u32], bos: Option<u32>) -> anyhow::Result<()> {
         let mut inputs = chunk[..chunk.len() - 1].to_vec();
         if let Some(bos) = bos {
             inputs[0] = bos;

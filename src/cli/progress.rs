@@ -23,11 +23,7 @@ pub enum Show {
 impl Show {
     /// A bar if stderr is a terminal, lines if not.
     pub fn for_stderr() -> Self {
-        if io::stderr().is_terminal() {
-            Self::Bar
-        } else {
-            Self::Lines
-        }
+        if io::stderr().is_terminal() { Self::Bar } else { Self::Lines }
     }
 }
 
@@ -41,20 +37,12 @@ pub struct Bar {
 impl Bar {
     /// Shows that much.
     pub fn new(show: Show) -> Self {
-        Self {
-            show,
-            bar: Mutex::new(None),
-        }
+        Self { show, bar: Mutex::new(None) }
     }
 
     /// Does something with the bar in use, if one is.
     fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
-        if let Some(bar) = self
-            .bar
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             act(bar);
         }
     }
@@ -64,28 +52,18 @@ impl Progress for Bar {
     fn begin(&self, what: &str, total: Option<Bytes>) {
         match self.show {
             Show::Nothing => {}
-            Show::Lines => eprintln!(
-                "{what}{}",
-                total.map(|t| format!(" ({t})")).unwrap_or_default()
-            ),
+            Show::Lines => eprintln!("{what}{}", total.map(|t| format!(" ({t})")).unwrap_or_default()),
             Show::Bar => {
                 let (bar, template) = match total {
                     Some(total) => (
                         ProgressBar::new(total.0),
                         "{msg} [{bar:24}] {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
                     ),
-                    None => (
-                        ProgressBar::new_spinner(),
-                        "{spinner} {msg}: {binary_bytes}, {elapsed}",
-                    ),
+                    None => (ProgressBar::new_spinner(), "{spinner} {msg}: {binary_bytes}, {elapsed}"),
                 };
                 // A bad template falls back to indicatif's own, which shows the same figures.
                 let style = ProgressStyle::with_template(template);
-                bar.set_style(
-                    style
-                        .unwrap_or_else(|_| ProgressStyle::default_bar())
-                        .progress_chars("=> "),
-                );
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
                 bar.set_message(what.to_owned());
                 bar.enable_steady_tick(Duration::from_millis(200));
                 *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);

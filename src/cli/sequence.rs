@@ -81,12 +81,7 @@ impl Sequence {
     /// # Errors
     /// When a step doesn't take so many, or the device fails.
     pub fn extend(&mut self, tokens: &[u32], outputs: Outputs) -> anyhow::Result<&[f32]> {
-        let entry = Entry {
-            tokens,
-            start: self.length,
-            blocks: &self.blocks,
-            outputs,
-        };
+        let entry = Entry { tokens, start: self.length, blocks: &self.blocks, outputs };
         self.runner.run(&[entry], Want::Rows, &mut self.results)?;
         self.length += tokens.len();
         Ok(&self.results.logits)

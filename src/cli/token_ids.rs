@@ -32,9 +32,7 @@ impl TokenIds {
             anyhow::bail!("{flag} is empty: expected at least one token id");
         }
         if let Some(id) = self.0.iter().find(|&&id| id as usize >= vocab) {
-            anyhow::bail!(
-                "{flag}: the token id {id} is not below the model's vocabulary of {vocab}"
-            );
+            anyhow::bail!("{flag}: the token id {id} is not below the model's vocabulary of {vocab}");
         }
         Ok(&self.0)
     }
@@ -49,25 +47,14 @@ mod tests {
         let read = |text: &str| text.parse::<TokenIds>();
         assert_eq!(read("7").unwrap().0, [7]);
         assert_eq!(read("1, 2,4294967295").unwrap().0, [1, 2, u32::MAX]);
-        assert_eq!(read(" ").unwrap(), TokenIds::default());
+        assert!(read(" ").unwrap().0.is_empty());
         for bad in ["1,,2", "1,", "-1", "4294967296", "1 2", "x"] {
             assert!(read(bad).unwrap_err().contains("as 1,2,3"), "{bad}");
         }
-        let check = |text| {
-            let ids = read(text).unwrap();
-            ids.check("--ids", 10).map(<[u32]>::to_vec)
-        };
+        let check = |text: &str| read(text).unwrap().check("--ids", 10).map(<[u32]>::to_vec);
         assert_eq!(check("9,0").unwrap(), [9, 0]);
-        assert!(
-            check("")
-                .unwrap_err()
-                .to_string()
-                .contains("--ids is empty")
-        );
+        assert!(check("").unwrap_err().to_string().contains("--ids is empty"));
         let error = check("1,10").unwrap_err().to_string();
-        assert!(
-            error.contains("token id 10") && error.contains("vocabulary of 10"),
-            "{error}"
-        );
+        assert!(error.contains("token id 10") && error.contains("vocabulary of 10"), "{error}");
     }
 }

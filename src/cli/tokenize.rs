@@ -44,18 +44,10 @@ impl Tokenize {
         } else {
             &self.text
         };
-        let special = if self.no_special {
-            Special::Text
-        } else {
-            Special::Parse
-        };
+        let special = if self.no_special { Special::Text } else { Special::Parse };
         let mut ids = Vec::new();
         if self.bos {
-            ids.push(
-                tokenizer
-                    .bos()
-                    .context("--bos: the model has no BOS token")?,
-            );
+            ids.push(tokenizer.bos().context("--bos: the model has no BOS token")?);
         }
         ids.append(&mut tokenizer.encode(text, special)?);
         let mut pieces = Vec::with_capacity(ids.len());
@@ -78,9 +70,7 @@ impl Tokenize {
 /// Reads all of a text, which must be UTF-8 and no longer than a tokenizer takes.
 pub(super) fn read_text(from: &mut dyn Read, what: &str) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
-    from.take(MAX_TEXT as u64 + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("reading {what}"))?;
+    from.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {what}"))?;
     if bytes.len() > MAX_TEXT {
         anyhow::bail!("{what} is longer than {MAX_TEXT} bytes, the most that is tokenized at once");
     }

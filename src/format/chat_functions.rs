@@ -14,17 +14,12 @@ pub fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 
 /// The date, in UTC.
 pub fn strftime_now(format: String) -> Result<String, minijinja::Error> {
-    clock::strftime(&format, clock::now())
-        .map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e))
+    clock::strftime(&format, clock::now()).map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e))
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False)`: unlike Jinja's own filter it doesn't escape
 /// HTML, and its separators are followed by spaces.
-pub fn to_json(
-    value: &Value,
-    indent: Option<usize>,
-    options: Kwargs,
-) -> Result<String, minijinja::Error> {
+pub fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent = match indent {
         Some(n) => Some(n),
         None => options.get("indent")?,
@@ -35,13 +30,9 @@ pub fn to_json(
         Some(n) => {
             let spaces = " ".repeat(n.min(16));
             let pretty = PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out, pretty,
-            ))
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty))
         }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut out, Spaced,
-        )),
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)),
     };
     let failed = |e: String| minijinja::Error::new(ErrorKind::InvalidOperation, e);
     done.map_err(|e| failed(e.to_string()))?;
@@ -57,11 +48,7 @@ impl Formatter for Spaced {
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
     fn begin_object_key<W: ?Sized + std::io::Write>(
@@ -69,17 +56,10 @@ impl Formatter for Spaced {
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(b": ")
     }
 }

@@ -42,10 +42,7 @@ pub struct Message {
 impl Message {
     /// A turn.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
+        Self { role: role.into(), content: content.into() }
     }
 }
 
@@ -81,23 +78,14 @@ impl ChatTemplate {
             )));
         }
         let mut env = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(failure)?);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.add_function("raise_exception", raise_exception);
         env.add_function("strftime_now", strftime_now);
         env.add_filter("tojson", to_json);
-        env.add_template_owned(NAME, without_generation_tags(source))
-            .map_err(failure)?;
-        Ok(Self {
-            env,
-            source: source.into(),
-            bos: bos.into(),
-            eos: eos.into(),
-        })
+        env.add_template_owned(NAME, without_generation_tags(source)).map_err(failure)?;
+        Ok(Self { env, source: source.into(), bos: bos.into(), eos: eos.into() })
     }
 
     /// The template's text.
@@ -111,10 +99,7 @@ impl ChatTemplate {
     /// When the template refuses the conversation (with its own words), fails, or runs out of
     /// fuel.
     pub fn render(&self, messages: &[Message], ending: Ending) -> Result<String, Error> {
-        let bytes: usize = messages
-            .iter()
-            .map(|m| m.role.len() + m.content.len())
-            .sum();
+        let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
         let mut env = self.env.clone();
         env.set_fuel(Some(FUEL.saturating_add(bytes as u64)));
         let template = env.get_template(NAME).map_err(failure)?;
@@ -173,44 +158,30 @@ impl ChatTemplate {
         let mut free = STAND_INS.filter_map(char::from_u32).filter(|&c| {
             !self.source.contains(c)
                 && !specials.iter().any(|s| s.contains(c))
-                && !messages
-                    .iter()
-                    .any(|m| m.role.contains(c) || m.content.contains(c))
+                && !messages.iter().any(|m| m.role.contains(c) || m.content.contains(c))
         });
         let mut disguise: Disguise = Vec::new();
         let mut disguised = |text: &str| {
             let mut out = String::with_capacity(text.len());
             for (i, c) in text.char_indices() {
-                if !specials
-                    .iter()
-                    .any(|s| s.starts_with(c) && text[i..].starts_with(s.as_str()))
-                {
+                if !specials.iter().any(|s| s.starts_with(c) && text[i..].starts_with(s.as_str())) {
                     out.push(c);
                     continue;
                 }
-                let known = disguise
-                    .iter()
-                    .find(|(_, real)| *real == c)
-                    .map(|(s, _)| *s);
-                let stand_in =
-                    match known.or_else(|| free.next().inspect(|&s| disguise.push((s, c)))) {
-                        Some(stand_in) => stand_in,
-                        None => {
-                            return Err(Error::Template(
-                                "the messages use every private character".into(),
-                            ));
-                        }
-                    };
+                let known = disguise.iter().find(|(_, real)| *real == c).map(|(s, _)| *s);
+                let stand_in = match known.or_else(|| free.next().inspect(|&s| disguise.push((s, c)))) {
+                    Some(stand_in) => stand_in,
+                    None => {
+                        return Err(Error::Template("the messages use every private character".into()));
+                    }
+                };
                 out.push(stand_in);
             }
             Ok(out)
         };
         let mut all = Vec::with_capacity(messages.len());
         for m in messages {
-            all.push(Message {
-                role: disguised(&m.role)?,
-                content: disguised(&m.content)?,
-            });
+            all.push(Message { role: disguised(&m.role)?, content: disguised(&m.content)? });
         }
         Ok((all, disguise))
     }
@@ -223,10 +194,7 @@ fn failure(e: minijinja::Error) -> Error {
         ));
     }
     // The alternate form adds the line, the plain one the template's own words.
-    let place = e
-        .line()
-        .map(|line| format!(" (line {line})"))
-        .unwrap_or_default();
+    let place = e.line().map(|line| format!(" (line {line})")).unwrap_or_default();
     match e.detail() {
         Some(detail) => Error::Template(format!("{}: {detail}{place}", e.kind())),
         None => Error::Template(format!("{}{place}", e.kind())),
@@ -275,10 +243,7 @@ mod tests {
     #[test]
     fn hostile_templates_end_in_errors() {
         for (source, expected) in [
-            (
-                "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
-                "",
-            ),
+            ("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", ""),
             ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ""),
             (
                 "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(64) %}\
@@ -286,10 +251,7 @@ mod tests {
                 "instructions",
             ),
             ("{{ 'a' * 9999999999999 }}", ""),
-            (
-                "{{ raise_exception('roles must alternate') }}",
-                "roles must alternate",
-            ),
+            ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
             ("{{ messages[9].content }}", "line 1"),
             ("{{ strftime_now('%Q') }}", "%Q"),
             ("{% if %}", "line 1"),

@@ -16,21 +16,11 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// The time now, in seconds since 1970.
 pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// Formats a time by C's directives; the `Err` names one that isn't known.
@@ -52,11 +42,7 @@ pub fn strftime(format: &str, seconds: u64) -> Result<String, String> {
             directive = chars.next();
         }
         let two = |n: u64| {
-            if padded {
-                format!("{n:02}")
-            } else {
-                n.to_string()
-            }
+            if padded { format!("{n:02}") } else { n.to_string() }
         };
         let name = |all: &[&str], i: usize| all.get(i).copied().unwrap_or_default().to_string();
         let text = match directive {
@@ -96,11 +82,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let march_based = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_based + 2) / 5 + 1;
-    let month = if march_based < 10 {
-        march_based + 3
-    } else {
-        march_based - 9
-    };
+    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
     (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
@@ -115,10 +97,7 @@ mod tests {
         assert_eq!(date(951_782_400), "29 Feb 2000");
         assert_eq!(date(1_709_164_799), "28 Feb 2024");
         let all = strftime("%A %-d %B %y, %I:%M:%S %p %F %T%%", 1_709_202_930).unwrap();
-        assert_eq!(
-            all,
-            "Thursday 29 February 24, 10:35:30 AM 2024-02-29 10:35:30%"
-        );
+        assert_eq!(all, "Thursday 29 February 24, 10:35:30 AM 2024-02-29 10:35:30%");
         assert!(strftime("%Q", 0).unwrap_err().contains("%Q"));
         assert!(strftime("%", 0).is_err());
     }

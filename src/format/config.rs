@@ -107,10 +107,7 @@ const UNDERSTOOD: &[&str] = &[
 /// When a field is absent, of the wrong type, contradictory, or not known.
 pub fn read(path: &Path) -> Result<Hyper, Error> {
     let fields = object(path)?;
-    let config = Config {
-        path,
-        fields: &fields,
-    };
+    let config = Config { path, fields: &fields };
     let hyper = config.hyper()?;
     hyper.check().map_err(|what| Error::malformed(path, what))?;
     Ok(hyper)
@@ -119,8 +116,7 @@ pub fn read(path: &Path) -> Result<Hyper, Error> {
 /// The fields of a JSON file that holds an object.
 pub fn object(path: &Path) -> Result<Map<String, Value>, Error> {
     let bytes = Source::read_small(path, MAX_CONFIG)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Error::malformed(path, format!("expected a JSON object: {e}")))
+    serde_json::from_slice(&bytes).map_err(|e| Error::malformed(path, format!("expected a JSON object: {e}")))
 }
 
 struct Config<'a> {
@@ -151,19 +147,12 @@ impl Config<'_> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let wrong = || {
-            self.bad(format!(
-                "expected {expected} as '{name}', found {}",
-                short(value)
-            ))
-        };
+        let wrong = || self.bad(format!("expected {expected} as '{name}', found {}", short(value)));
         read(value).map(Some).ok_or_else(wrong)
     }
 
     fn count(&self, name: &str) -> Result<Option<usize>, Error> {
-        self.typed(name, "a whole number", |v| {
-            v.as_u64().and_then(|n| usize::try_from(n).ok())
-        })
+        self.typed(name, "a whole number", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
     fn number(&self, name: &str) -> Result<Option<f64>, Error> {
@@ -184,9 +173,7 @@ impl Config<'_> {
 
     fn hyper(&self) -> Result<Hyper, Error> {
         self.refuse_unknown()?;
-        let architecture = self
-            .need("model_type", self.text("model_type")?)?
-            .to_string();
+        let architecture = self.need("model_type", self.text("model_type")?)?.to_string();
         let hidden = self.need("hidden_size", self.count("hidden_size")?)?;
         let heads = self.need("num_attention_heads", self.count("num_attention_heads")?)?;
         let head_dim = match self.count("head_dim")? {
@@ -196,10 +183,7 @@ impl Config<'_> {
         let layers = self.need("num_hidden_layers", self.count("num_hidden_layers")?)?;
         let context = self.count("max_position_embeddings")?;
         Ok(Hyper {
-            name: self
-                .text("_name_or_path")?
-                .filter(|n| !n.is_empty())
-                .map(String::from),
+            name: self.text("_name_or_path")?.filter(|n| !n.is_empty()).map(String::from),
             layers,
             hidden,
             intermediate: self.need("intermediate_size", self.count("intermediate_size")?)?,
@@ -295,10 +279,7 @@ impl Config<'_> {
             return Err(self.bad("it has both rope_parameters and rope_scaling"));
         }
         let fields = new.or(old).unwrap_or_default();
-        let inner = Config {
-            path: self.path,
-            fields: &fields,
-        };
+        let inner = Config { path: self.path, fields: &fields };
         let (kind, older) = (inner.text("rope_type")?, inner.text("type")?);
         if let (Some(a), Some(b)) = (kind, older)
             && a != b
@@ -309,21 +290,15 @@ impl Config<'_> {
             Some(kind) => kind,
             None if fields.is_empty() || inner.get("rope_theta").is_some() => "default",
             None => {
-                return Err(Error::missing(
-                    self.path,
-                    "the rope_type of its rope_scaling",
-                ));
+                return Err(Error::missing(self.path, "the rope_type of its rope_scaling"));
             }
         };
         let own: &[&str] = match kind {
             "default" => &[],
             "linear" => &["factor"],
-            "llama3" => &[
-                "factor",
-                "low_freq_factor",
-                "high_freq_factor",
-                "original_max_position_embeddings",
-            ],
+            "llama3" => {
+                &["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+            }
             _ => {
                 return Err(self.unsupported(format!(
                     "its rope type is '{kind}'; default, linear and llama3 are known"
@@ -343,16 +318,14 @@ impl Config<'_> {
             if let Some(part) = place.number("partial_rotary_factor")?
                 && part != 1.0
             {
-                return Err(self.unsupported(format!(
-                    "its partial_rotary_factor is {part}; only 1 is implemented"
-                )));
+                return Err(
+                    self.unsupported(format!("its partial_rotary_factor is {part}; only 1 is implemented"))
+                );
             }
         }
         let need = |name| inner.need(name, inner.number(name)?);
         let scaling = match kind {
-            "linear" => RopeScaling::Linear {
-                factor: need("factor")?,
-            },
+            "linear" => RopeScaling::Linear { factor: need("factor")? },
             "llama3" => RopeScaling::Llama3 {
                 factor: need("factor")?,
                 low_freq_factor: need("low_freq_factor")?,
@@ -372,11 +345,7 @@ impl Config<'_> {
             None => self.number("rope_theta")?,
         };
         // transformers' own default for files older than the field.
-        Ok(Rope {
-            theta: theta.unwrap_or(10_000.0),
-            rotary_dim: head_dim,
-            scaling,
-        })
+        Ok(Rope { theta: theta.unwrap_or(10_000.0), rotary_dim: head_dim, scaling })
     }
 }
 

@@ -48,30 +48,18 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            path: path.into(),
-            source,
-        }
+        Self::Io { path: path.into(), source }
     }
 
     pub(crate) fn malformed(path: &Path, what: impl Into<String>) -> Self {
-        Self::Malformed {
-            path: path.into(),
-            what: what.into(),
-        }
+        Self::Malformed { path: path.into(), what: what.into() }
     }
 
     pub(crate) fn unsupported(path: &Path, what: impl Into<String>) -> Self {
-        Self::Unsupported {
-            path: path.into(),
-            what: what.into(),
-        }
+        Self::Unsupported { path: path.into(), what: what.into() }
     }
 
     pub(crate) fn missing(path: &Path, what: impl Into<String>) -> Self {
-        Self::Missing {
-            path: path.into(),
-            what: what.into(),
-        }
+        Self::Missing { path: path.into(), what: what.into() }
     }
 }

@@ -44,11 +44,7 @@ pub fn read(model: &ModelFile, header: &Header) -> Result<Hyper, Error> {
         _ => None,
     };
     let architecture = text("general.architecture").ok_or_else(need)?;
-    let keys = Keys {
-        model,
-        header,
-        prefix: format!("{architecture}."),
-    };
+    let keys = Keys { model, header, prefix: format!("{architecture}.") };
     keys.refuse_unknown()?;
     let hidden = keys.need("embedding_length")?;
     let heads = keys.need("attention.head_count")?;
@@ -67,9 +63,7 @@ pub fn read(model: &ModelFile, header: &Header) -> Result<Hyper, Error> {
     };
     let vocab = match (keys.count("vocab_size")?, tokens) {
         (Some(vocab), Some(tokens)) if tokens > vocab => {
-            return Err(keys.bad(format!(
-                "its tokenizer has {tokens} tokens, its vocab_size is {vocab}"
-            )));
+            return Err(keys.bad(format!("its tokenizer has {tokens} tokens, its vocab_size is {vocab}")));
         }
         (Some(n), _) | (None, Some(n)) => n,
         (None, None) => return Err(Error::missing(model.path(), "a vocabulary's size")),
@@ -86,9 +80,8 @@ pub fn read(model: &ModelFile, header: &Header) -> Result<Hyper, Error> {
         context_length: keys.need("context_length")?,
         rms_eps: keys
             .number("attention.layer_norm_rms_epsilon")?
-            .ok_or_else(|| {
-                Error::missing(model.path(), "the key attention.layer_norm_rms_epsilon")
-            })? as f32,
+            .ok_or_else(|| Error::missing(model.path(), "the key attention.layer_norm_rms_epsilon"))?
+            as f32,
         rope: keys.rope(head_dim)?,
         sliding_window: keys.count("attention.sliding_window")?.filter(|&n| n > 0),
         tied: Some(model.tensor("output.weight").is_none()),
@@ -121,10 +114,7 @@ impl Keys<'_> {
     }
 
     fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
-        self.bad(format!(
-            "expected {expected} as {}{key}, found {found}",
-            self.prefix
-        ))
+        self.bad(format!("expected {expected} as {}{key}, found {found}", self.prefix))
     }
 
     /// A whole number; a list with one for each layer where all are equal.
@@ -136,22 +126,17 @@ impl Keys<'_> {
             Value::Unsigned(n) => usize::try_from(*n).ok(),
             Value::Signed(n) => usize::try_from(*n).ok(),
             Value::Array(Array::Integers(all)) => match all.as_slice() {
-                [first, rest @ ..] if rest.iter().all(|n| n == first) => {
-                    usize::try_from(*first).ok()
-                }
+                [first, rest @ ..] if rest.iter().all(|n| n == first) => usize::try_from(*first).ok(),
                 [_, ..] => {
-                    return Err(self.unsupported(format!(
-                        "its layers differ in {}{key}: {value}",
-                        self.prefix
-                    )));
+                    return Err(
+                        self.unsupported(format!("its layers differ in {}{key}: {value}", self.prefix))
+                    );
                 }
                 [] => None,
             },
             _ => None,
         };
-        number
-            .map(Some)
-            .ok_or_else(|| self.wrong(key, "a whole number", value))
+        number.map(Some).ok_or_else(|| self.wrong(key, "a whole number", value))
     }
 
     fn need(&self, key: &str) -> Result<usize, Error> {
@@ -226,14 +211,12 @@ impl Keys<'_> {
                 RopeScaling::Factors(words.iter().map(|&w| f32::from_le_bytes(w)).collect())
             }
             ("linear", None) => RopeScaling::Linear {
-                factor: self.number("rope.scaling.factor")?.ok_or_else(|| {
-                    Error::missing(self.model.path(), "the key rope.scaling.factor")
-                })?,
+                factor: self
+                    .number("rope.scaling.factor")?
+                    .ok_or_else(|| Error::missing(self.model.path(), "the key rope.scaling.factor"))?,
             },
             ("linear", Some(_)) => {
-                return Err(
-                    self.unsupported(format!("linear rope scaling together with {FACTORS}"))
-                );
+                return Err(self.unsupported(format!("linear rope scaling together with {FACTORS}")));
             }
             _ => {
                 return Err(self.unsupported(format!(

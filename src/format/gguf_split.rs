@@ -27,10 +27,7 @@ pub fn open(path: &Path) -> Result<(Header, Vec<Source>, Vec<TensorInfo>), Error
     }
     let tail = |i: u64| format!("-{i:05}-of-{count:05}.gguf");
     let own = number(&header, "split.no").unwrap_or(0);
-    let name = path
-        .file_name()
-        .and_then(|n| n.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let Some(stem) = name.strip_suffix(&tail(own.saturating_add(1))) else {
         let expected = tail(own.saturating_add(1));
         return Err(Error::malformed(
@@ -64,10 +61,7 @@ pub fn open(path: &Path) -> Result<(Header, Vec<Source>, Vec<TensorInfo>), Error
     match number(&first, "split.tensors.count") {
         Some(n) if n != tensors.len() as u64 => Err(Error::malformed(
             path,
-            format!(
-                "its {count} parts should hold {n} tensors, found {}",
-                tensors.len()
-            ),
+            format!("its {count} parts should hold {n} tensors, found {}", tensors.len()),
         )),
         _ => Ok((first, all, tensors)),
     }
@@ -77,10 +71,7 @@ fn open_part(part: &Path, named_by: &Path) -> Result<Source, Error> {
     if part.is_file() {
         return Source::open(part);
     }
-    let what = format!(
-        "its other part {}; was all of it downloaded?",
-        part.display()
-    );
+    let what = format!("its other part {}; was all of it downloaded?", part.display());
     Err(Error::missing(named_by, what))
 }
 

@@ -70,10 +70,7 @@ impl Hyper {
             ));
         }
         if !(self.rms_eps.is_finite() && self.rms_eps >= 0.0) {
-            return Err(format!(
-                "expected an epsilon of at least 0, found {}",
-                self.rms_eps
-            ));
+            return Err(format!("expected an epsilon of at least 0, found {}", self.rms_eps));
         }
         if self.sliding_window == Some(0) {
             return Err("expected a sliding window of at least 1, found 0".into());

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::tokenizer::{Tokenizer, from_gguf, from_json};
 use super::{
-    ChatTemplate, Error, Hyper, Source, config, gguf, gguf_hyper, gguf_split, safetensors,
-    templates,
+    ChatTemplate, Error, Hyper, Source, config, gguf, gguf_hyper, gguf_split, safetensors, templates,
 };
 use crate::quant::Format;
 
@@ -48,9 +47,7 @@ impl TensorInfo {
         let columns = match shape.last() {
             Some(&columns) if shape.iter().all(|&d| d >= 1) => columns,
             _ => {
-                return Err(format!(
-                    "the tensor '{name}' has the shape {shape:?}, which is empty"
-                ));
+                return Err(format!("the tensor '{name}' has the shape {shape:?}, which is empty"));
             }
         };
         if columns % format.block_len() != 0 {
@@ -66,14 +63,7 @@ impl TensorInfo {
             .and_then(|blocks| blocks.checked_mul(format.block_bytes()))
             .filter(|&bytes| bytes <= isize::MAX as usize)
             .ok_or_else(|| format!("the size of the tensor '{name}', {shape:?}, overflows"))?;
-        Ok(Self {
-            name,
-            format,
-            shape,
-            bytes: bytes as u64,
-            file,
-            offset,
-        })
+        Ok(Self { name, format, shape, bytes: bytes as u64, file, offset })
     }
 
     /// Numbers per row: the innermost dimension.
@@ -122,11 +112,7 @@ impl ModelFile {
             let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
             return Self::open_directory(dir.unwrap_or(Path::new(".")));
         }
-        if path.is_dir() {
-            Self::open_directory(path)
-        } else {
-            Self::open_gguf(path)
-        }
+        if path.is_dir() { Self::open_directory(path) } else { Self::open_gguf(path) }
     }
 
     fn open_directory(dir: &Path) -> Result<Self, Error> {
@@ -138,12 +124,7 @@ impl ModelFile {
             ));
         }
         let (sources, tensors) = safetensors::open(dir)?;
-        Ok(Self::build(
-            dir,
-            Side::HuggingFace(dir.into()),
-            sources,
-            tensors,
-        ))
+        Ok(Self::build(dir, Side::HuggingFace(dir.into()), sources, tensors))
     }
 
     fn open_gguf(path: &Path) -> Result<Self, Error> {
@@ -152,18 +133,8 @@ impl ModelFile {
     }
 
     fn build(path: &Path, side: Side, sources: Vec<Source>, tensors: Vec<TensorInfo>) -> Self {
-        let by_name = tensors
-            .iter()
-            .enumerate()
-            .map(|(i, t)| (t.name.clone(), i))
-            .collect();
-        Self {
-            path: path.into(),
-            side,
-            sources,
-            tensors,
-            by_name,
-        }
+        let by_name = tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
+        Self { path: path.into(), side, sources, tensors, by_name }
     }
 
     /// How it is stored.
@@ -250,18 +221,12 @@ impl ModelFile {
         rows: Range<usize>,
         into: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let source = self
-            .sources
-            .get(tensor.file)
-            .filter(|_| rows.start <= rows.end && rows.end <= tensor.rows());
+        let source =
+            self.sources.get(tensor.file).filter(|_| rows.start <= rows.end && rows.end <= tensor.rows());
         let Some(source) = source else {
             return Err(Error::missing(
                 &self.path,
-                format!(
-                    "rows {rows:?} of '{}', which has {}",
-                    tensor.name,
-                    tensor.rows()
-                ),
+                format!("rows {rows:?} of '{}', which has {}", tensor.name, tensor.rows()),
             ));
         };
         let row = tensor.row_bytes();

@@ -41,15 +41,14 @@ impl Rope {
     /// Radians per position of each of the `rotary_dim / 2` pairs:
     /// `theta^(-2i / rotary_dim)`, stretched.
     pub fn inverse_frequencies(&self) -> Vec<f64> {
-        let plain = (0..self.rotary_dim / 2)
-            .map(|i| self.theta.powf(-(2.0 * i as f64) / self.rotary_dim as f64));
+        let plain =
+            (0..self.rotary_dim / 2).map(|i| self.theta.powf(-(2.0 * i as f64) / self.rotary_dim as f64));
         match &self.scaling {
             RopeScaling::None => plain.collect(),
             RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
-            RopeScaling::Factors(factors) => plain
-                .zip(factors)
-                .map(|(f, &factor)| f / f64::from(factor))
-                .collect(),
+            RopeScaling::Factors(factors) => {
+                plain.zip(factors).map(|(f, &factor)| f / f64::from(factor)).collect()
+            }
             &RopeScaling::Llama3 {
                 factor,
                 low_freq_factor: low,
@@ -77,27 +76,17 @@ impl Rope {
             if v.is_finite() && v > 0.0 {
                 Ok(())
             } else {
-                Err(format!(
-                    "expected a positive {name} of the rotary embedding, found {v}"
-                ))
+                Err(format!("expected a positive {name} of the rotary embedding, found {v}"))
             }
         };
         positive("base", self.theta)?;
         if self.rotary_dim < 2 || !self.rotary_dim.is_multiple_of(2) {
-            return Err(format!(
-                "expected an even number of rotary dimensions, found {}",
-                self.rotary_dim
-            ));
+            return Err(format!("expected an even number of rotary dimensions, found {}", self.rotary_dim));
         }
         match &self.scaling {
             RopeScaling::None => Ok(()),
             RopeScaling::Linear { factor } => positive("scaling factor", *factor),
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position,
-            } => {
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position } => {
                 positive("scaling factor", *factor)?;
                 positive("low_freq_factor", *low_freq_factor)?;
                 positive("original_max_position_embeddings", *original_max_position)?;
@@ -118,9 +107,7 @@ impl Rope {
                         factors.len()
                     ));
                 }
-                factors
-                    .iter()
-                    .try_for_each(|&f| positive("frequency factor", f.into()))
+                factors.iter().try_for_each(|&f| positive("frequency factor", f.into()))
             }
         }
     }
@@ -145,11 +132,7 @@ mod tests {
 
     #[test]
     fn llama3_keeps_short_waves_and_divides_long_ones() {
-        let plain = Rope {
-            scaling: RopeScaling::None,
-            ..llama3()
-        }
-        .inverse_frequencies();
+        let plain = Rope { scaling: RopeScaling::None, ..llama3() }.inverse_frequencies();
         let scaled = llama3().inverse_frequencies();
         assert_eq!(scaled.len(), 64);
         assert_eq!(scaled[0], 1.0);
@@ -160,49 +143,18 @@ mod tests {
         }
         assert_eq!(scaled[28], plain[28]);
         assert_eq!(scaled[35], plain[35] / 8.0);
-        let linear = Rope {
-            scaling: RopeScaling::Linear { factor: 4.0 },
-            ..llama3()
-        };
+        let linear = Rope { scaling: RopeScaling::Linear { factor: 4.0 }, ..llama3() };
         assert_eq!(linear.inverse_frequencies()[5], plain[5] / 4.0);
     }
 
     #[test]
     fn senseless_figures_are_refused() {
         assert!(llama3().check().is_ok());
-        assert!(
-            Rope {
-                rotary_dim: 7,
-                ..llama3()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Rope {
-                theta: f64::NAN,
-                ..llama3()
-            }
-            .check()
-            .is_err()
-        );
+        assert!(Rope { rotary_dim: 7, ..llama3() }.check().is_err());
+        assert!(Rope { theta: f64::NAN, ..llama3() }.check().is_err());
         let zero = RopeScaling::Linear { factor: 0.0 };
-        assert!(
-            Rope {
-                scaling: zero,
-                ..llama3()
-            }
-            .check()
-            .is_err()
-        );
+        assert!(Rope { scaling: zero, ..llama3() }.check().is_err());
         let short = RopeScaling::Factors(vec![1.0; 63]);
-        assert!(
-            Rope {
-                scaling: short,
-                ..llama3()
-            }
-            .check()
-            .is_err()
-        );
+        assert!(Rope { scaling: short, ..llama3() }.check().is_err());
     }
 }

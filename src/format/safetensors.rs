@@ -50,10 +50,7 @@ pub fn open(dir: &Path) -> Result<(Vec<Source>, Vec<TensorInfo>), Error> {
             if let Some(twice) = tensors.insert(tensor.name.clone(), tensor) {
                 return Err(Error::malformed(
                     &path,
-                    format!(
-                        "the tensor '{}' occurs in an earlier shard as well",
-                        twice.name
-                    ),
+                    format!("the tensor '{}' occurs in an earlier shard as well", twice.name),
                 ));
             }
         }
@@ -94,10 +91,7 @@ fn shards(index: &Path) -> Result<Vec<String>, Error> {
 fn read_header(source: &Source, file: usize) -> Result<Vec<TensorInfo>, Error> {
     let bad = |what: String| Error::malformed(&source.path, what);
     if source.len < 8 {
-        return Err(bad(format!(
-            "expected at least 8 bytes, found {}",
-            source.len
-        )));
+        return Err(bad(format!("expected at least 8 bytes, found {}", source.len)));
     }
     let mut length = [0; 8];
     source.read_at(&mut length, 0)?;
@@ -134,10 +128,7 @@ fn read_header(source: &Source, file: usize) -> Result<Vec<TensorInfo>, Error> {
         let Some(format) = format else {
             return Err(Error::unsupported(
                 &source.path,
-                format!(
-                    "the tensor '{name}' is {:?}; F32, F16 and BF16 are known",
-                    info.dtype
-                ),
+                format!("the tensor '{name}' is {:?}; F32, F16 and BF16 are known", info.dtype),
             ));
         };
         let offset = start + info.data_offsets.0 as u64;

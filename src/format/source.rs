@@ -30,11 +30,7 @@ impl Source {
         if !meta.is_file() {
             return Err(Error::malformed(path, "expected a regular file"));
         }
-        Ok(Self {
-            file,
-            len: meta.len(),
-            path: path.into(),
-        })
+        Ok(Self { file, len: meta.len(), path: path.into() })
     }
 
     /// Fills `into` from byte `offset` on.
@@ -67,10 +63,7 @@ impl Source {
         let source = Self::open(path)?;
         if source.len > limit {
             let found = source.len;
-            return Err(Error::malformed(
-                path,
-                format!("expected at most {limit} bytes, found {found}"),
-            ));
+            return Err(Error::malformed(path, format!("expected at most {limit} bytes, found {found}")));
         }
         let mut bytes = vec![0; source.len as usize];
         source.read_at(&mut bytes, 0)?;

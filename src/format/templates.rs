@@ -38,19 +38,12 @@ pub fn of_gguf(header: &Header, name: Option<&str>) -> Result<Option<ChatTemplat
 pub fn of_directory(dir: &Path, name: Option<&str>) -> Result<Option<ChatTemplate>, Error> {
     let object = |file: &str| {
         let path = dir.join(file);
-        if path.is_file() {
-            config::object(&path).map(Json::Object)
-        } else {
-            Ok(Json::Null)
-        }
+        if path.is_file() { config::object(&path).map(Json::Object) } else { Ok(Json::Null) }
     };
     let settings = object("tokenizer_config.json")?;
     let token = |which: &str| {
         let value = &settings[which];
-        value
-            .as_str()
-            .or(value["content"].as_str())
-            .unwrap_or_default()
+        value.as_str().or(value["content"].as_str()).unwrap_or_default()
     };
     let wanted = name.unwrap_or(USUAL);
     let own = dir.join("chat_template.jinja");

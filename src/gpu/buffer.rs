@@ -93,7 +93,14 @@ impl Readback {
     }
 
     /// Records the copy of `bytes` from `source`.
-    pub fn copy(&self, encoder: &mut wgpu::CommandEncoder, source: &wgpu::Buffer, offset: u64, bytes: u64, to: u64) {
+    pub fn copy(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        source: &wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+        to: u64,
+    ) {
         encoder.copy_buffer_to_buffer(source, offset, &self.buffer, to, align(bytes, 4));
     }
 

@@ -20,7 +20,9 @@ pub enum Error {
         reason: String,
     },
     /// The device went away (driver reset, unplugged, out of memory).
-    #[error("the device was lost: {0}. Results of this run are not usable; start again, with a smaller batch or context if it repeats")]
+    #[error(
+        "the device was lost: {0}. Results of this run are not usable; start again, with a smaller batch or context if it repeats"
+    )]
     Lost(String),
     /// A command was refused by validation or by the driver.
     #[error("the device refused a command: {0}")]

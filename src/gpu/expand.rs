@@ -80,12 +80,8 @@ fn source(path: &str) -> Option<&'static str> {
 /// # Errors
 /// Names the file and line of a directive that can't be followed.
 pub fn expand(program: &Program) -> Result<String, String> {
-    let mut out = Expansion {
-        program,
-        text: String::new(),
-        imported: BTreeSet::new(),
-        consts: BTreeMap::new(),
-    };
+    let mut out =
+        Expansion { program, text: String::new(), imported: BTreeSet::new(), consts: BTreeMap::new() };
     out.file(program.file)?;
     Ok(out.text)
 }
@@ -149,8 +145,7 @@ impl Expansion<'_> {
                             .iter()
                             .map(|(n, l)| (*n, replace_word(l, &name, &format!("{step}u"))))
                             .collect();
-                        let body: Vec<(usize, &str)> =
-                            texts.iter().map(|(n, l)| (*n, l.as_str())).collect();
+                        let body: Vec<(usize, &str)> = texts.iter().map(|(n, l)| (*n, l.as_str())).collect();
                         self.lines(path, &body)?;
                     }
                     i += end + 1;
@@ -250,12 +245,8 @@ mod tests {
 
     fn text(program: &Program, source: &str) -> Result<String, String> {
         let lines: Vec<(usize, &str)> = source.lines().enumerate().collect();
-        let mut out = Expansion {
-            program,
-            text: String::new(),
-            imported: BTreeSet::new(),
-            consts: BTreeMap::new(),
-        };
+        let mut out =
+            Expansion { program, text: String::new(), imported: BTreeSet::new(), consts: BTreeMap::new() };
         out.lines("test", &lines)?;
         Ok(out.text)
     }

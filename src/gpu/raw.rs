@@ -10,10 +10,8 @@
 /// Creates a module of our own text, unchecked.
 #[expect(unsafe_code, reason = "trusted modules: indices and loop bounds come from validated sizes")]
 pub(super) fn trusted_module(device: &wgpu::Device, label: &str, text: &str) -> wgpu::ShaderModule {
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(label),
-        source: wgpu::ShaderSource::Wgsl(text.into()),
-    };
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
     // SAFETY: see the module's documentation.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }

@@ -44,11 +44,7 @@ impl From<Error> for FetchError {
 
 /// Names the file system's refusal.
 fn refused(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |error| Error::Cache {
-        what,
-        path: path.to_owned(),
-        error,
-    }
+    move |error| Error::Cache { what, path: path.to_owned(), error }
 }
 
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
@@ -66,34 +62,20 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Waits for the right to fetch `file` into the folder `models`, which is made if absent.
-    pub(super) fn acquire(
-        models: &Path,
-        file: &str,
-        progress: &dyn Progress,
-    ) -> Result<Self, Error> {
+    pub(super) fn acquire(models: &Path, file: &str, progress: &dyn Progress) -> Result<Self, Error> {
         fs::create_dir_all(models).map_err(refused("make the folder", models))?;
         let path = models.join(format!(".{file}.lock"));
-        let held = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
+        let held = File::options().create(true).truncate(false).write(true).open(&path);
         let held = held.map_err(refused("open", &path))?;
         match held.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                progress.note(&format!(
-                    "another process is fetching {file}: waiting for it"
-                ));
+                progress.note(&format!("another process is fetching {file}: waiting for it"));
                 held.lock().map_err(refused("lock", &path))?;
             }
             Err(TryLockError::Error(error)) => return Err(refused("lock", &path)(error)),
         }
-        Ok(Self {
-            models: models.to_owned(),
-            file: file.to_owned(),
-            _held: held,
-        })
+        Ok(Self { models: models.to_owned(), file: file.to_owned(), _held: held })
     }
 
     /// An empty folder beside the destination, removed again when the value is dropped.
@@ -143,9 +125,7 @@ impl Drop for ScratchFolder {
 /// Makes a rename last through a power cut. Only Unix opens folders as files.
 fn sync_folder(folder: &Path) -> Result<(), Error> {
     if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(refused("sync", folder))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused("sync", folder))?;
     }
     Ok(())
 }
@@ -159,10 +139,7 @@ fn write_verified(
     progress: &dyn Progress,
 ) -> Result<(), FetchError> {
     let mut to = File::create(part).map_err(refused("create", part))?;
-    let wrong_size = |found: String| SourceError::Size {
-        expected: Bytes(entry.size),
-        found,
-    };
+    let wrong_size = |found: String| SourceError::Size { expected: Bytes(entry.size), found };
     let mut hasher = Hasher::new();
     let mut chunk = vec![0; CHUNK];
     let mut got = 0;
@@ -172,11 +149,7 @@ fn write_verified(
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(SourceError::Read {
-                    got: Bytes(got),
-                    error,
-                }
-                .into());
+                return Err(SourceError::Read { got: Bytes(got), error }.into());
             }
         };
         got += count as u64;
@@ -184,8 +157,7 @@ fn write_verified(
             return Err(wrong_size("more".to_owned()).into());
         }
         hasher.update(&chunk[..count]);
-        to.write_all(&chunk[..count])
-            .map_err(refused("write", part))?;
+        to.write_all(&chunk[..count]).map_err(refused("write", part))?;
         progress.at(Bytes(got));
     }
     if got != entry.size {
@@ -193,22 +165,14 @@ fn write_verified(
     }
     let found = Sha256(hasher.finalize().into());
     if found != entry.sha256 {
-        return Err(SourceError::Checksum {
-            expected: entry.sha256,
-            found,
-        }
-        .into());
+        return Err(SourceError::Checksum { expected: entry.sha256, found }.into());
     }
     to.sync_all().map_err(refused("sync", part))?;
     Ok(())
 }
 
 /// Whether a cached file has the entry's sha256.
-pub(super) fn is_intact(
-    entry: &Entry,
-    path: &Path,
-    progress: &dyn Progress,
-) -> Result<bool, Error> {
+pub(super) fn is_intact(entry: &Entry, path: &Path, progress: &dyn Progress) -> Result<bool, Error> {
     let mut file = File::open(path).map_err(refused("open", path))?;
     progress.begin(&format!("checking {}", entry.file), Some(Bytes(entry.size)));
     let mut hasher = Hasher::new();

@@ -122,19 +122,14 @@ impl Catalog {
         let mut names = HashSet::new();
         let mut files = HashSet::new();
         for entry in &file.model {
-            entry
-                .check()
-                .map_err(|what| Error::Catalog(format!("model '{}': {what}", entry.name)))?;
+            entry.check().map_err(|what| Error::Catalog(format!("model '{}': {what}", entry.name)))?;
             for name in entry.names() {
                 if !names.insert(name) {
                     return Err(Error::Catalog(format!("the name '{name}' occurs twice")));
                 }
             }
             if !files.insert(&entry.file) {
-                return Err(Error::Catalog(format!(
-                    "two models share the file '{}'",
-                    entry.file
-                )));
+                return Err(Error::Catalog(format!("two models share the file '{}'", entry.file)));
             }
         }
         Ok(Self(file.model))
@@ -147,9 +142,7 @@ impl Catalog {
 
     /// The entry with this name or alias; case does not matter.
     pub fn find(&self, name: &str) -> Option<&Entry> {
-        self.0
-            .iter()
-            .find(|entry| entry.names().any(|known| known.eq_ignore_ascii_case(name)))
+        self.0.iter().find(|entry| entry.names().any(|known| known.eq_ignore_ascii_case(name)))
     }
 
     /// The name or alias most similar to `name`, if one is similar at all.
@@ -159,27 +152,18 @@ impl Catalog {
             return None;
         }
         let name = name.to_ascii_lowercase();
-        let (distance, nearest) = self
-            .0
-            .iter()
-            .flat_map(Entry::names)
-            .map(|known| (edit_distance(&name, known), known))
-            .min()?;
+        let (distance, nearest) =
+            self.0.iter().flat_map(Entry::names).map(|known| (edit_distance(&name, known), known)).min()?;
         if distance <= nearest.len() / 3 {
             return Some(nearest);
         }
-        self.0
-            .iter()
-            .flat_map(Entry::names)
-            .find(|known| name.len() > 2 && known.contains(&name))
+        self.0.iter().flat_map(Entry::names).find(|known| name.len() > 2 && known.contains(&name))
     }
 }
 
 impl Entry {
     fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.name)
-            .chain(&self.aliases)
-            .map(String::as_str)
+        std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -195,11 +179,7 @@ impl Entry {
         }
         for source in &self.sources {
             match source {
-                Source::HuggingFace {
-                    repo,
-                    revision,
-                    file,
-                } => {
+                Source::HuggingFace { repo, revision, file } => {
                     check_path(repo, 2..=2)?;
                     check_path(revision, 1..=1)?;
                     check_path(file, 1..=8)?;
@@ -224,9 +204,7 @@ fn check_path(path: &str, parts: std::ops::RangeInclusive<usize>) -> Result<(), 
     let is_plain = |part: &str| {
         !part.is_empty()
             && !part.starts_with(['.', '-'])
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     if path.split('/').all(is_plain) && parts.contains(&path.split('/').count()) {
         return Ok(());
@@ -270,10 +248,7 @@ mod tests {
     #[test]
     fn names_that_are_near_are_found() {
         let catalog = Catalog::built_in().unwrap();
-        assert_eq!(
-            catalog.nearest("smollm2-135-instruct"),
-            Some("smollm2-135m-instruct")
-        );
+        assert_eq!(catalog.nearest("smollm2-135-instruct"), Some("smollm2-135m-instruct"));
         assert_eq!(catalog.nearest("llama-3.2"), Some("llama-3.2-1b"));
         assert_eq!(catalog.nearest("mixtral"), None);
         assert_eq!(edit_distance("kitten", "sitting"), 3);
@@ -305,34 +280,16 @@ mod tests {
             (entry("m", "f.gguf", &"é".repeat(32), hf), "64 hexadecimal"),
             (entry("m", "f.gguf", &sha, ""), "no source"),
             (
-                entry(
-                    "m",
-                    "f.gguf",
-                    &sha,
-                    "{ kind = \"huggingface\", repo = \"a\", file = \"c\" }",
-                ),
+                entry("m", "f.gguf", &sha, "{ kind = \"huggingface\", repo = \"a\", file = \"c\" }"),
                 "not allowed",
             ),
             (
-                entry(
-                    "m",
-                    "f.gguf",
-                    &sha,
-                    "{ kind = \"huggingface\", repo = \"a/..\", file = \"c\" }",
-                ),
+                entry("m", "f.gguf", &sha, "{ kind = \"huggingface\", repo = \"a/..\", file = \"c\" }"),
                 "not allowed",
             ),
+            (entry("m", "f.gguf", &sha, "{ kind = \"ftp\", repo = \"a/b\" }"), "ftp"),
             (
-                entry("m", "f.gguf", &sha, "{ kind = \"ftp\", repo = \"a/b\" }"),
-                "ftp",
-            ),
-            (
-                entry(
-                    "m",
-                    "f.gguf",
-                    &sha,
-                    "{ kind = \"python-package\", package = \"p\", member = \"x\" }",
-                ),
+                entry("m", "f.gguf", &sha, "{ kind = \"python-package\", package = \"p\", member = \"x\" }"),
                 "version",
             ),
             (

@@ -73,28 +73,16 @@ impl Remote<'_> {
         let unreachable = |error: ureq::Error| SourceError::Http(format!("{url}: {error}"));
         let response = request.call().map_err(unreachable)?;
         if response.status() != 200 {
-            return Err(SourceError::Status {
-                status: response.status().as_u16(),
-                url: url.to_owned(),
-            }
-            .into());
+            return Err(
+                SourceError::Status { status: response.status().as_u16(), url: url.to_owned() }.into()
+            );
         }
         // Another length is known to be wrong before anything is read.
-        let length = response
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok());
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         if let Some(found) = length.filter(|length| length.parse() != Ok(entry.size)) {
-            return Err(SourceError::Size {
-                expected: Bytes(entry.size),
-                found: found.to_owned(),
-            }
-            .into());
+            return Err(SourceError::Size { expected: Bytes(entry.size), found: found.to_owned() }.into());
         }
-        progress.begin(
-            &format!("fetching {} from {}", entry.file, self.endpoint),
-            Some(Bytes(entry.size)),
-        );
+        progress.begin(&format!("fetching {} from {}", entry.file, self.endpoint), Some(Bytes(entry.size)));
         let received = lock.receive(entry, &mut response.into_body().into_reader(), progress);
         progress.end();
         received

@@ -43,14 +43,8 @@ pub enum Network {
 impl Network {
     /// [`Network::Offline`] if `HF_HUB_OFFLINE` is set to `1`, `on`, `yes` or `true`.
     pub fn from_env() -> Self {
-        let set = std::env::var("HF_HUB_OFFLINE")
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        if ["1", "on", "yes", "true"].contains(&set.as_str()) {
-            Self::Offline
-        } else {
-            Self::Online
-        }
+        let set = std::env::var("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_lowercase();
+        if ["1", "on", "yes", "true"].contains(&set.as_str()) { Self::Offline } else { Self::Online }
     }
 }
 
@@ -89,21 +83,12 @@ impl Hub {
     /// # Errors
     /// If no cache folder can be determined or `HF_ENDPOINT` is no http(s) address.
     pub fn from_env(network: Network) -> Result<Self, Error> {
-        let set = |name: &str| {
-            std::env::var(name)
-                .ok()
-                .filter(|value| !value.trim().is_empty())
-        };
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| huggingface::ENDPOINT.to_owned());
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
             return Err(Error::Endpoint(endpoint));
         }
-        let pip = [
-            &["python3", "-m", "pip"][..],
-            &["python", "-m", "pip"],
-            &["pip3"],
-            &["pip"],
-        ];
+        let pip = [&["python3", "-m", "pip"][..], &["python", "-m", "pip"], &["pip3"], &["pip"]];
         Ok(Self {
             catalog: Catalog::built_in()?,
             models: cache_root()?.join("models"),
@@ -111,10 +96,7 @@ impl Hub {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: set("HF_TOKEN"),
             timeouts: Timeouts::default(),
-            pip: pip
-                .iter()
-                .map(|words| words.iter().map(OsString::from).collect())
-                .collect(),
+            pip: pip.iter().map(|words| words.iter().map(OsString::from).collect()).collect(),
         })
     }
 
@@ -126,9 +108,7 @@ impl Hub {
     /// The path of an entry's file if the cache holds it at its right size.
     pub fn cached(&self, entry: &Entry) -> Option<PathBuf> {
         let path = self.path_of(entry);
-        let is_whole = path
-            .metadata()
-            .is_ok_and(|data| data.is_file() && data.len() == entry.size);
+        let is_whole = path.metadata().is_ok_and(|data| data.is_file() && data.len() == entry.size);
         is_whole.then_some(path)
     }
 
@@ -150,14 +130,8 @@ impl Hub {
         }
         let looks_like_path = path.components().count() > 1
             || model.starts_with(['.', '~'])
-            || path
-                .extension()
-                .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
-        if looks_like_path {
-            Err(Error::NoSuchPath(path.to_owned()))
-        } else {
-            Err(self.unknown(model))
-        }
+            || path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+        if looks_like_path { Err(Error::NoSuchPath(path.to_owned())) } else { Err(self.unknown(model)) }
     }
 
     /// Fetches a model by name, or checks the sha256 of the file that the cache holds and fetches
@@ -171,10 +145,7 @@ impl Hub {
             if cache::is_intact(entry, &path, progress)? {
                 return Ok((path, Pulled::Present));
             }
-            progress.note(&format!(
-                "{} has a wrong sha256: fetching it again",
-                path.display()
-            ));
+            progress.note(&format!("{} has a wrong sha256: fetching it again", path.display()));
             cache::remove(&path)?;
         }
         Ok((self.fetch(entry, progress)?, Pulled::Fetched))
@@ -185,22 +156,14 @@ impl Hub {
         Error::UnknownModel {
             name: name.to_owned(),
             nearest: self.catalog.nearest(name).map(str::to_owned),
-            known: self
-                .catalog
-                .entries()
-                .iter()
-                .map(|entry| entry.name.clone())
-                .collect(),
+            known: self.catalog.entries().iter().map(|entry| entry.name.clone()).collect(),
         }
     }
 
     /// Tries the entry's sources in order, one try each.
     fn fetch(&self, entry: &Entry, progress: &dyn Progress) -> Result<PathBuf, Error> {
         if self.network == Network::Offline {
-            return Err(Error::Offline {
-                name: entry.name.clone(),
-                models: self.models.clone(),
-            });
+            return Err(Error::Offline { name: entry.name.clone(), models: self.models.clone() });
         }
         let lock = cache::Lock::acquire(&self.models, &entry.file, progress)?;
         // Another process may have fetched it while this one waited.
@@ -211,11 +174,7 @@ impl Hub {
         let mut sources = entry.sources.iter().peekable();
         while let Some(source) = sources.next() {
             let result = match source {
-                Source::HuggingFace {
-                    repo,
-                    revision,
-                    file,
-                } => {
+                Source::HuggingFace { repo, revision, file } => {
                     let remote = huggingface::Remote {
                         endpoint: &self.endpoint,
                         token: self.token.as_deref(),
@@ -234,10 +193,7 @@ impl Hub {
                     if let Some(next) = sources.peek() {
                         progress.note(&format!("{source}: {reason}; trying {next}"));
                     }
-                    failures.push(Failure {
-                        source: source.to_string(),
-                        reason,
-                    });
+                    failures.push(Failure { source: source.to_string(), reason });
                 }
             }
         }
@@ -254,10 +210,7 @@ impl Hub {
 
 /// Accepts a `.gguf` file (by its magic, whatever its name) and a Hugging Face model directory.
 fn check_path(path: &Path) -> Result<PathBuf, Error> {
-    let not_a_model = |found: &str| Error::NotAModel {
-        path: path.to_owned(),
-        found: found.to_owned(),
-    };
+    let not_a_model = |found: &str| Error::NotAModel { path: path.to_owned(), found: found.to_owned() };
     if path.is_dir() {
         let has_config = path.join("config.json").is_file();
         return if has_config {
@@ -269,14 +222,10 @@ fn check_path(path: &Path) -> Result<PathBuf, Error> {
     let mut magic = [0; 4];
     match File::open(path).and_then(|mut file| file.read_exact(&mut magic)) {
         Ok(()) if &magic == b"GGUF" => Ok(path.to_owned()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(Error::Cache {
-            what: "open",
-            path: path.to_owned(),
-            error,
-        }),
-        _ => Err(not_a_model(
-            "a file that does not begin with the bytes 'GGUF'",
-        )),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            Err(Error::Cache { what: "open", path: path.to_owned(), error })
+        }
+        _ => Err(not_a_model("a file that does not begin with the bytes 'GGUF'")),
     }
 }
 

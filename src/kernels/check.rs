@@ -110,13 +110,22 @@ impl TestMatrix {
     }
 }
 
-/// Runs one case.
+/// Runs one case and judges it.
 ///
 /// # Errors
 /// When the device fails; a wrong number is an [`Outcome`].
 pub fn run_case(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
+    Ok(run_outputs(gpu, case)?.map_or(Outcome::Unsupported, |outputs| judge(case, &outputs)))
+}
+
+/// Runs one case and brings back the bytes of each binding in `case.expected`, in that order; `None`
+/// if the device lacks what the variant needs.
+///
+/// # Errors
+/// When the device fails.
+pub fn run_outputs(gpu: &Gpu, case: &Case) -> Result<Option<Vec<Vec<u8>>>, Error> {
     if !case.needs.met_by(gpu) {
-        return Ok(Outcome::Unsupported);
+        return Ok(None);
     }
     let pipeline = gpu.pipeline(&case.program)?;
     let mut buffers = Vec::with_capacity(case.inputs.len());
@@ -133,16 +142,24 @@ pub fn run_case(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     pass.dispatch(Dispatch { bound: &bound, grid: case.grid })?;
     drop(pass);
     gpu.queue.submit([encoder.finish()]);
-    let mut worst = 0.0_f64;
+    let mut outputs = Vec::with_capacity(case.expected.len());
     for expected in &case.expected {
         let buffer = &buffers[expected.binding];
-        let bytes = gpu.download(buffer, 0, buffer.size())?;
-        match compare(&bytes, &expected.values) {
+        outputs.push(gpu.download(buffer, 0, buffer.size())?);
+    }
+    Ok(Some(outputs))
+}
+
+/// Compares what [`run_outputs`] brought back with the reference.
+pub fn judge(case: &Case, outputs: &[Vec<u8>]) -> Outcome {
+    let mut worst = 0.0_f64;
+    for (expected, bytes) in case.expected.iter().zip(outputs) {
+        match compare(bytes, &expected.values) {
             Ok(w) => worst = worst.max(w),
-            Err(what) => return Ok(Outcome::Wrong(format!("binding {}: {what}", expected.binding))),
+            Err(what) => return Outcome::Wrong(format!("binding {}: {what}", expected.binding)),
         }
     }
-    Ok(Outcome::Right { worst })
+    Outcome::Right { worst }
 }
 
 fn compare(bytes: &[u8], values: &Values) -> Result<f64, String> {

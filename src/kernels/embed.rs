@@ -28,7 +28,20 @@ pub fn grid(units: usize, n: usize) -> [u32; 3] {
 /// The uniform buffer's bytes; `stride` in vec4s, `first` the shard's first id.
 pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32, first: usize) -> Vec<u8> {
     let [s0, s1, s2] = layout.starts.map(|s| s as u32);
-    words(&[layout.m as u32, layout.units as u32, s0, s1, s2, k as u32, 0, 0, stride as u32, scale.to_bits(), first as u32, 0])
+    words(&[
+        layout.m as u32,
+        layout.units as u32,
+        s0,
+        s1,
+        s2,
+        k as u32,
+        0,
+        0,
+        stride as u32,
+        scale.to_bits(),
+        first as u32,
+        0,
+    ])
 }
 
 /// The cost of `n` tokens of width `k`.

@@ -33,9 +33,12 @@ pub fn params(width: usize, stride: usize) -> Vec<u8> {
 /// The cost of `n` tokens.
 pub fn cost(width: usize, n: usize) -> Cost {
     let count = (width * n) as u64;
-    Cost { work: Work { f32: Flops(3 * count), special: Flops(2 * count), ..Work::default() }, traffic: vec![] }
-        .moves(Role::Input, 8 * count, 8 * count)
-        .moves(Role::Output, 4 * count, 4 * count)
+    Cost {
+        work: Work { f32: Flops(3 * count), special: Flops(2 * count), ..Work::default() },
+        traffic: vec![],
+    }
+    .moves(Role::Input, 8 * count, 8 * count)
+    .moves(Role::Output, 4 * count, 4 * count)
 }
 
 impl Kernel for Gated {

@@ -16,7 +16,7 @@ pub mod top_k;
 use crate::cost::Cost;
 use crate::gpu::{Gpu, Program};
 
-pub use check::{Noise, Outcome, TestMatrix, run_case};
+pub use check::{Noise, Outcome, TestMatrix, judge, run_case, run_outputs};
 
 /// Every kernel.
 pub const KERNELS: &[&dyn Kernel] = &[

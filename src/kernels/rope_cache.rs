@@ -6,7 +6,7 @@
 //! Optionally an RMS norm per head of Q and K first (Qwen3).
 //!
 //! `qkv` is tokens x (heads + 2 kv_heads) x D; the cache of a layer is
-//! [block][K or V][kv head][slot][D].
+//! `[block][K or V][kv head][slot][D]`.
 
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
 use crate::cost::{Cost, Role, Work};
@@ -129,7 +129,11 @@ pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
     let cache = (2 * h.kv_heads * h.dim * n * h.cache.bytes()) as u64;
     let normed = if norm == QkNorm::Off { 0 } else { 4 * rotated };
     Cost { work: Work { f32: Flops(3 * rotated + normed), ..Work::default() }, traffic: vec![] }
-        .moves(Role::Input, 4 * all, if norm == QkNorm::Off { 4 * all } else { 4 * all + rotated * h.dim as u64 })
+        .moves(
+            Role::Input,
+            4 * all,
+            if norm == QkNorm::Off { 4 * all } else { 4 * all + rotated * h.dim as u64 },
+        )
         .moves(Role::Output, q, q)
         .moves(Role::Cache, cache, cache)
         .moves(Role::Tables, (h.dim * n * 4) as u64, rotated * 4)
@@ -182,7 +186,8 @@ fn case(h: &Heads, norm: QkNorm, n: usize) -> Case {
     let mut noise = Noise::new((h.heads * h.dim) as u64);
     let all = h.heads + 2 * h.kv_heads;
     let qkv = noise.floats(n * all * h.dim);
-    let frequencies: Vec<f64> = (0..h.dim / 2).map(|i| 1e4_f64.powf(-2.0 * i as f64 / h.dim as f64)).collect();
+    let frequencies: Vec<f64> =
+        (0..h.dim / 2).map(|i| 1e4_f64.powf(-2.0 * i as f64 / h.dim as f64)).collect();
     let table = angles(&frequencies, 40);
     let gains = noise.floats(2 * h.dim);
     let blocks = 3;
@@ -206,7 +211,11 @@ fn case(h: &Heads, norm: QkNorm, n: usize) -> Case {
             }
             let kv = head - h.heads;
             let (part, kv_head) = (kv / h.kv_heads, kv % h.kv_heads);
-            let stored = if part == 0 { rotate(v, gain(h.dim), angles) } else { v.iter().map(|&v| (v, 0.0)).collect() };
+            let stored = if part == 0 {
+                rotate(v, gain(h.dim), angles)
+            } else {
+                v.iter().map(|&v| (v, 0.0)).collect()
+            };
             for (dim, (value, tolerance)) in stored.into_iter().enumerate() {
                 let rounding = if h.cache == CacheType::F16 { value.abs() * 4.9e-4 + 3e-8 } else { 0.0 };
                 cache[h.place(slot as usize, part, kv_head, dim)] = (value, tolerance + rounding);

@@ -66,7 +66,8 @@ impl Kernel for TopK {
     }
 
     fn cases(&self) -> Cases {
-        let shapes = [(1, 1, 1, 1.0), (64, 64, 2, 0.5), (300, 64, 2, 1.0), (5000, 7, 3, 4.0), (49_152, 64, 1, 0.01)];
+        let shapes =
+            [(1, 1, 1, 1.0), (64, 64, 2, 0.5), (300, 64, 2, 1.0), (5000, 7, 3, 4.0), (49_152, 64, 1, 0.01)];
         Box::new(shapes.into_iter().map(|(vocab, k, rows, step)| case(vocab, k, rows, step)))
     }
 }

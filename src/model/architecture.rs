@@ -122,7 +122,7 @@ impl Architecture {
     pub fn find(kind: Kind, name: &str) -> Result<&'static Self, String> {
         let names = |a: &'static Self| if kind == Kind::Gguf { &a.gguf } else { &a.huggingface };
         ARCHITECTURES.iter().find(|a| names(a).iter().any(|n| n == name)).ok_or_else(|| {
-            let known: Vec<&str> = ARCHITECTURES.iter().flat_map(|a| names(a)).map(String::as_str).collect();
+            let known: Vec<&str> = ARCHITECTURES.iter().flat_map(names).map(String::as_str).collect();
             format!(
                 "the architecture '{name}' is not one that this engine runs (it runs {}); \
                  adding one is a file under models/ (see ARCHITECTURE.md)",
@@ -134,7 +134,8 @@ impl Architecture {
     /// A tensor's name in a kind of file, for a layer where it has one.
     pub fn tensor(&self, kind: Kind, tensor: Tensor, layer: usize) -> String {
         let names = self.tensors.get(&tensor);
-        let name = names.map_or("", |[gguf, huggingface]| if kind == Kind::Gguf { gguf } else { huggingface });
+        let name =
+            names.map_or("", |[gguf, huggingface]| if kind == Kind::Gguf { gguf } else { huggingface });
         name.replace("{i}", &layer.to_string())
     }
 }

@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Error;
+use super::op::{Attention, Linear};
 use super::plan::{Plan, Sections};
+use super::scratch::{Scratch, padded};
 use super::weights::{Matrix, Weights};
 use crate::format::Hyper;
 use crate::gpu::{Binding, Bound, Dispatch, Gpu, Recorder};
-use crate::kernels::linear::{self, Activation, Form, Params};
+use crate::kernels::linear::{Activation, Form, Params};
 use crate::kernels::rope_cache::{Heads, QkNorm};
 use crate::kernels::{attention, embed, gated, rope_cache};
-use crate::quant::UNIT;
 
 /// One dispatch of a step, whatever its size.
 #[derive(Debug)]
@@ -24,124 +25,6 @@ enum Op {
     Rope(Bound),
     Attention(Attention),
     Gated { bound: Bound, width: usize },
-}
-
-/// A linear op: which variant runs depends on the columns, what it is bound to does not.
-#[derive(Debug)]
-struct Linear {
-    form: Form,
-    m: usize,
-    format: &'static dyn crate::quant::Format,
-    buffers: Vec<wgpu::Buffer>,
-    step: wgpu::Buffer,
-    picks: Option<(u64, u64)>,
-    bound: HashMap<linear::Variant, Bound>,
-}
-
-impl Linear {
-    fn bound(&mut self, gpu: &Gpu, n: usize) -> Result<(linear::Variant, &Bound), Error> {
-        let variant = linear::Variant::choose(gpu, n);
-        if !self.bound.contains_key(&variant) {
-            let pipeline = gpu.pipeline(&variant.program(self.format, self.form))?;
-            let (params, rest) = self.buffers.split_first().ok_or_else(|| Error::Step("no buffers".into()))?;
-            let step = Binding { buffer: &self.step, offset: 0, size: Some(16) };
-            let mut bindings = vec![Binding::from(params), step];
-            bindings.extend(rest.iter().map(Binding::from));
-            if let Some((offset, size)) = self.picks {
-                bindings.push(Binding { buffer: &self.step, offset, size: Some(size) });
-            }
-            self.bound.insert(variant, gpu.bind(&pipeline, &bindings)?);
-        }
-        Ok((variant, &self.bound[&variant]))
-    }
-}
-
-#[derive(Debug)]
-struct Attention {
-    buffers: [wgpu::Buffer; 4],
-    step: wgpu::Buffer,
-    tiles: (u64, u64),
-    tables: (u64, u64),
-    bound: Vec<(attention::Variant, Bound)>,
-}
-
-impl Attention {
-    fn bound(&mut self, gpu: &Gpu, heads: &Heads, variant: attention::Variant) -> Result<&Bound, Error> {
-        let at = match self.bound.iter().position(|(v, _)| *v == variant) {
-            Some(at) => at,
-            None => {
-                let pipeline = gpu.pipeline(&variant.program(heads))?;
-                let part = |(offset, size)| Binding { buffer: &self.step, offset, size: Some(size) };
-                let [params, q, cache, o] = &self.buffers;
-                let bound = gpu.bind(
-                    &pipeline,
-                    &[params.into(), part((0, 16)), q.into(), cache.into(), part(self.tiles), part(self.tables), o.into()],
-                )?;
-                self.bound.push((variant, bound));
-                self.bound.len() - 1
-            }
-        };
-        Ok(&self.bound[at].1)
-    }
-}
-
-/// The scratch buffers of a step, each of one use so that independent ops need no barrier.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    pub step: wgpu::Buffer,
-    h: wgpu::Buffer,
-    qkv: wgpu::Buffer,
-    q: wgpu::Buffer,
-    attended: wgpu::Buffer,
-    gate_up: Option<wgpu::Buffer>,
-    mlp: wgpu::Buffer,
-    pub logits: wgpu::Buffer,
-    angles: wgpu::Buffer,
-}
-
-/// Floats from token to token of an activation that is read as whole units.
-fn padded(n: usize) -> usize {
-    n.next_multiple_of(UNIT)
-}
-
-impl Scratch {
-    /// Bytes for steps of `tokens` tokens, of which `outputs` give logits, at `positions` positions.
-    pub fn bytes(h: &Hyper, tokens: usize, outputs: usize, positions: usize) -> u64 {
-        let qkv = (h.heads + 2 * h.kv_heads) * h.head_dim;
-        let q = h.heads * h.head_dim;
-        let per_token = padded(h.hidden) + qkv + q + padded(q) + padded(h.intermediate);
-        4 * (tokens * per_token + outputs * h.vocab + positions * h.head_dim) as u64
-    }
-
-    pub fn new(
-        gpu: &Gpu,
-        h: &Hyper,
-        sections: &Sections,
-        tokens: usize,
-        outputs: usize,
-        positions: usize,
-        gate_up_apart: bool,
-    ) -> Result<Self, Error> {
-        let storage = |what: &str, n: usize| gpu.storage(what, 4 * n as u64);
-        let q = h.heads * h.head_dim;
-        let angles = rope_cache::angles(&h.rope.inverse_frequencies(), positions);
-        Ok(Self {
-            step: gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("step"),
-                size: sections.bytes(),
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            }),
-            h: storage("residual stream", tokens * padded(h.hidden))?,
-            qkv: storage("QKV", tokens * (h.heads + 2 * h.kv_heads) * h.head_dim)?,
-            q: storage("rotated queries", tokens * q)?,
-            attended: storage("attention output", tokens * padded(q))?,
-            gate_up: if gate_up_apart { Some(storage("gate and up", tokens * 2 * h.intermediate)?) } else { None },
-            mlp: storage("gated", tokens * padded(h.intermediate))?,
-            logits: storage("logits", outputs * h.vocab)?,
-            angles: gpu.storage_with("rotary angles", bytemuck::cast_slice(&angles))?,
-        })
-    }
 }
 
 /// All ops of a model.
@@ -191,8 +74,12 @@ impl Builder<'_> {
             let params = self.uniform("embed", &embed::params(&shard.layout, m.k, stride, 1.0, shard.first));
             let pipeline = self.gpu.pipeline(&embed::program(m.format))?;
             let bindings = [
-                (&params).into(), self.step(), (&shard.q).into(), (&shard.aux).into(),
-                self.part(self.sections.ids), (&self.scratch.h).into(),
+                (&params).into(),
+                self.step(),
+                (&shard.q).into(),
+                (&shard.aux).into(),
+                self.part(self.sections.ids),
+                (&self.scratch.h).into(),
             ];
             let bound = self.gpu.bind(&pipeline, &bindings)?;
             self.ops.push(Op::Embed { bound, units: shard.layout.units });
@@ -215,7 +102,10 @@ impl Builder<'_> {
             };
             let mut buffers = vec![
                 self.uniform("linear", &params.bytes()),
-                shard.q.clone(), shard.aux.clone(), w.x.clone(), w.y.clone(),
+                shard.q.clone(),
+                shard.aux.clone(),
+                w.x.clone(),
+                w.y.clone(),
             ];
             buffers.extend(w.gain.cloned());
             buffers.extend(w.bias.cloned());
@@ -258,15 +148,32 @@ impl Forward {
                 let bias = layer.qkv_bias.as_ref();
                 let form = Form { bias: bias.is_some(), ..normed };
                 let gain = Some(&layer.attention_norm);
-                b.linear(m, form, &Wiring { x: &scratch.h, x_width: hidden, y: &scratch.qkv, y_stride: qkv_rows, y_offset, gain, bias })?;
+                b.linear(
+                    m,
+                    form,
+                    &Wiring {
+                        x: &scratch.h,
+                        x_width: hidden,
+                        y: &scratch.qkv,
+                        y_stride: qkv_rows,
+                        y_offset,
+                        gain,
+                        bias,
+                    },
+                )?;
                 y_offset += m.outputs;
             }
             let norm = if layer.qk_norm.is_some() { QkNorm::On(hyper.rms_eps) } else { QkNorm::Off };
             let params = b.uniform("rope", &rope_cache::params(norm));
             let pipeline = gpu.pipeline(&rope_cache::program(&heads, norm))?;
             let mut bindings: Vec<Binding<'_>> = vec![
-                (&params).into(), b.step(), (&scratch.qkv).into(), (&scratch.angles).into(),
-                b.part(sections.places), (&scratch.q).into(), cache.into(),
+                (&params).into(),
+                b.step(),
+                (&scratch.qkv).into(),
+                (&scratch.angles).into(),
+                b.part(sections.places),
+                (&scratch.q).into(),
+                cache.into(),
             ];
             bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
             let bound = gpu.bind(&pipeline, &bindings)?;
@@ -281,32 +188,95 @@ impl Forward {
             }));
             let bias = layer.output_bias.as_ref();
             let form = Form { bias: bias.is_some(), ..added };
-            b.linear(&layer.output, form, &Wiring { x: &scratch.attended, x_width: padded(q_rows), y: &scratch.h, y_stride: hidden, y_offset: 0, gain: None, bias })?;
+            b.linear(
+                &layer.output,
+                form,
+                &Wiring {
+                    x: &scratch.attended,
+                    x_width: padded(q_rows),
+                    y: &scratch.h,
+                    y_stride: hidden,
+                    y_offset: 0,
+                    gain: None,
+                    bias,
+                },
+            )?;
             let gain = Some(&layer.ffn_norm);
             let width = padded(hyper.intermediate);
             match (&scratch.gate_up, layer.gate_up.as_slice()) {
                 (_, [paired]) => {
                     let form = Form { gate: Some(activation), ..normed };
-                    b.linear(paired, form, &Wiring { x: &scratch.h, x_width: hidden, y: &scratch.mlp, y_stride: width, y_offset: 0, gain, bias: None })?;
+                    b.linear(
+                        paired,
+                        form,
+                        &Wiring {
+                            x: &scratch.h,
+                            x_width: hidden,
+                            y: &scratch.mlp,
+                            y_stride: width,
+                            y_offset: 0,
+                            gain,
+                            bias: None,
+                        },
+                    )?;
                 }
                 (Some(gate_up), apart) => {
                     let mut y_offset = 0;
                     for m in apart {
-                        b.linear(m, normed, &Wiring { x: &scratch.h, x_width: hidden, y: gate_up, y_stride: 2 * hyper.intermediate, y_offset, gain, bias: None })?;
+                        b.linear(
+                            m,
+                            normed,
+                            &Wiring {
+                                x: &scratch.h,
+                                x_width: hidden,
+                                y: gate_up,
+                                y_stride: 2 * hyper.intermediate,
+                                y_offset,
+                                gain,
+                                bias: None,
+                            },
+                        )?;
                         y_offset += m.outputs;
                     }
                     let params = b.uniform("gated", &gated::params(hyper.intermediate, width));
                     let pipeline = gpu.pipeline(&gated::program(activation))?;
-                    let bound = gpu.bind(&pipeline, &[(&params).into(), b.step(), gate_up.into(), (&scratch.mlp).into()])?;
+                    let bound = gpu.bind(
+                        &pipeline,
+                        &[(&params).into(), b.step(), gate_up.into(), (&scratch.mlp).into()],
+                    )?;
                     b.ops.push(Op::Gated { bound, width: hyper.intermediate });
                 }
                 (None, _) => return Err(Error::Step("gate and up lie apart, but have no buffer".into())),
             }
-            b.linear(&layer.down, added, &Wiring { x: &scratch.mlp, x_width: width, y: &scratch.h, y_stride: hidden, y_offset: 0, gain: None, bias: None })?;
+            b.linear(
+                &layer.down,
+                added,
+                &Wiring {
+                    x: &scratch.mlp,
+                    x_width: width,
+                    y: &scratch.h,
+                    y_stride: hidden,
+                    y_offset: 0,
+                    gain: None,
+                    bias: None,
+                },
+            )?;
         }
         let ops = std::mem::take(&mut b.ops);
         let form = Form { pick: true, ..normed };
-        b.linear(weights.head(), form, &Wiring { x: &scratch.h, x_width: hidden, y: &scratch.logits, y_stride: hyper.vocab, y_offset: 0, gain: Some(&weights.final_norm), bias: None })?;
+        b.linear(
+            weights.head(),
+            form,
+            &Wiring {
+                x: &scratch.h,
+                x_width: hidden,
+                y: &scratch.logits,
+                y_stride: hyper.vocab,
+                y_offset: 0,
+                gain: Some(&weights.final_norm),
+                bias: None,
+            },
+        )?;
         Ok(Self { heads, ops, head: b.ops })
     }
 
@@ -333,23 +303,35 @@ impl Forward {
     }
 
     /// Records a step. `longest` is the longest run of tokens of one sequence.
-    pub fn record(&mut self, gpu: &Gpu, pass: &mut Recorder<'_>, plan: &Plan, longest: usize) -> Result<(), Error> {
+    pub fn record(
+        &mut self,
+        gpu: &Gpu,
+        pass: &mut Recorder<'_>,
+        plan: &Plan,
+        longest: usize,
+    ) -> Result<(), Error> {
         let n = plan.tokens;
         for op in &mut self.ops {
             match op {
-                Op::Embed { bound, units } => pass.dispatch(Dispatch { bound, grid: embed::grid(*units, n) })?,
+                Op::Embed { bound, units } => {
+                    pass.dispatch(Dispatch { bound, grid: embed::grid(*units, n) })?
+                }
                 Op::Linear(l) => {
                     let (form, m) = (l.form, l.m);
                     let (variant, bound) = l.bound(gpu, n)?;
                     pass.dispatch(Dispatch { bound, grid: variant.grid(form, m, n) })?;
                 }
-                Op::Rope(bound) => pass.dispatch(Dispatch { bound, grid: rope_cache::grid(&self.heads, n) })?,
+                Op::Rope(bound) => {
+                    pass.dispatch(Dispatch { bound, grid: rope_cache::grid(&self.heads, n) })?
+                }
                 Op::Attention(a) => {
                     let variant = attention::Variant::choose(gpu, &self.heads, longest);
                     let grid = variant.grid(&self.heads, plan.tiles.len());
                     pass.dispatch(Dispatch { bound: a.bound(gpu, &self.heads, variant)?, grid })?;
                 }
-                Op::Gated { bound, width } => pass.dispatch(Dispatch { bound, grid: gated::grid(*width, n) })?,
+                Op::Gated { bound, width } => {
+                    pass.dispatch(Dispatch { bound, grid: gated::grid(*width, n) })?
+                }
             }
         }
         if plan.outputs == 0 {

@@ -3,12 +3,16 @@
 
 mod architecture;
 mod forward;
+mod op;
 mod plan;
+mod reference;
 mod runner;
+mod scratch;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
 pub use plan::{Entry, Outputs};
+pub use reference::Reference;
 pub use runner::{Limits, Memory, Results, Runner, Want};
 pub use weights::LoadProgress;
 

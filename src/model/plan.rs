@@ -165,13 +165,19 @@ impl Plan {
             return fail(format!("a step takes 1 to {} tokens, {tokens} were asked for", b.tokens));
         }
         if outputs > b.outputs {
-            return fail(format!("a step gives logits of at most {} tokens, {outputs} were asked for", b.outputs));
+            return fail(format!(
+                "a step gives logits of at most {} tokens, {outputs} were asked for",
+                b.outputs
+            ));
         }
         let mut tables = 0;
         for e in entries {
             let end = e.start + e.tokens.len();
             if e.tokens.is_empty() || end > b.positions {
-                return fail(format!("positions {}..{end} do not fit the context of {} tokens", e.start, b.positions));
+                return fail(format!(
+                    "positions {}..{end} do not fit the context of {} tokens",
+                    e.start, b.positions
+                ));
             }
             let used = end.div_ceil(b.block);
             if e.blocks.len() < used || e.blocks[..used].iter().any(|x| x.index() >= b.blocks) {

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::forward::{Forward, Scratch};
-use super::plan::{Bounds, Entry, Plan, Sections};
+use super::forward::Forward;
+use super::plan::{Bounds, Entry, Outputs, Plan, Sections};
+use super::scratch::Scratch;
 use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
-use crate::cache::{BlockCopy, CacheConfig};
+use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
 use crate::gpu::{Bound, Dispatch, Gpu, Readback, Recorder};
 use crate::kernels::rope_cache::{CacheType, Heads};
@@ -43,7 +44,7 @@ pub struct Memory {
 }
 
 /// What a step brings back for each wanted token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
     /// The id of the largest logit.
     Argmax,
@@ -58,6 +59,8 @@ pub enum Want {
 pub struct Results {
     /// Ids of the largest logits ([`Want::Argmax`]).
     pub ids: Vec<u32>,
+    /// The largest logits themselves ([`Want::Argmax`]).
+    pub top: Vec<f32>,
     /// Logits ([`Want::Rows`]: the vocabulary; [`Want::Candidates`]: the candidates).
     pub logits: Vec<f32>,
     /// The candidates' ids.
@@ -128,18 +131,38 @@ impl Runner {
             tables: limits.sequences * blocks_per_sequence,
         };
         if !limits.cache.block_size.is_multiple_of(16) {
-            return Err(unsupported(format!("--block-size {} is no multiple of 16, which the attention kernels ask for", limits.cache.block_size)));
+            return Err(unsupported(format!(
+                "--block-size {} is no multiple of 16, which the attention kernels ask for",
+                limits.cache.block_size
+            )));
         }
         let sections = Sections::new(&bounds);
         let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
         let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
-        let scratch = Scratch::new(gpu, &hyper, &sections, limits.tokens, limits.outputs, limits.context, gate_up_apart)?;
+        let scratch = Scratch::new(
+            gpu,
+            &hyper,
+            &sections,
+            limits.tokens,
+            limits.outputs,
+            limits.context,
+            gate_up_apart,
+        )?;
         let layer_bytes = heads.block_bytes() * u64::from(limits.cache.num_blocks);
         let mut caches = Vec::with_capacity(weights.layers.len());
         for i in 0..weights.layers.len() {
             caches.push(gpu.storage(&format!("the KV cache of layer {i}"), layer_bytes)?);
         }
-        let forward = Forward::new(gpu, &hyper, architecture.activation, &weights, &scratch, &caches, heads, &sections)?;
+        let forward = Forward::new(
+            gpu,
+            &hyper,
+            architecture.activation,
+            &weights,
+            &scratch,
+            &caches,
+            heads,
+            &sections,
+        )?;
         let candidates = top_k::CANDIDATES.min(hyper.vocab);
         let select = |program, params: Vec<u8>, words: usize| -> Result<(Bound, wgpu::Buffer), Error> {
             let pipeline = gpu.pipeline(&program)?;
@@ -148,26 +171,49 @@ impl Runner {
             let bound = gpu.bind(&pipeline, &[(&params).into(), (&scratch.logits).into(), (&out).into()])?;
             Ok((bound, out))
         };
-        let argmax = select(argmax::program(), argmax::params(hyper.vocab), 1)?;
-        let top_k = select(top_k::program(candidates), top_k::params(hyper.vocab), top_k::out_words(candidates))?;
+        let argmax = select(argmax::program(), argmax::params(hyper.vocab), argmax::OUT_WORDS)?;
+        let top_k =
+            select(top_k::program(candidates), top_k::params(hyper.vocab), top_k::out_words(candidates))?;
         gpu.check()?;
         let memory = Memory {
             weights: Bytes(weights.bytes),
             cache: Bytes(layer_bytes * caches.len() as u64),
             scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
         };
-        let readback = Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
+        let readback =
+            Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
         Ok(Self {
-            gpu: Arc::clone(gpu), hyper, architecture, limits, memory, heads, bounds, sections, _weights: weights, caches,
-            scratch, forward, argmax, top_k, candidates, readback, plan: Plan::default(),
+            gpu: Arc::clone(gpu),
+            hyper,
+            architecture,
+            limits,
+            memory,
+            heads,
+            bounds,
+            sections,
+            _weights: weights,
+            caches,
+            scratch,
+            forward,
+            argmax,
+            top_k,
+            candidates,
+            readback,
+            plan: Plan::default(),
         })
     }
 
-    /// What the architecture's switches and the kernels ask of the sizes.
-    fn check(mut hyper: Hyper, architecture: &Architecture, path: &Path) -> Result<Hyper, Error> {
+    /// What the architecture's switches and the kernels ask of the sizes, before any weight is read.
+    ///
+    /// # Errors
+    /// Says which size or switch can't be run.
+    pub fn check(mut hyper: Hyper, architecture: &Architecture, path: &Path) -> Result<Hyper, Error> {
         let fail = |what: String| Err(Error::Unsupported { path: path.to_path_buf(), what });
         if !hyper.head_dim.is_multiple_of(8) || hyper.head_dim > 256 {
-            return fail(format!("heads of {} numbers: the attention kernels take multiples of 8 up to 256", hyper.head_dim));
+            return fail(format!(
+                "heads of {} numbers: the attention kernels take multiples of 8 up to 256",
+                hyper.head_dim
+            ));
         }
         if hyper.mlp_bias == Some(true) {
             return fail("the feed-forward network has biases, which no kernel adds".into());
@@ -175,11 +221,17 @@ impl Runner {
         if let Some(activation) = &hyper.activation {
             let expected = serde_json::to_value(architecture.activation).ok();
             if expected.as_ref().and_then(|v| v.as_str()) != Some(activation.as_str()) {
-                return fail(format!("the activation '{activation}': the architecture '{}' has {expected:?}", architecture.name));
+                return fail(format!(
+                    "the activation '{activation}': the architecture '{}' has {expected:?}",
+                    architecture.name
+                ));
             }
         }
         if hyper.sliding_window.is_some() && !architecture.sliding_window {
-            return fail(format!("a sliding window, which the architecture '{}' does not have", architecture.name));
+            return fail(format!(
+                "a sliding window, which the architecture '{}' does not have",
+                architecture.name
+            ));
         }
         // A window as wide as the context changes nothing.
         hyper.sliding_window = hyper.sliding_window.filter(|&w| w < hyper.context_length);
@@ -192,18 +244,32 @@ impl Runner {
         heads.block_bytes() * hyper.layers as u64
     }
 
-    /// Builds the kernels that steps of these sizes will run, so that the first one is not slow.
+    /// Builds the kernels that steps of these sizes will run, and runs each once on block 0, since
+    /// some drivers compile at the first dispatch. Call it before any request.
     ///
     /// # Errors
     /// When the driver refuses a kernel.
     pub fn prepare(&mut self, tokens: &[usize]) -> Result<(), Error> {
-        self.forward.prepare(&self.gpu, tokens)
+        self.forward.prepare(&self.gpu, tokens)?;
+        let mut results = Results::default();
+        for &n in tokens {
+            // Above 8 tokens the kernels are those of any longer prompt.
+            let ids = vec![0; n.min(16).min(self.heads.block).min(self.limits.tokens)];
+            let entry = Entry { tokens: &ids, start: 0, blocks: &[BlockId(0)], outputs: Outputs::Last };
+            for want in [Want::Argmax, Want::Candidates] {
+                self.run(&[entry], want, &mut results)?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies blocks of the cache in every layer: before the step that writes them.
-    pub fn copy_blocks(&self, copies: &[BlockCopy]) {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn copy_blocks(&self, copies: &[BlockCopy]) -> Result<(), Error> {
         if copies.is_empty() {
-            return;
+            return Ok(());
         }
         let bytes = self.heads.block_bytes();
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -221,6 +287,17 @@ impl Runner {
             }
         }
         self.gpu.queue.submit([encoder.finish()]);
+        Ok(self.gpu.check()?)
+    }
+
+    /// The whole row of logits of the last step's wanted token `row`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn logits_row(&self, row: usize) -> Result<Vec<f32>, Error> {
+        let bytes = 4 * self.hyper.vocab as u64;
+        let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
+        Ok(bytemuck::pod_collect_to_vec(&row))
     }
 
     /// Runs one step and waits for its results.
@@ -229,18 +306,20 @@ impl Runner {
     /// When an entry points outside the model's or the cache's bounds, or the device fails.
     pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
         let (gpu, heads) = (Arc::clone(&self.gpu), self.heads);
-        let tile = |longest| crate::kernels::attention::Variant::choose(&gpu, &heads, longest).tile_tokens(&heads);
+        let tile =
+            |longest| crate::kernels::attention::Variant::choose(&gpu, &heads, longest).tile_tokens(&heads);
         self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
         gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
         let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
         let rows = self.plan.outputs;
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
         let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
         self.forward.record(&gpu, &mut pass, &self.plan, longest)?;
         let (source, words) = match want {
             Want::Argmax => {
                 pass.dispatch(Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) })?;
-                (&self.argmax.1, 1)
+                (&self.argmax.1, argmax::OUT_WORDS)
             }
             Want::Candidates => {
                 pass.dispatch(Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) })?;
@@ -255,6 +334,7 @@ impl Runner {
         }
         gpu.queue.submit([encoder.finish()]);
         results.ids.clear();
+        results.top.clear();
         results.logits.clear();
         results.candidates.clear();
         results.logsumexp.clear();
@@ -263,7 +343,12 @@ impl Runner {
         }
         let k = self.candidates;
         self.readback.read(&gpu, bytes, |bytes| match want {
-            Want::Argmax => results.ids.extend_from_slice(bytemuck::cast_slice(bytes)),
+            Want::Argmax => {
+                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
+                    results.ids.push(best[0]);
+                    results.top.push(f32::from_bits(best[1]));
+                }
+            }
             Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
             Want::Candidates => {
                 let words: &[u32] = bytemuck::cast_slice(bytes);

@@ -112,7 +112,8 @@ impl<'a> Loader<'a> {
             let biases = [(Tensor::QBias, q_rows), (Tensor::KBias, kv_rows), (Tensor::VBias, kv_rows)];
             let qkv_bias = self.optional_vectors(&biases, i, self.architecture.qkv_bias)?;
             let norms = [(Tensor::QNorm, h.head_dim), (Tensor::KNorm, h.head_dim)];
-            let qk_norm = if self.architecture.qk_norm { self.optional_vectors(&norms, i, true)? } else { None };
+            let qk_norm =
+                if self.architecture.qk_norm { self.optional_vectors(&norms, i, true)? } else { None };
             let output = self.matrix(&[(Tensor::Output, h.hidden)], i, q_rows, Rows::Single)?;
             let output_bias = self.optional_vectors(&[(Tensor::OutputBias, h.hidden)], i, false)?;
             let ffn_norm = self.vector(Tensor::FfnNorm, i, h.hidden)?;
@@ -125,7 +126,15 @@ impl<'a> Loader<'a> {
             };
             let down = self.matrix(&[(Tensor::Down, h.hidden)], i, h.intermediate, Rows::Single)?;
             layers.push(Layer {
-                attention_norm, qkv, qkv_bias, qk_norm, output, output_bias, ffn_norm, gate_up, down,
+                attention_norm,
+                qkv,
+                qkv_bias,
+                qk_norm,
+                output,
+                output_bias,
+                ffn_norm,
+                gate_up,
+                down,
             });
         }
         let final_norm = self.vector(Tensor::FinalNorm, 0, h.hidden)?;
@@ -136,7 +145,11 @@ impl<'a> Loader<'a> {
                 None
             }
             (_, Some(_)) => Some(self.matrix(&[(Tensor::Head, h.vocab)], 0, h.hidden, Rows::Single)?),
-            (Some(false), None) => return Err(self.unsupported(format!("there is no tensor '{head_name}', and the head is not tied to the embedding"))),
+            (Some(false), None) => {
+                return Err(self.unsupported(format!(
+                    "there is no tensor '{head_name}', and the head is not tied to the embedding"
+                )));
+            }
         };
         self.refuse_unused()?;
         Ok(Weights { embedding, layers, final_norm, head, bytes: self.bytes })
@@ -172,11 +185,21 @@ impl<'a> Loader<'a> {
 
     fn info(&self, tensor: Tensor, layer: usize) -> Result<&'a TensorInfo, Error> {
         let name = self.name(tensor, layer);
-        self.file.tensor(&name).ok_or_else(|| self.unsupported(format!("there is no tensor '{name}', which every model of this architecture has")))
+        self.file.tensor(&name).ok_or_else(|| {
+            self.unsupported(format!(
+                "there is no tensor '{name}', which every model of this architecture has"
+            ))
+        })
     }
 
     /// A tensor of exactly `rows` x `columns`.
-    fn shaped(&mut self, tensor: Tensor, layer: usize, rows: usize, columns: usize) -> Result<&'a TensorInfo, Error> {
+    fn shaped(
+        &mut self,
+        tensor: Tensor,
+        layer: usize,
+        rows: usize,
+        columns: usize,
+    ) -> Result<&'a TensorInfo, Error> {
         let info = self.info(tensor, layer)?;
         if (info.rows(), info.columns()) != (rows, columns) || info.shape.len() > 2 {
             return Err(self.unsupported(format!(
@@ -212,7 +235,12 @@ impl<'a> Loader<'a> {
     }
 
     /// Vectors one after the other: all of them, or none if none is there and none is required.
-    fn optional_vectors(&mut self, list: &[(Tensor, usize)], layer: usize, required: bool) -> Result<Option<wgpu::Buffer>, Error> {
+    fn optional_vectors(
+        &mut self,
+        list: &[(Tensor, usize)],
+        layer: usize,
+        required: bool,
+    ) -> Result<Option<wgpu::Buffer>, Error> {
         let there = list.iter().any(|&(t, _)| self.file.tensor(&self.name(t, layer)).is_some());
         if !there && !required {
             return Ok(None);
@@ -257,7 +285,13 @@ impl<'a> Loader<'a> {
     }
 
     /// Stacks tensors of one format into a matrix, in as many shards as bindings allow.
-    fn matrix(&mut self, list: &[(Tensor, usize)], layer: usize, k: usize, rows: Rows) -> Result<Matrix, Error> {
+    fn matrix(
+        &mut self,
+        list: &[(Tensor, usize)],
+        layer: usize,
+        k: usize,
+        rows: Rows,
+    ) -> Result<Matrix, Error> {
         let mut stack = Vec::new();
         for &(tensor, n) in list {
             let permuted = matches!(tensor, Tensor::Q | Tensor::K) && self.permutes();
@@ -271,7 +305,10 @@ impl<'a> Loader<'a> {
         let limit = self.gpu.limits.max_storage_buffer_binding_size.min(self.gpu.limits.max_buffer_size);
         let fits = (limit / (per_output.q_words as u64 * 16).max(per_output.aux_words as u64 * 4)) as usize;
         if fits == 0 {
-            return Err(self.unsupported(format!("one row of '{}' is larger than the adapter's largest binding, {limit} bytes", stack[0].0.name)));
+            return Err(self.unsupported(format!(
+                "one row of '{}' is larger than the adapter's largest binding, {limit} bytes",
+                stack[0].0.name
+            )));
         }
         // Even shards rather than full ones and a rest.
         let per_shard = outputs.div_ceil(outputs.div_ceil(fits));
@@ -296,7 +333,14 @@ impl<'a> Loader<'a> {
     }
 
     /// Writes the rows `first..first + n` of a stack of tensors to the rows from `to` on.
-    fn fill(&mut self, packed: &mut Packed, stack: &[(&TensorInfo, bool)], to: usize, first: usize, n: usize) -> Result<(), Error> {
+    fn fill(
+        &mut self,
+        packed: &mut Packed,
+        stack: &[(&TensorInfo, bool)],
+        to: usize,
+        first: usize,
+        n: usize,
+    ) -> Result<(), Error> {
         let mut bytes = Vec::new();
         let mut start = 0;
         for &(info, permuted) in stack {

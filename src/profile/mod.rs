@@ -1,1 +1,31 @@
-//! profile.
+//! What this device can do, measured: ceilings, how they are timed, and statistics.
+//!
+//! A figure of a kernel means little alone; beside a ceiling measured on the same device, driver
+//! and shader checks it says how much is left. `probe` says what a probe is and lists them all,
+//! `fma` and `read` are the probes, `slope` times, `ceiling` puts it together, `stats` summarises
+//! samples for whoever reports them.
+//!
+//! # Method
+//! - Noise-filled buffers, larger than any cache; quadratic chains that no compiler folds; what is
+//!   computed is stored. (The rules of clpeak's probes, whose author found each by being misled.)
+//! - A probe is proved right before it is timed: a shader that does nothing is very fast.
+//! - A warm-up by time, since clocks ramp for some 400 ms; dispatches large enough that launching
+//!   them is small; batches of at least 50 ms.
+//! - No timestamps: the wall time of n repeats is taken from that of 2n, so that the round trip
+//!   through driver and queue cancels, the same on every back end.
+//! - Windows are repeated until the two fastest agree within 5 %, four at most, and the fastest is
+//!   kept: a ceiling is what the device can do, and everything that disturbs makes it slower.
+//!   (CubeCL's rule, after a whole window of theirs sat at a low clock.)
+//! - The figures are under-estimates by construction: only arithmetic and bytes that must happen
+//!   are counted. A kernel above its ceiling is a finding about the ceiling.
+
+mod ceiling;
+mod fma;
+mod probe;
+mod read;
+mod slope;
+pub mod stats;
+
+pub use ceiling::{Ceiling, Windows, measure};
+pub use probe::{Error, PROBES, Probe, Rig, Unit};
+pub use slope::{Budget, Repeat, Slope, slope};

@@ -85,12 +85,7 @@ impl Scales {
     }
 
     /// Writes the scales of a row of blocks of `block_bytes` each to two sections, from `section`.
-    pub(super) fn repack(
-        blocks: &[u8],
-        block_bytes: usize,
-        section: usize,
-        to: &mut RowWriter<'_>,
-    ) {
+    pub(super) fn repack(blocks: &[u8], block_bytes: usize, section: usize, to: &mut RowWriter<'_>) {
         let blocks = blocks.chunks_exact(block_bytes);
         let pairs = blocks.clone().flat_map(|block| {
             let Self { sc, m, .. } = Self::read(block);
@@ -111,12 +106,7 @@ pub(super) fn unit_nibbles(bytes: &[u8], unit: usize) -> [u8; UNIT] {
 
 /// The inverse of [`unit_nibbles`] for a whole block (the low four bits of each code count).
 pub(super) fn put_nibbles(codes: &[[u8; UNIT]; UNITS], bytes: &mut [u8]) {
-    for (pair, bytes) in codes
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .zip(bytes.chunks_exact_mut(UNIT))
-    {
+    for (pair, bytes) in codes.as_chunks::<2>().0.iter().zip(bytes.chunks_exact_mut(UNIT)) {
         for (e, byte) in bytes.iter_mut().enumerate() {
             *byte = pair[0][e] & 15 | (pair[1][e] & 15) << 4;
         }

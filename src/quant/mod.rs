@@ -152,13 +152,7 @@ impl Layout {
             *start = end;
             end += units.div_ceil(s.units) * s.words * m;
         }
-        Self {
-            m,
-            units,
-            q_words: units * format.words() * m,
-            starts,
-            aux_words: end.max(1),
-        }
+        Self { m, units, q_words: units * format.words() * m, starts, aux_words: end.max(1) }
     }
 
     /// Bytes on the GPU.

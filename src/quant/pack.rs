@@ -42,11 +42,7 @@ pub(super) fn copy_row(numbers: &[u8], to: &mut RowWriter<'_>) {
 
 /// Writes 16-bit values, one per unit, to a section whose entries serve two units each: the even
 /// unit's in the low half.
-pub(super) fn halves_row(
-    section: usize,
-    mut values: impl Iterator<Item = u16>,
-    to: &mut RowWriter<'_>,
-) {
+pub(super) fn halves_row(section: usize, mut values: impl Iterator<Item = u16>, to: &mut RowWriter<'_>) {
     let mut entry = 0;
     while let Some(even) = values.next() {
         let odd = values.next().unwrap_or(0);
@@ -69,17 +65,12 @@ pub(super) fn nibble_bytes(codes: &[u8; 32]) -> [u8; 16] {
 /// Smallest and largest of some numbers (`(inf, -inf)` of none).
 pub(super) fn range(numbers: &[f32]) -> (f32, f32) {
     let start = (f32::INFINITY, f32::NEG_INFINITY);
-    numbers
-        .iter()
-        .fold(start, |(low, high), &x| (low.min(x), high.max(x)))
+    numbers.iter().fold(start, |(low, high), &x| (low.min(x), high.max(x)))
 }
 
 /// The number of largest magnitude, with its sign.
 pub(super) fn peak(numbers: &[f32]) -> f32 {
-    numbers.iter().fold(
-        0.0,
-        |peak: f32, &x| if x.abs() > peak.abs() { x } else { peak },
-    )
+    numbers.iter().fold(0.0, |peak: f32, &x| if x.abs() > peak.abs() { x } else { peak })
 }
 
 /// `x / step` rounded to the nearest of `low..=high`; 0 (clamped) if the step is 0.
@@ -98,9 +89,7 @@ pub(super) fn five_bit_codes(bytes: &[u8]) -> [u8; 32] {
 /// The inverse of [`five_bit_codes`].
 pub(super) fn put_five_bit_codes(codes: &[u8; 32], bytes: &mut [u8]) {
     let each = codes.iter().enumerate();
-    let fifth = each.fold(0_u32, |bits, (e, code)| {
-        bits | u32::from(code >> 4 & 1) << e
-    });
+    let fifth = each.fold(0_u32, |bits, (e, code)| bits | u32::from(code >> 4 & 1) << e);
     bytes[..4].copy_from_slice(&fifth.to_le_bytes());
     bytes[4..20].copy_from_slice(&nibble_bytes(codes));
 }
@@ -108,9 +97,7 @@ pub(super) fn put_five_bit_codes(codes: &[u8; 32], bytes: &mut [u8]) {
 /// The fifth bits of a unit as the GPU reads them: bit `i` of byte `j` is element `4i + j`'s, so
 /// that one shift and one mask bring out four neighbours.
 pub(super) fn fifth_bits(codes: &[u8; 32]) -> u32 {
-    (0..8).fold(0, |bits, i| {
-        bits | (u32_at(codes, 4 * i) >> 4 & 0x0101_0101) << i
-    })
+    (0..8).fold(0, |bits, i| bits | (u32_at(codes, 4 * i) >> 4 & 0x0101_0101) << i)
 }
 
 /// The two bits above the nibble of a unit's codes as the GPU reads them: bits `2i` and `2i + 1`

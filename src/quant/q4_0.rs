@@ -3,9 +3,7 @@
 //! Block of 18 bytes: d (f16), then 16 bytes of nibbles (elements 0..16 low, 16..32 high). On the
 //! GPU: `q - 8` as nibbles of two's complement in the same order; the d of two units in one word.
 
-use super::pack::{
-    f16_at, halves_row, nearest, nibble_bytes, nibbles, peak, put_f16, u16_at, word,
-};
+use super::pack::{f16_at, halves_row, nearest, nibble_bytes, nibbles, peak, put_f16, u16_at, word};
 use super::{Format, RowWriter, Section, UNIT};
 
 const BYTES: usize = 18;

@@ -5,8 +5,7 @@
 //! the same order, its fifth bits as [`fifth_bits`] lays them; the d of two units in one word.
 
 use super::pack::{
-    f16_at, fifth_bits, five_bit_codes, halves_row, nearest, peak, put_f16, put_five_bit_codes,
-    u16_at, word,
+    f16_at, fifth_bits, five_bit_codes, halves_row, nearest, peak, put_f16, put_five_bit_codes, u16_at, word,
 };
 use super::{Format, RowWriter, Section, UNIT};
 
@@ -51,10 +50,7 @@ impl Format for Q5_0 {
     }
 
     fn sections(&self) -> &'static [Section] {
-        &[
-            Section { units: 1, words: 1 },
-            Section { units: 2, words: 1 },
-        ]
+        &[Section { units: 1, words: 1 }, Section { units: 2, words: 1 }]
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

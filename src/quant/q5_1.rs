@@ -51,10 +51,7 @@ impl Format for Q5_1 {
     }
 
     fn sections(&self) -> &'static [Section] {
-        &[
-            Section { units: 1, words: 1 },
-            Section { units: 1, words: 1 },
-        ]
+        &[Section { units: 1, words: 1 }, Section { units: 1, words: 1 }]
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

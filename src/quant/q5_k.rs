@@ -63,11 +63,7 @@ impl Format for Q5K {
     }
 
     fn sections(&self) -> &'static [Section] {
-        &[
-            Section { units: 1, words: 1 },
-            Section { units: 2, words: 1 },
-            Section { units: 8, words: 1 },
-        ]
+        &[Section { units: 1, words: 1 }, Section { units: 2, words: 1 }, Section { units: 8, words: 1 }]
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

@@ -9,9 +9,7 @@
 //! [`upper_pairs`] lays them; four sc in one word for two units; d widened to f32, since it is
 //! often too small for a normal f16.
 
-use super::pack::{
-    f16_at, halves_row, nearest, nibble_bytes, peak, put_f16, u16_at, upper_pairs, word,
-};
+use super::pack::{f16_at, halves_row, nearest, nibble_bytes, peak, put_f16, u16_at, upper_pairs, word};
 use super::{Format, RowWriter, Section, UNIT};
 
 const BLOCK: usize = 256;
@@ -34,9 +32,7 @@ fn places(unit: usize) -> (usize, usize, usize, usize) {
 /// The codes of one unit of a block.
 fn codes(block: &[u8], unit: usize) -> [u8; UNIT] {
     let (low, low_shift, pairs, pairs_shift) = places(unit);
-    std::array::from_fn(|e| {
-        block[low + e] >> low_shift & 15 | (block[pairs + e] >> pairs_shift & 3) << 4
-    })
+    std::array::from_fn(|e| block[low + e] >> low_shift & 15 | (block[pairs + e] >> pairs_shift & 3) << 4)
 }
 
 impl Format for Q6K {
@@ -90,11 +86,7 @@ impl Format for Q6K {
     }
 
     fn sections(&self) -> &'static [Section] {
-        &[
-            Section { units: 1, words: 2 },
-            Section { units: 2, words: 1 },
-            Section { units: 8, words: 1 },
-        ]
+        &[Section { units: 1, words: 2 }, Section { units: 2, words: 1 }, Section { units: 8, words: 1 }]
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

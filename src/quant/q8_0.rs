@@ -55,10 +55,6 @@ impl Format for Q8_0 {
             to.q(2 * unit, word(&block[2..18]));
             to.q(2 * unit + 1, word(&block[18..]));
         }
-        halves_row(
-            0,
-            blocks.chunks_exact(BYTES).map(|block| u16_at(block, 0)),
-            to,
-        );
+        halves_row(0, blocks.chunks_exact(BYTES).map(|block| u16_at(block, 0)), to);
     }
 }

@@ -59,19 +59,11 @@ impl Sampler {
         };
         let Entry { logit, id } = self.entries[place];
         let Some(listed) = listed else {
-            return Ok(Some(Choice {
-                id,
-                logprob: None,
-                top: Vec::new(),
-            }));
+            return Ok(Some(Choice { id, logprob: None, top: Vec::new() }));
         };
         let norm = f64::from(list.logsumexp);
         self.entries.truncate(listed);
-        Ok(Some(Choice {
-            id,
-            logprob: Some(logprob(logit, norm)),
-            top: self.listed(norm),
-        }))
+        Ok(Some(Choice { id, logprob: Some(logprob(logit, norm)), top: self.listed(norm) }))
     }
 
     /// Checks the list and leaves it in `entries`, in rank order, without what is at -inf.
@@ -94,10 +86,7 @@ impl Sampler {
                 return Err(SampleError::NotFinite { id, value });
             }
             if id as usize >= list.vocab {
-                return malformed(format!(
-                    "token {id}: expected ids below {}, the vocabulary",
-                    list.vocab
-                ));
+                return malformed(format!("token {id}: expected ids below {}, the vocabulary", list.vocab));
             }
             if value > f32::NEG_INFINITY {
                 self.entries.push(Entry { logit: value, id });
@@ -109,10 +98,7 @@ impl Sampler {
         };
         // A softmax normaliser is never below the largest logit, but for rounding.
         let slack = 1e-3 * best.logit.abs().max(1.0);
-        if list.logsumexp.is_nan()
-            || list.logsumexp < best.logit - slack
-            || list.logsumexp == f32::INFINITY
-        {
+        if list.logsumexp.is_nan() || list.logsumexp < best.logit - slack || list.logsumexp == f32::INFINITY {
             return malformed(format!(
                 "the normaliser is {}: expected a finite number not below the largest logit, {}",
                 list.logsumexp, best.logit
@@ -136,9 +122,7 @@ impl Sampler {
         if let Some(k) = self.params.top_k().filter(|&k| k < list.vocab) {
             let survivors = &entries[..k.min(entries.len())];
             let enough = complete || k <= entries.len();
-            return enough
-                .then(|| law.draw_listed(survivors, top_p, u))
-                .and_then(place_of);
+            return enough.then(|| law.draw_listed(survivors, top_p, u)).and_then(place_of);
         }
         let sum: f64 = entries.iter().map(|entry| law.weight(entry.logit)).sum();
         let (low, high) = if complete {
@@ -152,15 +136,11 @@ impl Sampler {
         if top_p < 1.0 {
             let nucleus = law.nucleus(entries, top_p * low)?;
             let same = law.nucleus(entries, top_p * high) == Some(nucleus);
-            return same
-                .then(|| law.draw_nucleus(entries, nucleus, u))
-                .and_then(place_of);
+            return same.then(|| law.draw_nucleus(entries, nucleus, u)).and_then(place_of);
         }
         let head = &entries[..entries.len().min(HEAD)];
         let id = law.pick(head, u * low).ok()?;
-        (law.pick(head, u * high) == Ok(id))
-            .then(|| place_of(id))
-            .flatten()
+        (law.pick(head, u * high) == Ok(id)).then(|| place_of(id)).flatten()
     }
 }
 
@@ -176,25 +156,13 @@ fn unlisted(entries: &[Entry], list: &Candidates<'_>, temperature: f32) -> (f64,
     let power = 1.0 / f64::from(temperature);
     let least = above(entries[entries.len() - 1].logit);
     let count = (list.vocab - list.ids.len()) as f64;
-    let bounds = |tail: f64| {
-        [
-            tail * (least * (power - 1.0)).exp(),
-            count.powf(1.0 - power) * tail.powf(power),
-        ]
-    };
+    let bounds =
+        |tail: f64| [tail * (least * (power - 1.0)).exp(), count.powf(1.0 - power) * tail.powf(power)];
     let [a, b] = bounds((mass * (1.0 - NORMALISER_ERROR) - listed).max(0.0));
     let [c, d] = bounds((mass * (1.0 + NORMALISER_ERROR) - listed).max(0.0));
     // An infinite or undefined bound decides nothing: the caller then needs the whole row.
     (
-        if a.is_nan() || b.is_nan() {
-            0.0
-        } else {
-            a.min(b)
-        },
-        if c.is_nan() || d.is_nan() {
-            f64::INFINITY
-        } else {
-            c.max(d)
-        },
+        if a.is_nan() || b.is_nan() { 0.0 } else { a.min(b) },
+        if c.is_nan() || d.is_nan() { f64::INFINITY } else { c.max(d) },
     )
 }

@@ -73,20 +73,8 @@ mod tests {
         history.push(3);
         history.push(7);
         assert_eq!(history.output_len(), 2);
-        assert_eq!(
-            history.seen(3),
-            Seen {
-                prompt: 2,
-                output: 1
-            }
-        );
-        assert_eq!(
-            history.seen(7),
-            Seen {
-                prompt: 0,
-                output: 1
-            }
-        );
+        assert_eq!(history.seen(3), Seen { prompt: 2, output: 1 });
+        assert_eq!(history.seen(7), Seen { prompt: 0, output: 1 });
         assert_eq!(history.seen(8), Seen::default());
         assert_eq!(history.iter().count(), 3);
         let again = History::resume(&[3, 3, 5], &[3, 7]);

@@ -13,10 +13,7 @@ pub(super) struct Entry {
 
 /// Largest logit first, ties to the lower id. NaN is refused before anything is ordered.
 pub(super) fn by_rank(a: &Entry, b: &Entry) -> Ordering {
-    b.logit
-        .partial_cmp(&a.logit)
-        .unwrap_or(Ordering::Equal)
-        .then(a.id.cmp(&b.id))
+    b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.id.cmp(&b.id))
 }
 
 /// The index of the row's largest logit (ties to the lower) and its value.
@@ -27,10 +24,7 @@ pub(super) fn argmax(logits: &[f32]) -> Result<Entry, SampleError> {
     if logits.is_empty() {
         return Err(SampleError::Empty);
     }
-    let mut best = Entry {
-        logit: f32::NEG_INFINITY,
-        id: 0,
-    };
+    let mut best = Entry { logit: f32::NEG_INFINITY, id: 0 };
     for (id, &logit) in (0u32..).zip(logits) {
         if logit.is_nan() || logit == f32::INFINITY {
             return Err(SampleError::NotFinite { id, value: logit });
@@ -39,11 +33,7 @@ pub(super) fn argmax(logits: &[f32]) -> Result<Entry, SampleError> {
             best = Entry { logit, id };
         }
     }
-    if best.logit == f32::NEG_INFINITY {
-        Err(SampleError::AllMasked)
-    } else {
-        Ok(best)
-    }
+    if best.logit == f32::NEG_INFINITY { Err(SampleError::AllMasked) } else { Ok(best) }
 }
 
 /// Leaves in `out` the `k` best entries of a row that has passed [`argmax`], in order; fewer where fewer are above -inf.
@@ -95,10 +85,7 @@ pub fn log_softmax_top(logits: &[f32], k: usize) -> Result<(f64, Vec<(u32, f32)>
     let norm = logsumexp(logits, max);
     let mut top = Vec::new();
     select_top(logits, k, &mut top);
-    Ok((
-        norm,
-        top.iter().map(|e| (e.id, logprob(e.logit, norm))).collect(),
-    ))
+    Ok((norm, top.iter().map(|e| (e.id, logprob(e.logit, norm))).collect()))
 }
 
 /// `ln p` of a logit under a normaliser.
@@ -129,18 +116,9 @@ mod tests {
     #[test]
     fn bad_rows_are_refused() {
         assert_eq!(log_softmax_top(&[], 1), Err(SampleError::Empty));
-        assert_eq!(
-            log_softmax_top(&[f32::NEG_INFINITY; 3], 1),
-            Err(SampleError::AllMasked)
-        );
-        assert!(matches!(
-            log_softmax_top(&[0.0, f32::NAN], 1),
-            Err(SampleError::NotFinite { id: 1, .. })
-        ));
-        assert!(matches!(
-            log_softmax_top(&[f32::INFINITY], 1),
-            Err(SampleError::NotFinite { id: 0, .. })
-        ));
+        assert_eq!(log_softmax_top(&[f32::NEG_INFINITY; 3], 1), Err(SampleError::AllMasked));
+        assert!(matches!(log_softmax_top(&[0.0, f32::NAN], 1), Err(SampleError::NotFinite { id: 1, .. })));
+        assert!(matches!(log_softmax_top(&[f32::INFINITY], 1), Err(SampleError::NotFinite { id: 0, .. })));
     }
 
     proptest! {

@@ -41,10 +41,7 @@ pub struct SamplingParams {
     /// Strings that end the text; default none.
     pub stop: Vec<String>,
     /// Whether the stop string stays in the text; default cut.
-    #[serde(
-        rename = "include_stop_str_in_output",
-        serialize_with = "include_as_bool"
-    )]
+    #[serde(rename = "include_stop_str_in_output", serialize_with = "include_as_bool")]
     pub stop_text: StopText,
     /// Tokens that end the sequence; default none.
     pub stop_token_ids: Vec<u32>,
@@ -156,9 +153,7 @@ impl SamplingParams {
                 return Some(End::StopToken(id));
             }
         }
-        self.max_tokens
-            .is_some_and(|most| output_len >= most as usize)
-            .then_some(End::Length)
+        self.max_tokens.is_some_and(|most| output_len >= most as usize).then_some(End::Length)
     }
 
     /// Checks every field against its range, and token ids against the vocabulary of `vocab` tokens.
@@ -170,26 +165,9 @@ impl SamplingParams {
             require((low..=high).contains(&value), field, value, expected)
         };
         require(self.n >= 1, "n", self.n, "1 or more")?;
-        within(
-            "temperature",
-            self.temperature,
-            0.0,
-            f32::MAX,
-            "a finite number, 0 (greedy) or more",
-        )?;
-        within(
-            "top_p",
-            self.top_p,
-            0.0,
-            1.0,
-            "a number from 0 to 1 (1 is off)",
-        )?;
-        require(
-            self.top_k >= -1,
-            "top_k",
-            self.top_k,
-            "1 or more, or 0 or -1 (off)",
-        )?;
+        within("temperature", self.temperature, 0.0, f32::MAX, "a finite number, 0 (greedy) or more")?;
+        within("top_p", self.top_p, 0.0, 1.0, "a number from 0 to 1 (1 is off)")?;
+        require(self.top_k >= -1, "top_k", self.top_k, "1 or more, or 0 or -1 (off)")?;
         within("min_p", self.min_p, 0.0, 1.0, "a number from 0 (off) to 1")?;
         let repetition = self.repetition_penalty;
         require(
@@ -198,20 +176,8 @@ impl SamplingParams {
             repetition,
             "a finite number above 0 (1 is off)",
         )?;
-        within(
-            "presence_penalty",
-            self.presence_penalty,
-            -2.0,
-            2.0,
-            "a number from -2 to 2",
-        )?;
-        within(
-            "frequency_penalty",
-            self.frequency_penalty,
-            -2.0,
-            2.0,
-            "a number from -2 to 2",
-        )?;
+        within("presence_penalty", self.presence_penalty, -2.0, 2.0, "a number from -2 to 2")?;
+        within("frequency_penalty", self.frequency_penalty, -2.0, 2.0, "a number from -2 to 2")?;
         let in_vocab = |field, id: u32| {
             require(
                 (id as usize) < vocab,
@@ -223,22 +189,12 @@ impl SamplingParams {
         for (&id, &bias) in &self.logit_bias {
             in_vocab("logit_bias", id)?;
             let value = format!("{bias} for token {id}");
-            require(
-                (-100.0..=100.0).contains(&bias),
-                "logit_bias",
-                value,
-                "numbers from -100 to 100",
-            )?;
+            require((-100.0..=100.0).contains(&bias), "logit_bias", value, "numbers from -100 to 100")?;
         }
         require(self.max_tokens != Some(0), "max_tokens", 0, "1 or more")?;
         if let Some(most) = self.max_tokens {
             let expected = format!("at most max_tokens, which is {most}");
-            require(
-                self.min_tokens <= most,
-                "min_tokens",
-                self.min_tokens,
-                expected,
-            )?;
+            require(self.min_tokens <= most, "min_tokens", self.min_tokens, expected)?;
         }
         require(
             self.stop.iter().all(|s| !s.is_empty()),
@@ -246,9 +202,7 @@ impl SamplingParams {
             "an empty string",
             "strings of one character or more",
         )?;
-        self.stop_token_ids
-            .iter()
-            .try_for_each(|&id| in_vocab("stop_token_ids", id))?;
+        self.stop_token_ids.iter().try_for_each(|&id| in_vocab("stop_token_ids", id))?;
         if let Some(listed) = self.logprobs {
             require(
                 listed as usize <= vocab,
@@ -270,11 +224,7 @@ fn require(
     if holds {
         Ok(())
     } else {
-        Err(ParamError {
-            field,
-            value: value.to_string(),
-            expected: expected.into(),
-        })
+        Err(ParamError { field, value: value.to_string(), expected: expected.into() })
     }
 }
 
@@ -317,9 +267,7 @@ impl From<Wire> for SamplingParams {
             top_p: wire.top_p.unwrap_or(default.top_p),
             top_k: wire.top_k.unwrap_or(default.top_k),
             min_p: wire.min_p.unwrap_or(default.min_p),
-            repetition_penalty: wire
-                .repetition_penalty
-                .unwrap_or(default.repetition_penalty),
+            repetition_penalty: wire.repetition_penalty.unwrap_or(default.repetition_penalty),
             presence_penalty: wire.presence_penalty.unwrap_or(default.presence_penalty),
             frequency_penalty: wire.frequency_penalty.unwrap_or(default.frequency_penalty),
             logit_bias: wire.logit_bias,
@@ -347,17 +295,12 @@ fn bias_by_id<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<u32, f32>
     let named = Option::<BTreeMap<String, f32>>::deserialize(source)?.unwrap_or_default();
     let by_id = |(key, bias): (String, f32)| match key.trim().parse() {
         Ok(id) => Ok((id, bias)),
-        Err(_) => Err(D::Error::custom(format!(
-            "logit_bias has the key '{key}': expected a token id"
-        ))),
+        Err(_) => Err(D::Error::custom(format!("logit_bias has the key '{key}': expected a token id"))),
     };
     named.into_iter().map(by_id).collect()
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn include_as_bool<S: Serializer>(text: &StopText, sink: S) -> Result<S::Ok, S::Error> {
     sink.serialize_bool(*text == StopText::Include)
 }

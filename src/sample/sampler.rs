@@ -111,27 +111,16 @@ impl Sampler {
             self.draw(logits, best.logit, history.output_len())
         };
         let Some((norm, top)) = raw else {
-            return Ok(Choice {
-                id,
-                logprob: None,
-                top: Vec::new(),
-            });
+            return Ok(Choice { id, logprob: None, top: Vec::new() });
         };
         let changed = self.changed.iter().find(|entry| entry.id == id);
         let logit = changed.map_or(logits[id as usize], |entry| entry.logit);
-        Ok(Choice {
-            id,
-            logprob: Some(logprob(logit, norm)),
-            top,
-        })
+        Ok(Choice { id, logprob: Some(logprob(logit, norm)), top })
     }
 
     /// The entries as (id, log-probability).
     pub(super) fn listed(&self, norm: f64) -> Vec<(u32, f32)> {
-        self.entries
-            .iter()
-            .map(|entry| (entry.id, logprob(entry.logit, norm)))
-            .collect()
+        self.entries.iter().map(|entry| (entry.id, logprob(entry.logit, norm))).collect()
     }
 
     /// The random number of the token with this index, in [0, 1).
@@ -144,12 +133,7 @@ impl Sampler {
 
     /// Steps 1 to 4, keeping the raw value of each logit before its first change.
     fn process(&mut self, logits: &mut [f32], history: &History) {
-        let Self {
-            params,
-            eos,
-            changed,
-            ..
-        } = self;
+        let Self { params, eos, changed, .. } = self;
         let mut change = |id: u32, apply: &dyn Fn(f32) -> f32| {
             if let Some(logit) = logits.get_mut(id as usize) {
                 if params.logprobs.is_some() {
@@ -173,11 +157,7 @@ impl Sampler {
         }
         for (id, seen) in history.iter() {
             change(id, &|logit| {
-                let repeated = if logit > 0.0 {
-                    logit / repetition
-                } else {
-                    logit * repetition
-                };
+                let repeated = if logit > 0.0 { logit / repetition } else { logit * repetition };
                 let once = if seen.output > 0 { presence } else { 0.0 };
                 repeated - frequency * seen.output as f32 - once
             });
@@ -187,11 +167,9 @@ impl Sampler {
     /// The raw row was in order, so a value that is out of order now comes from the parameters.
     fn blame_penalties(&self, error: SampleError) -> SampleError {
         match error {
-            SampleError::NotFinite { id, value } => SampleError::Overflow {
-                id,
-                value,
-                repetition_penalty: self.params.repetition_penalty,
-            },
+            SampleError::NotFinite { id, value } => {
+                SampleError::Overflow { id, value, repetition_penalty: self.params.repetition_penalty }
+            }
             other => other,
         }
     }
@@ -223,8 +201,7 @@ impl Sampler {
                 select_top(logits, k, entries);
             }
         }
-        law.pick(entries, u * total)
-            .unwrap_or_else(|last| law.pick_tail(logits, entries, last, u * total))
+        law.pick(entries, u * total).unwrap_or_else(|last| law.pick_tail(logits, entries, last, u * total))
     }
 }
 
@@ -246,11 +223,7 @@ pub(super) struct Nucleus {
 
 impl Law {
     pub(super) fn new(params: &SamplingParams, max: f32) -> Self {
-        Self {
-            max,
-            temperature: params.temperature,
-            cut: params.min_p.ln(),
-        }
+        Self { max, temperature: params.temperature, cut: params.min_p.ln() }
     }
 
     /// `(x - max) / T`: the difference first, so that no temperature above 0 makes an infinity of the largest logit.
@@ -265,11 +238,7 @@ impl Law {
 
     /// The weight of a logit; 0 for a dropped one.
     pub(super) fn weight(&self, logit: f32) -> f64 {
-        if self.drops(logit) {
-            0.0
-        } else {
-            f64::from(self.scaled(logit).exp())
-        }
+        if self.drops(logit) { 0.0 } else { f64::from(self.scaled(logit).exp()) }
     }
 
     /// The shortest prefix whose weight reaches `target`; None when the whole list falls short.
@@ -278,10 +247,7 @@ impl Law {
         for (index, entry) in entries.iter().enumerate() {
             mass += self.weight(entry.logit);
             if mass >= target {
-                return Some(Nucleus {
-                    len: index + 1,
-                    mass,
-                });
+                return Some(Nucleus { len: index + 1, mass });
             }
         }
         None
@@ -304,22 +270,14 @@ impl Law {
     }
 
     pub(super) fn draw_nucleus(&self, entries: &[Entry], nucleus: Nucleus, u: f64) -> u32 {
-        self.pick(&entries[..nucleus.len], u * nucleus.mass)
-            .unwrap_or_else(|last| last)
+        self.pick(&entries[..nucleus.len], u * nucleus.mass).unwrap_or_else(|last| last)
     }
 
     /// Top-p and the draw where `entries` holds every survivor of top-k and min-p.
     pub(super) fn draw_listed(&self, entries: &[Entry], top_p: f64, u: f64) -> u32 {
         let total: f64 = entries.iter().map(|entry| self.weight(entry.logit)).sum();
-        let whole = Nucleus {
-            len: entries.len(),
-            mass: total,
-        };
-        self.draw_nucleus(
-            entries,
-            self.nucleus(entries, top_p * total).unwrap_or(whole),
-            u,
-        )
+        let whole = Nucleus { len: entries.len(), mass: total };
+        self.draw_nucleus(entries, self.nucleus(entries, top_p * total).unwrap_or(whole), u)
     }
 
     /// Goes on by id, past the head, where the head (whose last token with weight is `last`) ended below `aim`.

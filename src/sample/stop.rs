@@ -34,11 +34,7 @@ impl Pattern {
             }
             border[i] = length;
         }
-        Self {
-            bytes,
-            border,
-            state: 0,
-        }
+        Self { bytes, border, state: 0 }
     }
 
     /// Takes one byte of text; true when the text now ends with the whole string.
@@ -72,16 +68,8 @@ impl StopMatcher {
     /// A matcher for these strings; an empty string (which `SamplingParams::validate` refuses) matches nothing.
     pub fn new<S: AsRef<str>>(stops: &[S], text: StopText) -> Self {
         let named = stops.iter().map(AsRef::as_ref).enumerate();
-        let patterns = named
-            .filter(|(_, s)| !s.is_empty())
-            .map(|(i, s)| (i, Pattern::new(s)))
-            .collect();
-        Self {
-            patterns,
-            text,
-            held: String::new(),
-            found: None,
-        }
+        let patterns = named.filter(|(_, s)| !s.is_empty()).map(|(i, s)| (i, Pattern::new(s))).collect();
+        Self { patterns, text, held: String::new(), found: None }
     }
 
     /// Takes a piece of text and appends to `out` what is safe to emit. Returns the index of the stop string once one
@@ -113,12 +101,7 @@ impl StopMatcher {
                 return self.found;
             }
         }
-        let hold = self
-            .patterns
-            .iter()
-            .map(|(_, pattern)| pattern.state)
-            .max()
-            .unwrap_or(0);
+        let hold = self.patterns.iter().map(|(_, pattern)| pattern.state).max().unwrap_or(0);
         let safe = self.held.len() - hold;
         out.push_str(&self.held[..safe]);
         self.held.drain(..safe);

@@ -80,33 +80,20 @@ impl Scheduler {
         }
         let asked = prompt + u64::from(request.max_tokens.min(1));
         if asked > u64::from(self.config.max_model_len) {
-            return Err(Refusal::TooLong {
-                asked,
-                available: self.config.max_model_len,
-            });
+            return Err(Refusal::TooLong { asked, available: self.config.max_model_len });
         }
         let blocks = prompt.div_ceil(u64::from(cache.block_size));
         if blocks > u64::from(cache.num_blocks) {
             let (available, block_size) = (cache.num_blocks, cache.block_size);
-            return Err(Refusal::ExceedsCache {
-                asked: blocks,
-                available,
-                block_size,
-            });
+            return Err(Refusal::ExceedsCache { asked: blocks, available, block_size });
         }
         let places = (self.config.max_num_seqs as usize).saturating_sub(self.running.len());
         if self.waiting.len() >= self.config.max_queue.saturating_add(places) {
-            return Err(Refusal::QueueFull {
-                waiting: self.waiting.len(),
-                limit: self.config.max_queue,
-            });
+            return Err(Refusal::QueueFull { waiting: self.waiting.len(), limit: self.config.max_queue });
         }
         let queued = self.queued_tokens();
         if queued > self.config.max_num_queued_tokens {
-            return Err(Refusal::TooMuchQueued {
-                queued,
-                limit: self.config.max_num_queued_tokens,
-            });
+            return Err(Refusal::TooMuchQueued { queued, limit: self.config.max_num_queued_tokens });
         }
 
         // The last token of a sequence is never written to the cache, hence one above its capacity.
@@ -120,12 +107,7 @@ impl Scheduler {
             Policy::Priority => request.priority,
         };
         let id = self.store.insert(|id| Sequence {
-            rank: Rank {
-                priority,
-                arrival,
-                birth,
-                id,
-            },
+            rank: Rank { priority, arrival, birth, id },
             status: Status::Waiting,
             prompt_len: prompt as u32,
             tokens: request.prompt,
@@ -138,15 +120,7 @@ impl Scheduler {
             prefix_use: request.prefix_use,
             table: BlockTable::new(request.salt),
         });
-        self.enqueue(
-            Rank {
-                priority,
-                arrival,
-                birth,
-                id,
-            },
-            prompt,
-        );
+        self.enqueue(Rank { priority, arrival, birth, id }, prompt);
         Ok(id)
     }
 
@@ -154,13 +128,8 @@ impl Scheduler {
     /// sequences lack of their prompts. Prefix hits to come are not foreseen. Takes time in
     /// proportion to the running sequences.
     pub fn queued_tokens(&self) -> u64 {
-        let running = self
-            .running
-            .iter()
-            .filter_map(|rank| self.store.get(rank.id));
-        let prefill = running
-            .map(Sequence::remaining)
-            .filter(|remaining| *remaining > 1);
+        let running = self.running.iter().filter_map(|rank| self.store.get(rank.id));
+        let prefill = running.map(Sequence::remaining).filter(|remaining| *remaining > 1);
         self.waiting_tokens + prefill.map(u64::from).sum::<u64>()
     }
 }

@@ -19,9 +19,7 @@ impl Scheduler {
                 if self.running.binary_search(&sequence.rank).is_err() {
                     return Err(format!("{id:?} runs but isn't listed"));
                 }
-                if sequence.blocks().len()
-                    < self.cache.config().blocks_for(sequence.computed) as usize
-                {
+                if sequence.blocks().len() < self.cache.config().blocks_for(sequence.computed) as usize {
                     return Err(format!(
                         "{id:?} has {} tokens in {} blocks",
                         sequence.computed,
@@ -49,8 +47,7 @@ impl Scheduler {
                 }
             }
         }
-        if (running, waiting, waiting_tokens)
-            != (self.running.len(), self.waiting.len(), self.waiting_tokens)
+        if (running, waiting, waiting_tokens) != (self.running.len(), self.waiting.len(), self.waiting_tokens)
         {
             return Err(format!(
                 "{running} run, {waiting} wait with {waiting_tokens} tokens; counted {}, {}, {}",
@@ -65,9 +62,7 @@ impl Scheduler {
         for (block, count) in (0..).zip(owners) {
             let counted = self.cache.pool().owners(crate::cache::BlockId(block));
             if counted != count {
-                return Err(format!(
-                    "block {block} has {count} owners; counted {counted}"
-                ));
+                return Err(format!("block {block} has {count} owners; counted {counted}"));
             }
         }
         Ok(())

@@ -72,11 +72,7 @@ impl<'a> Row<'a> {
             TokenSource::Known => &sequence.tokens()[item.start as usize..item.end() as usize],
             TokenSource::Pending { .. } => &[],
         };
-        Self {
-            item,
-            tokens,
-            blocks: sequence.blocks(),
-        }
+        Self { item, tokens, blocks: sequence.blocks() }
     }
 }
 

@@ -54,9 +54,7 @@ impl SchedulerConfig {
             return Err(ConfigError::NoSequences);
         }
         if self.max_model_len < 2 {
-            return Err(ConfigError::NoRoomForOutput {
-                max_model_len: self.max_model_len,
-            });
+            return Err(ConfigError::NoRoomForOutput { max_model_len: self.max_model_len });
         }
         if self.max_num_batched_tokens < self.max_num_seqs {
             return Err(ConfigError::BudgetBelowSequences {
@@ -81,9 +79,7 @@ pub enum ConfigError {
     #[error("--max-num-seqs is 0: give at least 1")]
     NoSequences,
     /// A prompt of one token would leave no room for an answer.
-    #[error(
-        "--max-model-len is {max_model_len}: give at least 2, one token of prompt and one of output"
-    )]
+    #[error("--max-model-len is {max_model_len}: give at least 2, one token of prompt and one of output")]
     NoRoomForOutput {
         /// As asked.
         max_model_len: u32,

@@ -30,24 +30,12 @@ impl Scheduler {
         };
         table.reserve(self.cache.config().blocks_for(elder.limit));
         let elder_rank = elder.rank;
-        let (prompt_len, limit, cached, prefix_use) = (
-            elder.prompt_len,
-            elder.limit,
-            elder.cached,
-            elder.prefix_use,
-        );
+        let (prompt_len, limit, cached, prefix_use) =
+            (elder.prompt_len, elder.limit, elder.cached, elder.prefix_use);
         let birth = self.next_birth();
         let id = self.store.insert(|id| Sequence {
-            rank: Rank {
-                birth,
-                id,
-                ..elder_rank
-            },
-            status: if runs {
-                Status::Running
-            } else {
-                Status::Preempted
-            },
+            rank: Rank { birth, id, ..elder_rank },
+            status: if runs { Status::Running } else { Status::Preempted },
             tokens,
             prompt_len,
             limit,
@@ -59,11 +47,7 @@ impl Scheduler {
             prefix_use,
             table,
         });
-        let rank = Rank {
-            birth,
-            id,
-            ..elder_rank
-        };
+        let rank = Rank { birth, id, ..elder_rank };
         if runs {
             self.insert_running(rank);
         } else {
@@ -71,10 +55,6 @@ impl Scheduler {
         }
         // An epoch that never comes keeps a sequence without blocks from claiming the item's.
         let epoch = if runs { 0 } else { u32::MAX };
-        Some(BatchItem {
-            seq: id,
-            epoch,
-            ..*item
-        })
+        Some(BatchItem { seq: id, epoch, ..*item })
     }
 }

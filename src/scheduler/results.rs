@@ -17,9 +17,7 @@ pub enum Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompletionError {
     /// A token was to be sampled and none came.
-    #[error(
-        "no token came for an item that wants one: finish the sequence instead if none can be sampled"
-    )]
+    #[error("no token came for an item that wants one: finish the sequence instead if none can be sampled")]
     TokenMissing,
     /// A token came that nobody asked for, or came twice.
     #[error("a token came for an item that wants none or has had it")]
@@ -36,22 +34,14 @@ impl Scheduler {
     ///
     /// # Errors
     /// When there is a token and none was wanted, or the reverse; nothing has changed then.
-    pub fn complete(
-        &mut self,
-        item: &BatchItem,
-        token: Option<u32>,
-    ) -> Result<Progress, CompletionError> {
+    pub fn complete(&mut self, item: &BatchItem, token: Option<u32>) -> Result<Progress, CompletionError> {
         let Some(sequence) = self.store.get_mut(item.seq) else {
             return Ok(Progress::Stale);
         };
         match token {
             None if item.wants_token() => return Err(CompletionError::TokenMissing),
             None => {}
-            Some(_)
-                if !item.wants_token()
-                    || sequence.pending == 0
-                    || sequence.known() != item.end() =>
-            {
+            Some(_) if !item.wants_token() || sequence.pending == 0 || sequence.known() != item.end() => {
                 return Err(CompletionError::TokenUnexpected);
             }
             Some(token) => {
@@ -61,12 +51,10 @@ impl Scheduler {
             }
         }
         if sequence.epoch == item.epoch {
-            self.cache
-                .publish(&mut sequence.table, &sequence.tokens, item.end());
+            self.cache.publish(&mut sequence.table, &sequence.tokens, item.end());
         }
         let full = sequence.known() >= sequence.limit;
-        let wants_nothing_more =
-            sequence.known() > sequence.prompt_len || item.end() >= sequence.prompt_len;
+        let wants_nothing_more = sequence.known() > sequence.prompt_len || item.end() >= sequence.prompt_len;
         if full && wants_nothing_more {
             return Ok(self
                 .finish(item.seq, FinishReason::Length)

@@ -45,13 +45,7 @@ pub struct Request {
 impl Request {
     /// A request of priority 0 without salt that may read the prefix cache.
     pub fn new(prompt: Vec<u32>, max_tokens: u32) -> Self {
-        Self {
-            prompt,
-            max_tokens,
-            priority: 0,
-            salt: Salt::default(),
-            prefix_use: PrefixUse::Read,
-        }
+        Self { prompt, max_tokens, priority: 0, salt: Salt::default(), prefix_use: PrefixUse::Read }
     }
 }
 

@@ -20,10 +20,7 @@ impl Scheduler {
         batch.clear();
         self.steps += 1;
         batch.step = self.steps;
-        let mut budget = Budget {
-            tokens: self.config.max_num_batched_tokens,
-            prefill: self.prefill_limit,
-        };
+        let mut budget = Budget { tokens: self.config.max_num_batched_tokens, prefill: self.prefill_limit };
         let promised = self.advance_running(batch, &mut budget);
         if batch.preempted.is_empty() {
             self.admit_waiting(batch, &mut budget, promised);
@@ -46,11 +43,7 @@ impl Scheduler {
             };
             // One token stays for each that comes after, so that every one advances.
             let behind = (self.running.len() - at - 1) as u32;
-            let len = self.chunk(
-                sequence.remaining(),
-                budget.tokens.saturating_sub(behind),
-                budget.prefill,
-            );
+            let len = self.chunk(sequence.remaining(), budget.tokens.saturating_sub(behind), budget.prefill);
             if len > 0 {
                 if !self.make_room(id, len, batch) {
                     break;
@@ -138,10 +131,7 @@ impl Scheduler {
                 return false;
             };
             let (start, end) = (sequence.computed, sequence.computed + len);
-            if self
-                .cache
-                .prepare(&mut sequence.table, start, end, &mut batch.copies)
-            {
+            if self.cache.prepare(&mut sequence.table, start, end, &mut batch.copies) {
                 return true;
             }
             let Some(last) = self.running.pop() else {
@@ -194,24 +184,12 @@ impl Scheduler {
             sequence.pending += 1;
             sequence.sampled_by = (batch.step, batch.items.len() as u32);
         }
-        batch.items.push(BatchItem {
-            seq: id,
-            start,
-            len,
-            source,
-            logits,
-            epoch: sequence.epoch,
-        });
+        batch.items.push(BatchItem { seq: id, start, len, source, logits, epoch: sequence.epoch });
     }
 
     /// Blocks that `id` still needs for the tokens that it has.
     fn lacking(&self, id: SeqId) -> u32 {
-        let blocks = |s: &Sequence| {
-            self.cache
-                .config()
-                .blocks_for(s.known())
-                .saturating_sub(s.table.len())
-        };
+        let blocks = |s: &Sequence| self.cache.config().blocks_for(s.known()).saturating_sub(s.table.len());
         self.store.get(id).map_or(0, blocks)
     }
 }

@@ -24,26 +24,19 @@ impl Store {
             self.vacant.reserve(self.slots.len());
             self.slots.len() as u32 - 1
         });
-        let id = SeqId {
-            slot,
-            generation: self.slots[slot as usize].generation,
-        };
+        let id = SeqId { slot, generation: self.slots[slot as usize].generation };
         self.slots[slot as usize].sequence = Some(Box::new(make(id)));
         id
     }
 
     pub(super) fn get(&self, id: SeqId) -> Option<&Sequence> {
         let slot = self.slots.get(id.slot())?;
-        slot.sequence
-            .as_deref()
-            .filter(|_| slot.generation == id.generation)
+        slot.sequence.as_deref().filter(|_| slot.generation == id.generation)
     }
 
     pub(super) fn get_mut(&mut self, id: SeqId) -> Option<&mut Sequence> {
         let slot = self.slots.get_mut(id.slot())?;
-        slot.sequence
-            .as_deref_mut()
-            .filter(|_| slot.generation == id.generation)
+        slot.sequence.as_deref_mut().filter(|_| slot.generation == id.generation)
     }
 
     pub(super) fn remove(&mut self, id: SeqId) -> Option<Box<Sequence>> {
@@ -55,8 +48,6 @@ impl Store {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Sequence> {
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.sequence.as_deref())
+        self.slots.iter().filter_map(|slot| slot.sequence.as_deref())
     }
 }

@@ -80,8 +80,7 @@ impl Gguf {
     pub fn tensor_at(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
         text(&mut self.tensors, name);
         self.tensors.extend((dims.len() as u32).to_le_bytes());
-        dims.iter()
-            .for_each(|d| self.tensors.extend(d.to_le_bytes()));
+        dims.iter().for_each(|d| self.tensors.extend(d.to_le_bytes()));
         self.tensors.extend(kind.to_le_bytes());
         self.tensors.extend(offset.to_le_bytes());
         self.tensor_count += 1;

@@ -28,16 +28,9 @@ pub fn naive(
             *v = if *v > 0.0 { *v / r } else { *v * r };
         }
         *v -= f64::from(params.frequency_penalty) * count;
-        *v -= if count > 0.0 {
-            f64::from(params.presence_penalty)
-        } else {
-            0.0
-        };
+        *v -= if count > 0.0 { f64::from(params.presence_penalty) } else { 0.0 };
     }
-    let mut list: Vec<(u32, f64)> = (0u32..)
-        .zip(x)
-        .filter(|t| t.1 > f64::NEG_INFINITY)
-        .collect();
+    let mut list: Vec<(u32, f64)> = (0u32..).zip(x).filter(|t| t.1 > f64::NEG_INFINITY).collect();
     list.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let max = list[0].1;
     for t in &mut list {

@@ -9,59 +9,27 @@ use crate::{prompt, schedule, scheduler, step};
 
 #[test]
 fn what_can_never_fit_is_refused_with_figures() {
-    let mut s = scheduler(
-        SchedulerConfig {
-            max_model_len: 20,
-            ..Default::default()
-        },
-        4,
-        3,
-    );
+    let mut s = scheduler(SchedulerConfig { max_model_len: 20, ..Default::default() }, 4, 3);
     assert_eq!(s.add(Request::new(vec![], 1)), Err(Refusal::EmptyPrompt));
     let refusal = s.add(Request::new(prompt(1, 20), 1)).unwrap_err();
-    assert_eq!(
-        refusal,
-        Refusal::TooLong {
-            asked: 21,
-            available: 20
-        }
-    );
+    assert_eq!(refusal, Refusal::TooLong { asked: 21, available: 20 });
     let refusal = s.add(Request::new(prompt(1, 13), 1)).unwrap_err();
-    assert_eq!(
-        refusal,
-        Refusal::ExceedsCache {
-            asked: 4,
-            available: 3,
-            block_size: 4
-        }
-    );
+    assert_eq!(refusal, Refusal::ExceedsCache { asked: 4, available: 3, block_size: 4 });
     assert!(!refusal.is_temporary() && refusal.to_string().contains("4 cache blocks of 4 tokens"));
     s.add(Request::new(prompt(1, 12), 1)).unwrap();
 }
 
 #[test]
 fn a_sequence_ends_at_the_first_of_its_bounds() {
-    for (max_tokens, max_model_len, blocks, ends_with) in [
-        (3, 20, 8, 3),
-        (100, 20, 8, 16),
-        (100, 200, 4, 13),
-        (u32::MAX, 200, 4, 13),
-        (0, 20, 8, 0),
-    ] {
-        let mut s = scheduler(
-            SchedulerConfig {
-                max_model_len,
-                ..Default::default()
-            },
-            4,
-            blocks,
-        );
+    for (max_tokens, max_model_len, blocks, ends_with) in
+        [(3, 20, 8, 3), (100, 20, 8, 16), (100, 200, 4, 13), (u32::MAX, 200, 4, 13), (0, 20, 8, 0)]
+    {
+        let mut s = scheduler(SchedulerConfig { max_model_len, ..Default::default() }, 4, blocks);
         s.add(Request::new(prompt(1, 4), max_tokens)).unwrap();
         let sequence = loop {
             let batch = schedule(&mut s);
             let item = batch.items()[0];
-            if let Progress::Finished(sequence) =
-                s.complete(&item, item.wants_token().then_some(0)).unwrap()
+            if let Progress::Finished(sequence) = s.complete(&item, item.wants_token().then_some(0)).unwrap()
             {
                 break sequence;
             }
@@ -75,54 +43,25 @@ fn a_sequence_ends_at_the_first_of_its_bounds() {
 
 #[test]
 fn the_queue_is_bounded_in_requests_and_in_work() {
-    let config = SchedulerConfig {
-        max_num_seqs: 2,
-        max_queue: 1,
-        max_num_queued_tokens: 10,
-        ..Default::default()
-    };
+    let config =
+        SchedulerConfig { max_num_seqs: 2, max_queue: 1, max_num_queued_tokens: 10, ..Default::default() };
     let mut s = scheduler(config, 4, 64);
     for mark in 0..3 {
         s.add(Request::new(prompt(mark, 3), 5)).unwrap();
     }
     let refusal = s.add(Request::new(prompt(9, 1), 5)).unwrap_err();
-    assert_eq!(
-        refusal,
-        Refusal::QueueFull {
-            waiting: 3,
-            limit: 1
-        }
-    );
+    assert_eq!(refusal, Refusal::QueueFull { waiting: 3, limit: 1 });
     assert!(refusal.is_temporary());
     step(&mut s);
     let waiting = s.add(Request::new(prompt(9, 1), 5)).unwrap_err();
-    assert_eq!(
-        waiting,
-        Refusal::QueueFull {
-            waiting: 1,
-            limit: 1
-        }
-    );
+    assert_eq!(waiting, Refusal::QueueFull { waiting: 1, limit: 1 });
 
-    let mut s = scheduler(
-        SchedulerConfig {
-            max_num_queued_tokens: 10,
-            ..Default::default()
-        },
-        4,
-        64,
-    );
+    let mut s = scheduler(SchedulerConfig { max_num_queued_tokens: 10, ..Default::default() }, 4, 64);
     s.limit_prefill(Some(2));
     s.add(Request::new(prompt(1, 10), 5)).unwrap();
     s.add(Request::new(prompt(2, 3), 5)).unwrap();
     let refusal = s.add(Request::new(prompt(3, 1), 5)).unwrap_err();
-    assert_eq!(
-        refusal,
-        Refusal::TooMuchQueued {
-            queued: 13,
-            limit: 10
-        }
-    );
+    assert_eq!(refusal, Refusal::TooMuchQueued { queued: 13, limit: 10 });
     step(&mut s);
     assert_eq!(s.queued_tokens(), 11, "what a running prompt lacks counts");
     step(&mut s);
@@ -144,53 +83,21 @@ fn settings_that_exclude_each_other_are_named() {
     let cache = CacheConfig::new(8);
     let refused = |config| Scheduler::new(config, cache).unwrap_err();
     let default = SchedulerConfig::default;
+    assert_eq!(refused(SchedulerConfig { max_num_seqs: 0, ..default() }), ConfigError::NoSequences);
     assert_eq!(
-        refused(SchedulerConfig {
-            max_num_seqs: 0,
-            ..default()
-        }),
-        ConfigError::NoSequences
+        refused(SchedulerConfig { max_num_batched_tokens: 8, ..default() }),
+        ConfigError::BudgetBelowSequences { max_num_batched_tokens: 8, max_num_seqs: 256 }
     );
     assert_eq!(
-        refused(SchedulerConfig {
-            max_num_batched_tokens: 8,
-            ..default()
-        }),
-        ConfigError::BudgetBelowSequences {
-            max_num_batched_tokens: 8,
-            max_num_seqs: 256
-        }
+        refused(SchedulerConfig { max_model_len: 4096, enable_chunked_prefill: false, ..default() }),
+        ConfigError::BudgetBelowPrompt { max_num_batched_tokens: 2048, max_model_len: 4096 }
     );
     assert_eq!(
-        refused(SchedulerConfig {
-            max_model_len: 4096,
-            enable_chunked_prefill: false,
-            ..default()
-        }),
-        ConfigError::BudgetBelowPrompt {
-            max_num_batched_tokens: 2048,
-            max_model_len: 4096
-        }
-    );
-    assert_eq!(
-        refused(SchedulerConfig {
-            max_model_len: 1,
-            ..default()
-        }),
+        refused(SchedulerConfig { max_model_len: 1, ..default() }),
         ConfigError::NoRoomForOutput { max_model_len: 1 }
     );
-    for cache in [
-        CacheConfig::new(0),
-        CacheConfig {
-            block_size: 0,
-            ..cache
-        },
-        CacheConfig::new(u32::MAX),
-    ] {
-        assert!(matches!(
-            Scheduler::new(default(), cache),
-            Err(ConfigError::Cache(_))
-        ));
+    for cache in [CacheConfig::new(0), CacheConfig { block_size: 0, ..cache }, CacheConfig::new(u32::MAX)] {
+        assert!(matches!(Scheduler::new(default(), cache), Err(ConfigError::Cache(_))));
     }
 }
 

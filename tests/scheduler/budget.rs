@@ -6,11 +6,7 @@ use crate::{complete, parts, prompt, schedule, scheduler, step};
 
 #[test]
 fn a_prompts_chunks_share_steps_with_decodes() {
-    let config = SchedulerConfig {
-        max_num_seqs: 4,
-        max_num_batched_tokens: 8,
-        ..Default::default()
-    };
+    let config = SchedulerConfig { max_num_seqs: 4, max_num_batched_tokens: 8, ..Default::default() };
     let mut s = scheduler(config, 4, 32);
     let a = s.add(Request::new(prompt(1, 3), 10)).unwrap();
     assert_eq!(parts(&step(&mut s)), [(a, 0, 3)]);
@@ -66,19 +62,9 @@ fn a_prompt_ahead_in_rank_cannot_stop_decodes() {
         ..Default::default()
     };
     let mut s = scheduler(config, 4, 64);
-    let a = s
-        .add(Request {
-            priority: 5,
-            ..Request::new(prompt(1, 2), 20)
-        })
-        .unwrap();
+    let a = s.add(Request { priority: 5, ..Request::new(prompt(1, 2), 20) }).unwrap();
     step(&mut s);
-    let urgent = s
-        .add(Request {
-            priority: 1,
-            ..Request::new(prompt(2, 30), 20)
-        })
-        .unwrap();
+    let urgent = s.add(Request { priority: 1, ..Request::new(prompt(2, 30), 20) }).unwrap();
     assert_eq!(parts(&step(&mut s)), [(a, 2, 1), (urgent, 0, 5)]);
     assert_eq!(parts(&step(&mut s)), [(urgent, 5, 5), (a, 3, 1)]);
 }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use proptest::prelude::prop;
 use ridgepoint::cache::{BlockId, CacheConfig, Salt};
 use ridgepoint::scheduler::{
-    Batch, BatchItem, FinishReason, PrefixUse, Progress, Refusal, Request, Scheduler,
-    SchedulerConfig, SeqId, TokenSource,
+    Batch, BatchItem, FinishReason, PrefixUse, Progress, Refusal, Request, Scheduler, SchedulerConfig, SeqId,
+    TokenSource,
 };
 
 /// Few token ids, so that prompts share prefixes by chance.
@@ -106,18 +106,7 @@ impl Device {
             Ok(id) => {
                 assert!(fits);
                 let tokens = ask.prompt.clone();
-                assert!(
-                    self.texts
-                        .insert(
-                            id,
-                            Text {
-                                ask,
-                                branch: 0,
-                                tokens
-                            }
-                        )
-                        .is_none()
-                );
+                assert!(self.texts.insert(id, Text { ask, branch: 0, tokens }).is_none());
             }
             Err(Refusal::TooLong { .. } | Refusal::ExceedsCache { .. }) => assert!(!fits),
             Err(refusal) => assert!(refusal.is_temporary() && fits, "{refusal}"),
@@ -147,8 +136,7 @@ impl Device {
         // In reverse, since the order must not matter.
         for copy in batch.copies().iter().rev() {
             let src = copy.src.index() * size;
-            self.memory
-                .copy_within(src..src + size, copy.dst.index() * size);
+            self.memory.copy_within(src..src + size, copy.dst.index() * size);
         }
         let mut checks = Vec::new();
         let mut samples = Vec::new();
@@ -156,10 +144,9 @@ impl Device {
             let row = self.scheduler.row(item).expect("it was just scheduled");
             let text = &self.texts[&item.seq];
             match item.source {
-                TokenSource::Known => assert_eq!(
-                    row.tokens,
-                    &text.tokens[item.start as usize..item.end() as usize]
-                ),
+                TokenSource::Known => {
+                    assert_eq!(row.tokens, &text.tokens[item.start as usize..item.end() as usize])
+                }
                 TokenSource::Pending { step, item: from } => {
                     assert!(step < batch.step() && step + self.ahead as u64 >= batch.step());
                     assert_eq!((item.len, row.tokens.len()), (1, 0));
@@ -169,17 +156,9 @@ impl Device {
                     );
                 }
             }
-            let digests = digests(
-                u64::from(text.ask.salt),
-                &text.tokens[..item.end() as usize],
-            );
-            let slots: Vec<_> = (0..item.end())
-                .map(|position| self.slot(row.blocks, position))
-                .collect();
-            samples.push(
-                item.wants_token()
-                    .then(|| next_token(*digests.last().unwrap(), text.branch)),
-            );
+            let digests = digests(u64::from(text.ask.salt), &text.tokens[..item.end() as usize]);
+            let slots: Vec<_> = (0..item.end()).map(|position| self.slot(row.blocks, position)).collect();
+            samples.push(item.wants_token().then(|| next_token(*digests.last().unwrap(), text.branch)));
             checks.push((item, slots, digests));
         }
         for (item, slots, digests) in &checks {
@@ -189,20 +168,13 @@ impl Device {
         }
         for (item, slots, digests) in &checks {
             for (position, (slot, digest)) in slots.iter().zip(digests).enumerate() {
-                assert_eq!(
-                    self.memory[*slot], *digest,
-                    "{item:?} reads another text at {position}"
-                );
+                assert_eq!(self.memory[*slot], *digest, "{item:?} reads another text at {position}");
             }
         }
         for (item, sample) in batch.items().iter().zip(&samples) {
             if let Some(token) = sample {
                 let text = self.texts.get_mut(&item.seq).unwrap();
-                assert_eq!(
-                    text.tokens.len() as u32,
-                    item.end(),
-                    "logits are of the last token"
-                );
+                assert_eq!(text.tokens.len() as u32, item.end(), "logits are of the last token");
                 text.tokens.push(*token);
             }
         }
@@ -221,15 +193,9 @@ impl Device {
     fn check_bounds(&self, batch: &Batch) {
         let config = &self.config;
         assert!(batch.tokens() <= config.max_num_batched_tokens);
-        assert_eq!(
-            batch.tokens(),
-            batch.items().iter().map(|item| item.len).sum::<u32>()
-        );
+        assert_eq!(batch.tokens(), batch.items().iter().map(|item| item.len).sum::<u32>());
         assert!(
-            batch
-                .items()
-                .iter()
-                .all(|item| item.len > 0 && item.end() < config.max_model_len.max(2) + 1)
+            batch.items().iter().all(|item| item.len > 0 && item.end() < config.max_model_len.max(2) + 1)
         );
         assert!(batch.items().len() <= self.scheduler.num_running());
         assert!(self.scheduler.num_running() <= config.max_num_seqs as usize);
@@ -239,8 +205,10 @@ impl Device {
             assert!(threshold == 0 || batch.items().iter().all(|item| item.len <= threshold));
         } else {
             // A prompt is computed in one step.
-            assert!(batch.items().iter().all(|item| item.wants_token()
-                || item.end() as usize >= self.texts[&item.seq].ask.prompt.len()));
+            assert!(
+                batch.items().iter().all(|item| item.wants_token()
+                    || item.end() as usize >= self.texts[&item.seq].ask.prompt.len())
+            );
         }
         if self.ahead == 0 {
             if self.prefill_limit.is_none() {
@@ -250,22 +218,12 @@ impl Device {
                     "every running sequence advances"
                 );
             }
-            assert!(
-                !batch.is_empty() || !self.scheduler.has_work(),
-                "somebody advances in every step"
-            );
+            assert!(!batch.is_empty() || !self.scheduler.has_work(), "somebody advances in every step");
         }
-        let mut ids: Vec<_> = batch
-            .items()
-            .iter()
-            .map(|item| item.seq)
-            .chain(batch.preempted().iter().copied())
-            .collect();
+        let mut ids: Vec<_> =
+            batch.items().iter().map(|item| item.seq).chain(batch.preempted().iter().copied()).collect();
         ids.sort();
-        assert!(
-            ids.windows(2).all(|pair| pair[0] != pair[1]),
-            "one item each, and none for the preempted"
-        );
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "one item each, and none for the preempted");
     }
 
     fn tell_results(&mut self) {
@@ -286,14 +244,7 @@ impl Device {
                 let last = *digests(u64::from(ask.salt), &ask.prompt).last().unwrap();
                 let token = next_token(last, branch);
                 let tokens = ask.prompt.iter().copied().chain([token]).collect();
-                self.texts.insert(
-                    child.seq,
-                    Text {
-                        ask,
-                        branch,
-                        tokens,
-                    },
-                );
+                self.texts.insert(child.seq, Text { ask, branch, tokens });
                 self.complete(&child, Some(token));
             }
             self.complete(item, sample);
@@ -302,19 +253,12 @@ impl Device {
 
     fn complete(&mut self, item: &BatchItem, sample: Option<u32>) {
         let known = self.texts.contains_key(&item.seq);
-        match self
-            .scheduler
-            .complete(item, sample)
-            .expect("tokens come where they are wanted")
-        {
+        match self.scheduler.complete(item, sample).expect("tokens come where they are wanted") {
             Progress::Continues => assert!(known),
             Progress::Stale => assert!(!known),
             Progress::Finished(sequence) => {
                 let text = self.texts.remove(&item.seq).expect("it ends once");
-                assert_eq!(
-                    sequence.status(),
-                    ridgepoint::scheduler::Status::Finished(FinishReason::Length)
-                );
+                assert_eq!(sequence.status(), ridgepoint::scheduler::Status::Finished(FinishReason::Length));
                 assert_eq!(sequence.tokens(), self.right_text(&text));
                 self.finished += 1;
             }

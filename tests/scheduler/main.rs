@@ -13,11 +13,7 @@ use ridgepoint::cache::CacheConfig;
 use ridgepoint::scheduler::{Batch, Progress, Scheduler, SchedulerConfig, SeqId};
 
 fn scheduler(config: SchedulerConfig, block_size: u32, num_blocks: u32) -> Scheduler {
-    let cache = CacheConfig {
-        block_size,
-        num_blocks,
-        enable_prefix_caching: true,
-    };
+    let cache = CacheConfig { block_size, num_blocks, enable_prefix_caching: true };
     Scheduler::new(config, cache).unwrap()
 }
 
@@ -36,10 +32,7 @@ fn schedule(scheduler: &mut Scheduler) -> Batch {
 /// Completes every item with token 0; returns what ended.
 fn complete(scheduler: &mut Scheduler, batch: &Batch) -> Vec<SeqId> {
     let ended = batch.items().iter().filter_map(|item| {
-        match scheduler
-            .complete(item, item.wants_token().then_some(0))
-            .unwrap()
-        {
+        match scheduler.complete(item, item.wants_token().then_some(0)).unwrap() {
             Progress::Finished(sequence) => Some(sequence.id()),
             Progress::Continues | Progress::Stale => None,
         }
@@ -56,9 +49,5 @@ fn step(scheduler: &mut Scheduler) -> Batch {
 }
 
 fn parts(batch: &Batch) -> Vec<(SeqId, u32, u32)> {
-    batch
-        .items()
-        .iter()
-        .map(|item| (item.seq, item.start, item.len))
-        .collect()
+    batch.items().iter().map(|item| (item.seq, item.start, item.len)).collect()
 }

@@ -41,9 +41,7 @@ impl Naive {
 
     /// Names in order of service.
     fn those(&self, which: impl Fn(&Plain) -> bool) -> Vec<usize> {
-        let mut names: Vec<_> = (0..self.all.len())
-            .filter(|name| which(&self.all[*name]))
-            .collect();
+        let mut names: Vec<_> = (0..self.all.len()).filter(|name| which(&self.all[*name])).collect();
         names.sort_by_key(|name| self.key(*name));
         names
     }
@@ -54,11 +52,8 @@ impl Naive {
 
     /// Blocks that are free when each running sequence has what it has computed or will in this step.
     fn free(&self) -> u32 {
-        let owned = self
-            .those(|p| p.running)
-            .iter()
-            .map(|name| self.blocks(self.all[*name].computed))
-            .sum::<u32>();
+        let owned =
+            self.those(|p| p.running).iter().map(|name| self.blocks(self.all[*name].computed)).sum::<u32>();
         self.num_blocks - owned
     }
 
@@ -72,9 +67,7 @@ impl Naive {
             return if remaining <= tokens { remaining } else { 0 };
         }
         let threshold = self.config.long_prefill_token_threshold;
-        remaining
-            .min(tokens)
-            .min(if threshold == 0 { u32::MAX } else { threshold })
+        remaining.min(tokens).min(if threshold == 0 { u32::MAX } else { threshold })
     }
 
     fn take(&mut self, name: usize, len: u32, choice: &mut Choice) {
@@ -86,10 +79,7 @@ impl Naive {
     }
 
     fn schedule(&mut self) -> Choice {
-        let mut choice = Choice {
-            items: vec![],
-            preempted: vec![],
-        };
+        let mut choice = Choice { items: vec![], preempted: vec![] };
         let mut budget = self.config.max_num_batched_tokens;
         let mut done = 0;
         while let Some(&name) = self.those(|p| p.running).get(done) {
@@ -147,11 +137,7 @@ impl Naive {
 
 #[derive(Clone, Debug)]
 enum Action {
-    Add {
-        prompt: u32,
-        max_tokens: u32,
-        priority: i32,
-    },
+    Add { prompt: u32, max_tokens: u32, priority: i32 },
     Abort(prop::sample::Index),
     Step,
 }

@@ -6,14 +6,7 @@ use crate::{parts, prompt, schedule, scheduler, step};
 
 #[test]
 fn the_latest_arrival_gives_its_blocks_up_and_keeps_its_output() {
-    let mut s = scheduler(
-        SchedulerConfig {
-            max_num_seqs: 4,
-            ..Default::default()
-        },
-        2,
-        6,
-    );
+    let mut s = scheduler(SchedulerConfig { max_num_seqs: 4, ..Default::default() }, 2, 6);
     let a = s.add(Request::new(prompt(1, 4), 8)).unwrap();
     let b = s.add(Request::new(prompt(2, 3), 8)).unwrap();
     step(&mut s);
@@ -25,10 +18,7 @@ fn the_latest_arrival_gives_its_blocks_up_and_keeps_its_output() {
     assert_eq!(parts(&batch), [(a, 5, 1), (b, 4, 1)]);
     assert_eq!(batch.preempted(), [c]);
     let sequence = s.sequence(c).unwrap();
-    assert_eq!(
-        (sequence.status(), sequence.computed()),
-        (Status::Preempted, 0)
-    );
+    assert_eq!((sequence.status(), sequence.computed()), (Status::Preempted, 0));
     assert_eq!((sequence.output(), sequence.blocks().len()), (&[0][..], 0));
     assert_eq!(s.preemptions(), 1);
     // It comes before whoever waits, with all that it had.
@@ -47,10 +37,7 @@ fn nobody_is_admitted_in_a_step_that_preempted() {
     step(&mut s);
     let c = s.add(Request::new(prompt(3, 1), 8)).unwrap();
     let batch = step(&mut s);
-    assert_eq!(
-        (parts(&batch), batch.preempted()),
-        (vec![(a, 2, 1)], &[b][..])
-    );
+    assert_eq!((parts(&batch), batch.preempted()), (vec![(a, 2, 1)], &[b][..]));
     // b has to come first, and needs more than is free.
     assert_eq!(parts(&step(&mut s)), [(a, 3, 1)]);
     assert_eq!(s.sequence(c).unwrap().status(), Status::Waiting);
@@ -58,25 +45,15 @@ fn nobody_is_admitted_in_a_step_that_preempted() {
 
 #[test]
 fn the_least_urgent_gives_way_and_the_most_urgent_goes_first() {
-    let config = SchedulerConfig {
-        policy: Policy::Priority,
-        max_num_seqs: 2,
-        ..Default::default()
-    };
+    let config = SchedulerConfig { policy: Policy::Priority, max_num_seqs: 2, ..Default::default() };
     let mut s = scheduler(config, 2, 4);
-    let ask = |mark, len, priority| Request {
-        priority,
-        ..Request::new(prompt(mark, len), 8)
-    };
+    let ask = |mark, len, priority| Request { priority, ..Request::new(prompt(mark, len), 8) };
     let late = s.add(ask(1, 3, 7)).unwrap();
     let urgent = s.add(ask(2, 4, -1)).unwrap();
     let middle = s.add(ask(3, 3, 3)).unwrap();
     assert_eq!(parts(&step(&mut s)), [(urgent, 0, 4), (middle, 0, 3)]);
     let batch = step(&mut s);
-    assert_eq!(
-        (parts(&batch), batch.preempted()),
-        (vec![(urgent, 4, 1)], &[middle][..])
-    );
+    assert_eq!((parts(&batch), batch.preempted()), (vec![(urgent, 4, 1)], &[middle][..]));
     s.abort(urgent).unwrap();
     // The first block of the preempted one was still to be found.
     assert_eq!(parts(&step(&mut s)), [(middle, 2, 2), (late, 0, 3)]);
@@ -84,24 +61,8 @@ fn the_least_urgent_gives_way_and_the_most_urgent_goes_first() {
 
 #[test]
 fn the_order_of_arrival_ignores_priorities_when_told_so() {
-    let mut s = scheduler(
-        SchedulerConfig {
-            max_num_seqs: 1,
-            ..Default::default()
-        },
-        2,
-        4,
-    );
-    let first = s
-        .add(Request {
-            priority: 9,
-            ..Request::new(prompt(1, 2), 1)
-        })
-        .unwrap();
-    s.add(Request {
-        priority: -9,
-        ..Request::new(prompt(2, 2), 1)
-    })
-    .unwrap();
+    let mut s = scheduler(SchedulerConfig { max_num_seqs: 1, ..Default::default() }, 2, 4);
+    let first = s.add(Request { priority: 9, ..Request::new(prompt(1, 2), 1) }).unwrap();
+    s.add(Request { priority: -9, ..Request::new(prompt(2, 2), 1) }).unwrap();
     assert_eq!(parts(&step(&mut s)), [(first, 0, 2)]);
 }

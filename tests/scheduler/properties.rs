@@ -22,24 +22,15 @@ fn asks() -> impl Strategy<Value = Ask> {
         3 => (1..40_usize).prop_map(|len| (0..len as u32).map(|i| i * i % VOCABULARY).collect()),
     ];
     let prefix_use = prop_oneof![5 => Just(PrefixUse::Read), 1 => Just(PrefixUse::Recompute)];
-    (
-        prompt,
-        0..20_u32,
-        -2..3_i32,
-        0..2_u8,
-        prefix_use,
-        prop_oneof![3 => Just(0_u32), 1 => 1..4_u32],
-    )
-        .prop_map(
-            |(prompt, max_tokens, priority, salt, prefix_use, branches)| Ask {
-                prompt,
-                max_tokens,
-                priority,
-                salt,
-                prefix_use,
-                branches,
-            },
-        )
+    (prompt, 0..20_u32, -2..3_i32, 0..2_u8, prefix_use, prop_oneof![3 => Just(0_u32), 1 => 1..4_u32])
+        .prop_map(|(prompt, max_tokens, priority, salt, prefix_use, branches)| Ask {
+            prompt,
+            max_tokens,
+            priority,
+            salt,
+            prefix_use,
+            branches,
+        })
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
@@ -76,11 +67,7 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
                 max_queue,
                 max_num_queued_tokens,
             )| {
-                let least = if enable_chunked_prefill {
-                    0
-                } else {
-                    max_model_len
-                };
+                let least = if enable_chunked_prefill { 0 } else { max_model_len };
                 SchedulerConfig {
                     max_num_seqs,
                     max_num_batched_tokens: (max_num_seqs + extra).max(least),
@@ -96,13 +83,9 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
 }
 
 fn caches() -> impl Strategy<Value = CacheConfig> {
-    (1..6_u32, 1..24_u32, any::<bool>()).prop_map(
-        |(block_size, num_blocks, enable_prefix_caching)| CacheConfig {
-            block_size,
-            num_blocks,
-            enable_prefix_caching,
-        },
-    )
+    (1..6_u32, 1..24_u32, any::<bool>()).prop_map(|(block_size, num_blocks, enable_prefix_caching)| {
+        CacheConfig { block_size, num_blocks, enable_prefix_caching }
+    })
 }
 
 proptest! {
@@ -149,11 +132,7 @@ fn the_simulation_reaches_preemption_sharing_and_copies() {
         max_model_len: 48,
         ..Default::default()
     };
-    let cache = CacheConfig {
-        block_size: 4,
-        num_blocks: 18,
-        enable_prefix_caching: true,
-    };
+    let cache = CacheConfig { block_size: 4, num_blocks: 18, enable_prefix_caching: true };
     for ahead in [0, 1, 2] {
         let mut device = Device::new(config.clone(), cache, ahead, 7);
         let mut batch = Batch::default();
@@ -172,21 +151,13 @@ fn the_simulation_reaches_preemption_sharing_and_copies() {
             for _ in 0..4 {
                 device.step(&mut batch);
                 copies += batch.copies().len();
-                pending += batch
-                    .items()
-                    .iter()
-                    .filter(|item| item.source != TokenSource::Known)
-                    .count();
+                pending += batch.items().iter().filter(|item| item.source != TokenSource::Known).count();
             }
         }
         device.drain();
         assert!(device.finished > 100, "{}", device.finished);
         assert!(copies > 3, "{copies}");
-        assert!(
-            device.scheduler.preemptions() > 10,
-            "{}",
-            device.scheduler.preemptions()
-        );
+        assert!(device.scheduler.preemptions() > 10, "{}", device.scheduler.preemptions());
         assert!(device.scheduler.cache().counters().hits > 100);
         assert_eq!(pending > 0, ahead > 0);
     }

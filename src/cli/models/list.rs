@@ -22,12 +22,7 @@ impl List {
         let hub = Hub::from_env(global.network())?;
         let mut out = io::stdout().lock();
         if self.json {
-            let all: Vec<_> = hub
-                .catalog
-                .entries()
-                .iter()
-                .map(|entry| describe(&hub, entry))
-                .collect();
+            let all: Vec<_> = hub.catalog.entries().iter().map(|entry| describe(&hub, entry)).collect();
             serde_json::to_writer_pretty(&mut out, &all)?;
             writeln!(out)?;
         } else {
@@ -56,11 +51,7 @@ fn describe(hub: &Hub, entry: &Entry) -> serde_json::Value {
 
 fn describe_source(source: &Source) -> serde_json::Value {
     match source {
-        Source::HuggingFace {
-            repo,
-            revision,
-            file,
-        } => {
+        Source::HuggingFace { repo, revision, file } => {
             json!({ "kind": "huggingface", "repo": repo, "revision": revision, "file": file })
         }
         Source::PythonPackage { package, member } => {
@@ -71,19 +62,9 @@ fn describe_source(source: &Source) -> serde_json::Value {
 
 fn print_table(hub: &Hub, out: &mut dyn Write) -> io::Result<()> {
     let row = |entry: &Entry| {
-        let cached = if hub.cached(entry).is_some() {
-            "yes"
-        } else {
-            "no"
-        };
-        [
-            &entry.name,
-            &Bytes(entry.size).to_string(),
-            &entry.licence,
-            cached,
-            &entry.description,
-        ]
-        .map(str::to_owned)
+        let cached = if hub.cached(entry).is_some() { "yes" } else { "no" };
+        [&entry.name, &Bytes(entry.size).to_string(), &entry.licence, cached, &entry.description]
+            .map(str::to_owned)
     };
     let mut rows = vec![["NAME", "SIZE", "LICENCE", "CACHED", "DESCRIPTION"].map(str::to_owned)];
     rows.extend(hub.catalog.entries().iter().map(row));

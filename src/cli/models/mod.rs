@@ -1,5 +1,6 @@
 //! `ridgepoint models`: the models that have names.
 
+mod inspect;
 mod list;
 mod pull;
 
@@ -18,6 +19,8 @@ pub struct Models {
 enum Action {
     /// List the models that can be fetched by name
     List(list::List),
+    /// Show what a model holds, whether it runs, and which contexts fit
+    Inspect(inspect::Inspect),
     /// Fetch models into the cache, and check the sha256 of those that are there
     Pull(pull::Pull),
 }
@@ -27,6 +30,7 @@ impl Models {
     pub fn run(&self, global: &Global) -> anyhow::Result<()> {
         match &self.action {
             Action::List(command) => command.run(global),
+            Action::Inspect(command) => command.run(global),
             Action::Pull(command) => command.run(global),
         }
     }

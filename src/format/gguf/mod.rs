@@ -48,13 +48,7 @@ impl Header {
     /// # Errors
     /// Names the first contradiction: see the module's text.
     pub fn read(source: &Source, file: usize) -> Result<Self, Error> {
-        Reader {
-            source,
-            at: 0,
-            buffer: Vec::new(),
-            used: 0,
-        }
-        .header(file)
+        Reader { source, at: 0, buffer: Vec::new(), used: 0 }.header(file)
     }
 }
 
@@ -82,10 +76,7 @@ impl Reader<'_> {
 
     /// Bytes that the header may still take.
     fn left(&self) -> u64 {
-        self.source
-            .len
-            .min(MAX_HEADER)
-            .saturating_sub(self.position())
+        self.source.len.min(MAX_HEADER).saturating_sub(self.position())
     }
 
     fn bytes(&mut self, into: &mut [u8]) -> Result<(), Error> {
@@ -133,9 +124,7 @@ impl Reader<'_> {
         let n = self.u64()?;
         let left = self.left();
         if n > left / each {
-            return self.bad(format!(
-                "it announces {n} {of}, more than its {left} bytes can hold"
-            ));
+            return self.bad(format!("it announces {n} {of}, more than its {left} bytes can hold"));
         }
         Ok(n)
     }
@@ -144,8 +133,7 @@ impl Reader<'_> {
         let n = self.count(1, "bytes of text")?;
         let mut bytes = vec![0; n as usize];
         self.bytes(&mut bytes)?;
-        Ok(String::from_utf8(bytes)
-            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+        Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
     fn name(&mut self, of: &str) -> Result<String, Error> {
@@ -153,9 +141,8 @@ impl Reader<'_> {
         let text = self.text()?;
         if text.is_empty() || text.len() as u64 > MAX_NAME {
             let n = text.len();
-            return self.bad(format!(
-                "expected a {of} of 1 to {MAX_NAME} bytes at byte {at}, found {n} bytes"
-            ));
+            return self
+                .bad(format!("expected a {of} of 1 to {MAX_NAME} bytes at byte {at}, found {n} bytes"));
         }
         Ok(text)
     }
@@ -163,9 +150,7 @@ impl Reader<'_> {
     fn header(mut self, file: usize) -> Result<Header, Error> {
         let magic: [u8; 4] = self.array()?;
         if &magic != b"GGUF" {
-            return self.bad(format!(
-                "expected the magic bytes 'GGUF', found {magic:02x?}"
-            ));
+            return self.bad(format!("expected the magic bytes 'GGUF', found {magic:02x?}"));
         }
         let version = self.u32()?;
         if !(2..=3).contains(&version) {
@@ -191,11 +176,7 @@ impl Reader<'_> {
             values.push((key, value));
         }
         drop(keys);
-        let mut header = Header {
-            version,
-            values,
-            tensors: Vec::new(),
-        };
+        let mut header = Header { version, values, tensors: Vec::new() };
         let align = match header.get("general.alignment") {
             None => 32,
             Some(Value::Unsigned(a)) if a.is_power_of_two() && *a <= 1 << 20 => *a,
@@ -215,10 +196,7 @@ impl Reader<'_> {
         }
         let start = self.position().next_multiple_of(align);
         for t in &mut header.tensors {
-            let end = t
-                .offset
-                .checked_add(start)
-                .and_then(|o| o.checked_add(t.bytes));
+            let end = t.offset.checked_add(start).and_then(|o| o.checked_add(t.bytes));
             match end {
                 Some(end) if end <= self.source.len => t.offset += start,
                 _ => {
@@ -237,9 +215,7 @@ impl Reader<'_> {
         let name = self.name("tensor name")?;
         let dims = self.u32()?;
         if !(1..=MAX_DIMS).contains(&dims) {
-            return self.bad(format!(
-                "the tensor '{name}' has {dims} dimensions, not 1 to 4"
-            ));
+            return self.bad(format!("the tensor '{name}' has {dims} dimensions, not 1 to 4"));
         }
         // The file lists the innermost dimension first.
         let mut shape = Vec::with_capacity(dims as usize);
@@ -287,9 +263,7 @@ impl Reader<'_> {
             11 => Value::Signed(i64::from_le_bytes(self.array()?)),
             12 => Value::Float(f64::from_le_bytes(self.array()?)),
             _ => {
-                return self.bad(format!(
-                    "the key '{key}' has value type {kind}; 0 to 12 are known"
-                ));
+                return self.bad(format!("the key '{key}' has value type {kind}; 0 to 12 are known"));
             }
         })
     }
@@ -298,9 +272,7 @@ impl Reader<'_> {
         match self.array::<1>()?[0] {
             0 => Ok(false),
             1 => Ok(true),
-            b => self.bad(format!(
-                "the key '{key}' has the truth value {b}; expected 0 or 1"
-            )),
+            b => self.bad(format!("the key '{key}' has the truth value {b}; expected 0 or 1")),
         }
     }
 
@@ -313,9 +285,7 @@ impl Reader<'_> {
             8 | 10..=12 => 8,
             9 => 12,
             _ => {
-                return self.bad(format!(
-                    "the key '{key}' has elements of type {kind}, unknown"
-                ));
+                return self.bad(format!("the key '{key}' has elements of type {kind}, unknown"));
             }
         };
         let n = self.count(each, "array elements")?;
@@ -353,9 +323,7 @@ impl Reader<'_> {
                 Array::Texts(all)
             }
             9 if depth >= MAX_NESTING => {
-                return self.bad(format!(
-                    "the key '{key}' nests arrays deeper than {MAX_NESTING}"
-                ));
+                return self.bad(format!("the key '{key}' nests arrays deeper than {MAX_NESTING}"));
             }
             9 => {
                 let mut all = Vec::with_capacity(room);

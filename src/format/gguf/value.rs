@@ -62,11 +62,7 @@ impl fmt::Display for Value {
             let (head, rest) = all.split_at(all.len().min(4));
             let shown: Vec<String> = head.iter().map(|v| format!("{v:?}")).collect();
             write!(f, "[{}", shown.join(", "))?;
-            if rest.is_empty() {
-                write!(f, "]")
-            } else {
-                write!(f, ", ... {} in all]", all.len())
-            }
+            if rest.is_empty() { write!(f, "]") } else { write!(f, ", ... {} in all]", all.len()) }
         }
         match self {
             Self::Unsigned(v) => write!(f, "{v}"),
@@ -94,10 +90,7 @@ mod tests {
         assert_eq!(show(Array::Integers(vec![1, -2])), "[1, -2]");
         assert_eq!(show(Array::Bytes(vec![7; 9])), "[7, 7, 7, 7, ... 9 in all]");
         assert_eq!(show(Array::Texts(vec!["a\n".into()])), "[\"a\\n\"]");
-        assert_eq!(
-            show(Array::Arrays(vec![Array::Floats(vec![])])),
-            "[1 arrays]"
-        );
+        assert_eq!(show(Array::Arrays(vec![Array::Floats(vec![])])), "[1 arrays]");
         assert_eq!(Value::Float(0.5).to_string(), "0.5");
     }
 }

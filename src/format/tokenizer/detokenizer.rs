@@ -13,10 +13,7 @@ pub struct Detokenizer {
 impl Detokenizer {
     /// Nothing pending.
     pub fn new(specials: Specials) -> Self {
-        Self {
-            specials,
-            pending: Vec::new(),
-        }
+        Self { specials, pending: Vec::new() }
     }
 
     /// The text that one more token completes; often empty while a character spans tokens.

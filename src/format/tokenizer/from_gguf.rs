@@ -33,30 +33,15 @@ struct PreTokenizer {
 }
 
 const PRE_TOKENIZERS: &[PreTokenizer] = &[
-    PreTokenizer {
-        names: &["gpt-2"],
-        patterns: &[WORDS],
-        whole_words: false,
-        bos: false,
-    },
-    PreTokenizer {
-        names: &["smollm"],
-        patterns: &[r"\p{N}", WORDS],
-        whole_words: false,
-        bos: false,
-    },
+    PreTokenizer { names: &["gpt-2"], patterns: &[WORDS], whole_words: false, bos: false },
+    PreTokenizer { names: &["smollm"], patterns: &[r"\p{N}", WORDS], whole_words: false, bos: false },
     PreTokenizer {
         names: &["llama-bpe", "llama3", "llama-v3"],
         patterns: &[LLAMA3],
         whole_words: true,
         bos: true,
     },
-    PreTokenizer {
-        names: &["qwen2"],
-        patterns: &[QWEN2],
-        whole_words: false,
-        bos: false,
-    },
+    PreTokenizer { names: &["qwen2"], patterns: &[QWEN2], whole_words: false, bos: false },
     PreTokenizer {
         names: &["default", ""],
         patterns: &[r"[\p{P}\$\+<=>\^~\|]+", WORDS, r"\p{N}+", "[0-9][0-9][0-9]"],
@@ -100,11 +85,7 @@ pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
     };
     let texts = keys.need("tokens", keys.texts("tokens")?)?;
     let vocabulary = keys.vocabulary(texts, spelling)?;
-    let Core {
-        mut core,
-        bos_by_default,
-        space_prefix,
-    } = match spelling {
+    let Core { mut core, bos_by_default, space_prefix } = match spelling {
         Spelling::ByteLevel => keys.byte_level(texts)?,
         Spelling::SentencePiece => keys.sentence_piece(texts, &vocabulary)?,
     };
@@ -133,14 +114,7 @@ pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
         (true, Some(id)) => Some(id),
         (true, None) => return Err(Error::missing(path, "tokenizer.ggml.bos_token_id")),
     };
-    Tokenizer::build(Parts {
-        core,
-        vocabulary,
-        bos,
-        bos_to_add,
-        ends,
-        space_prefix,
-    })
+    Tokenizer::build(Parts { core, vocabulary, bos, bos_to_add, ends, space_prefix })
 }
 
 struct Keys<'a> {
@@ -171,9 +145,7 @@ impl<'a> Keys<'a> {
     }
 
     fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
-        self.bad(format!(
-            "expected {expected} as tokenizer.ggml.{key}, found {found}"
-        ))
+        self.bad(format!("expected {expected} as tokenizer.ggml.{key}, found {found}"))
     }
 
     fn text(&self, key: &str) -> Result<Option<&'a str>, Error> {
@@ -236,15 +208,13 @@ impl<'a> Keys<'a> {
                 6 => match byte_token(text) {
                     Some(byte) => vocabulary.push(TokenKind::Byte, &[byte]),
                     None => {
-                        return Err(self.bad(format!(
-                            "expected a byte as <0xNN> as token {i}, found {text:?}"
-                        )));
+                        return Err(
+                            self.bad(format!("expected a byte as <0xNN> as token {i}, found {text:?}"))
+                        );
                     }
                 },
                 other => {
-                    return Err(self.bad(format!(
-                        "the token {i} has the type {other}; 1 to 6 are known"
-                    )));
+                    return Err(self.bad(format!("the token {i} has the type {other}; 1 to 6 are known")));
                 }
             }
         }
@@ -258,10 +228,7 @@ impl<'a> Keys<'a> {
             let known: Vec<&str> = PRE_TOKENIZERS.iter().map(|p| p.names[0]).collect();
             return Err(Error::unsupported(
                 self.path,
-                format!(
-                    "its pre-tokenizer is '{name}'; {} are known",
-                    known.join(", ")
-                ),
+                format!("its pre-tokenizer is '{name}'; {} are known", known.join(", ")),
             ));
         };
         let vocab = ids(texts);
@@ -293,16 +260,10 @@ impl<'a> Keys<'a> {
                 .map_err(|e| Error::Tokenize(e.to_string()))?;
             steps.push(PreTokenizerWrapper::Split(split));
         }
-        steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(
-            false, false, false,
-        )));
+        steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)));
         let mut core = tokenizers::Tokenizer::new(bpe);
         core.with_pre_tokenizer(Some(PreSequence::new(steps)));
-        Ok(Core {
-            core,
-            bos_by_default: pre.bos,
-            space_prefix: false,
-        })
+        Ok(Core { core, bos_by_default: pre.bos, space_prefix: false })
     }
 
     /// SentencePiece's BPE: two neighbours merge if the whole is a token, best score first. Here
@@ -318,12 +279,8 @@ impl<'a> Keys<'a> {
             None => return Err(Error::missing(self.path, "the key tokenizer.ggml.scores")),
         };
         let vocab = ids(texts);
-        let mergeable = |id: u32| {
-            matches!(
-                vocabulary.kind(id),
-                Some(TokenKind::Normal | TokenKind::UserDefined)
-            )
-        };
+        let mergeable =
+            |id: u32| matches!(vocabulary.kind(id), Some(TokenKind::Normal | TokenKind::UserDefined));
         let mut work = 0u64;
         let mut found = Vec::new();
         for (whole, text) in (0u32..).zip(texts) {
@@ -346,10 +303,7 @@ impl<'a> Keys<'a> {
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         let text = |id: u32| texts[id as usize].clone();
-        let merges: Merges = found
-            .into_iter()
-            .map(|(_, l, r)| (text(l), text(r)))
-            .collect();
+        let merges: Merges = found.into_iter().map(|(_, l, r)| (text(l), text(r))).collect();
         let mut bpe = self.bpe(vocab, merges)?;
         bpe.byte_fallback = true;
         bpe.fuse_unk = true;
@@ -363,11 +317,7 @@ impl<'a> Keys<'a> {
         steps.push(NormalizerWrapper::Replace(spaces));
         let mut core = tokenizers::Tokenizer::new(bpe);
         core.with_normalizer(Some(Sequence::new(steps)));
-        Ok(Core {
-            core,
-            bos_by_default: true,
-            space_prefix,
-        })
+        Ok(Core { core, bos_by_default: true, space_prefix })
     }
 
     fn bpe(&self, vocab: Vocab, merges: Merges) -> Result<BPE, Error> {

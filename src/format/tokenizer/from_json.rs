@@ -28,8 +28,8 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
     let core = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes))
         .map_err(|e| Error::malformed(&path, e.to_string()))?;
     drop(bytes);
-    let decoder = serde_json::to_value(core.get_decoder())
-        .map_err(|e| Error::malformed(&path, e.to_string()))?;
+    let decoder =
+        serde_json::to_value(core.get_decoder()).map_err(|e| Error::malformed(&path, e.to_string()))?;
     let steps: Vec<&Value> = match decoder["decoders"].as_array() {
         Some(steps) => steps.iter().collect(),
         None => vec![&decoder],
@@ -40,10 +40,7 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
     } else if has("Metaspace") || has("Replace") || has("ByteFallback") {
         let always = |s: &&Value| s["type"] == "Metaspace" && s["prepend_scheme"] != "never";
         let strip = |s: &&Value| s["type"] == "Strip" && s["content"] == " " && s["start"] == 1;
-        (
-            Spelling::SentencePiece,
-            steps.iter().any(|s| always(s) || strip(s)),
-        )
+        (Spelling::SentencePiece, steps.iter().any(|s| always(s) || strip(s)))
     } else {
         return Err(Error::unsupported(
             &path,
@@ -54,10 +51,7 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
     let settings = optional(&dir.join("tokenizer_config.json"))?;
     let special = |name: &str| {
         let value = &settings[name];
-        value
-            .as_str()
-            .or(value["content"].as_str())
-            .and_then(|text| core.token_to_id(text))
+        value.as_str().or(value["content"].as_str()).and_then(|text| core.token_to_id(text))
     };
     let by_rule = bos_by_rule(&core);
     let bos = special("bos_token").or(by_rule);
@@ -70,29 +64,16 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
     for name in ["generation_config.json", "config.json"] {
         let value = optional(&dir.join(name))?;
         let eos = &value["eos_token_id"];
-        let list = eos
-            .as_array()
-            .map_or(std::slice::from_ref(eos), Vec::as_slice);
+        let list = eos.as_array().map_or(std::slice::from_ref(eos), Vec::as_slice);
         let ids = list.iter().filter_map(|v| u32::try_from(v.as_u64()?).ok());
         ends.extend(ids.filter(|&id| (id as usize) < vocabulary.len()));
     }
-    Tokenizer::build(Parts {
-        core,
-        vocabulary,
-        bos,
-        bos_to_add,
-        ends,
-        space_prefix,
-    })
+    Tokenizer::build(Parts { core, vocabulary, bos, bos_to_add, ends, space_prefix })
 }
 
 /// An object, empty where there is no file.
 fn optional(path: &Path) -> Result<Value, Error> {
-    if path.is_file() {
-        config::object(path).map(Value::Object)
-    } else {
-        Ok(Value::Null)
-    }
+    if path.is_file() { config::object(path).map(Value::Object) } else { Ok(Value::Null) }
 }
 
 fn vocabulary(
@@ -108,11 +89,7 @@ fn vocabulary(
     if len == 0 || len > 4 * texts.len() + 65_536 {
         return Err(Error::malformed(
             path,
-            format!(
-                "its {} tokens have ids up to {}",
-                texts.len(),
-                len.saturating_sub(1)
-            ),
+            format!("its {} tokens have ids up to {}", texts.len(), len.saturating_sub(1)),
         ));
     }
     let mut by_id = vec![None; len];
@@ -124,11 +101,7 @@ fn vocabulary(
     for (id, text) in (0u32..).zip(by_id) {
         match (text, added.get(&id)) {
             (_, Some(token)) => {
-                let kind = if token.special {
-                    TokenKind::Special
-                } else {
-                    TokenKind::UserDefined
-                };
+                let kind = if token.special { TokenKind::Special } else { TokenKind::UserDefined };
                 vocabulary.push(kind, token.content.as_bytes());
             }
             (Some(text), None) => match byte_token(text).filter(|_| byte_fallback) {

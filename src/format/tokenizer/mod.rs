@@ -63,40 +63,20 @@ struct Parts {
 
 impl Tokenizer {
     fn build(parts: Parts) -> Result<Self, Error> {
-        let Parts {
-            core,
-            vocabulary,
-            bos,
-            bos_to_add,
-            mut ends,
-            space_prefix,
-        } = parts;
-        let mut added: Vec<(u32, AddedToken)> =
-            core.get_added_tokens_decoder().into_iter().collect();
+        let Parts { core, vocabulary, bos, bos_to_add, mut ends, space_prefix } = parts;
+        let mut added: Vec<(u32, AddedToken)> = core.get_added_tokens_decoder().into_iter().collect();
         added.sort_by_key(|(id, _)| *id);
         let (special, plain): (Vec<_>, Vec<_>) = added.into_iter().partition(|(_, t)| t.special);
         let plain: Vec<AddedToken> = plain.into_iter().map(|(_, token)| token).collect();
         let mut text_only = AddedVocabulary::new();
         text_only.add_tokens(&plain, core.get_model(), core.get_normalizer());
         ends.extend(
-            special
-                .iter()
-                .filter(|(_, t)| from_gguf::ENDS.contains(&t.content.as_str()))
-                .map(|(id, _)| *id),
+            special.iter().filter(|(_, t)| from_gguf::ENDS.contains(&t.content.as_str())).map(|(id, _)| *id),
         );
         ends.sort_unstable();
         ends.dedup();
         let special_texts = special.into_iter().map(|(_, t)| t.content).collect();
-        Ok(Self {
-            core,
-            text_only,
-            special_texts,
-            vocabulary,
-            bos,
-            bos_to_add,
-            ends,
-            space_prefix,
-        })
+        Ok(Self { core, text_only, special_texts, vocabulary, bos, bos_to_add, ends, space_prefix })
     }
 
     /// The ids of a text, without BOS. Tokens that the model's author added as plain text are
@@ -125,11 +105,7 @@ impl Tokenizer {
 
     /// Encodes text in which some characters stand for others (`(stand-in, character)`), so that
     /// special tokens aren't seen there. See [`super::ChatTemplate`].
-    pub(super) fn encode_disguised(
-        &self,
-        text: &str,
-        disguise: &[(char, char)],
-    ) -> Result<Vec<u32>, Error> {
+    pub(super) fn encode_disguised(&self, text: &str, disguise: &[(char, char)]) -> Result<Vec<u32>, Error> {
         self.run(text, self.core.get_added_vocabulary(), disguise)
     }
 
@@ -138,12 +114,7 @@ impl Tokenizer {
         &self.special_texts
     }
 
-    fn run(
-        &self,
-        text: &str,
-        added: &AddedVocabulary,
-        disguise: &[(char, char)],
-    ) -> Result<Vec<u32>, Error> {
+    fn run(&self, text: &str, added: &AddedVocabulary, disguise: &[(char, char)]) -> Result<Vec<u32>, Error> {
         if text.len() > MAX_TEXT {
             return Err(Error::Tokenize(format!(
                 "expected a text of at most {MAX_TEXT} bytes, found {}; cut it into parts",
@@ -192,9 +163,7 @@ impl Tokenizer {
     /// # Errors
     /// When the id isn't in the vocabulary.
     pub fn piece(&self, id: u32) -> Result<&[u8], Error> {
-        self.vocabulary
-            .bytes(id)
-            .ok_or_else(|| unknown_id(id, self.vocabulary.len()))
+        self.vocabulary.bytes(id).ok_or_else(|| unknown_id(id, self.vocabulary.len()))
     }
 
     /// What a token is; `None` for an id that isn't in the vocabulary.
@@ -238,8 +207,6 @@ impl Tokenizer {
 fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Error> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(done) => done.map_err(|e| Error::Tokenize(e.to_string())),
-        Err(_) => Err(Error::Tokenize(
-            "the tokenizers crate failed on this tokenizer".into(),
-        )),
+        Err(_) => Err(Error::Tokenize("the tokenizers crate failed on this tokenizer".into())),
     }
 }

@@ -73,10 +73,7 @@ pub struct Speller {
 impl Speller {
     /// For one way of spelling.
     pub fn new(spelling: Spelling) -> Self {
-        Self {
-            spelling,
-            byte_of: byte_level_alphabet().collect(),
-        }
+        Self { spelling, byte_of: byte_level_alphabet().collect() }
     }
 
     /// The bytes of a normal token. A character outside of the byte-level alphabet stands for
@@ -133,9 +130,7 @@ mod tests {
     fn byte_tokens_are_read_strictly() {
         assert_eq!(byte_token("<0x0A>"), Some(10));
         assert_eq!(byte_token("<0xff>"), Some(255));
-        for bad in [
-            "<0x-1>", "<0x+1>", "<0x1>", "<0x123>", "<0x0A", "0x0A>", "<0xGG>", "",
-        ] {
+        for bad in ["<0x-1>", "<0x+1>", "<0x1>", "<0x123>", "<0x0A", "0x0A>", "<0xGG>", ""] {
             assert_eq!(byte_token(bad), None, "{bad}");
         }
     }

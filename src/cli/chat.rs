@@ -1,0 +1,151 @@
+//! `ridgepoint chat`: a conversation with the model's own chat template.
+
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+
+use anyhow::Context;
+use clap::Args;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use super::Global;
+use super::load::LoadArgs;
+use super::sampling::SamplingArgs;
+use super::session::Session;
+use crate::format::{ChatTemplate, Ending, Message};
+
+const HELP: &str = "\
+/help          this list
+/reset         forget the conversation
+/system TEXT   start again with this system message
+/stats         figures of the last answer, and how full the context is
+/save FILE     write the conversation as JSON
+/quit          leave (so does Ctrl-D); Ctrl-C stops an answer";
+
+/// Talk with a model
+#[derive(Debug, Args)]
+pub struct Chat {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// The system message
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+}
+
+/// The conversation so far.
+struct Talk {
+    session: Session,
+    template: ChatTemplate,
+    messages: Vec<Message>,
+    stats: String,
+}
+
+impl Chat {
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let opened = self.load.open(global)?;
+        let tokenizer = opened.file.tokenizer()?;
+        let template = opened.file.chat_template(None)?.with_context(|| {
+            format!(
+                "{} has no chat template: use 'ridgepoint run --raw' for plain text",
+                opened.path.display()
+            )
+        })?;
+        let mut session = Session::new(global, &self.load, &opened, tokenizer)?;
+        session.prepare(64)?;
+        let interrupted = session.interrupted.clone();
+        ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed))?;
+        let mut talk = Talk { session, template, messages: Vec::new(), stats: "no answer yet".into() };
+        talk.reset(self.system.as_deref());
+        if !global.quiet {
+            eprintln!("/help lists the commands; Ctrl-C stops an answer, Ctrl-D leaves");
+        }
+        let mut editor = DefaultEditor::new()?;
+        loop {
+            match editor.readline("> ") {
+                Ok(line) if line.trim().is_empty() => {}
+                Ok(line) => {
+                    editor.add_history_entry(&line)?;
+                    if matches!(line.trim(), "/quit" | "/exit") {
+                        return Ok(());
+                    }
+                    // A bad command or a full context ends the turn, not the conversation.
+                    if let Err(error) = self.turn(&mut talk, line.trim()) {
+                        eprintln!("error: {error:#}");
+                    }
+                }
+                Err(ReadlineError::Interrupted) => eprintln!("(Ctrl-D or /quit leaves)"),
+                Err(ReadlineError::Eof) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn turn(&self, talk: &mut Talk, line: &str) -> anyhow::Result<()> {
+        let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match command {
+            "/help" => println!("{HELP}"),
+            "/reset" => {
+                talk.reset(self.system.as_deref());
+                println!("(forgotten)");
+            }
+            "/system" => talk.reset(Some(rest.trim()).filter(|s| !s.is_empty())),
+            "/stats" => println!("{}", talk.stats),
+            "/save" if rest.trim().is_empty() => anyhow::bail!("/save needs a file name"),
+            "/save" => {
+                let list: Vec<_> = talk
+                    .messages
+                    .iter()
+                    .map(|m| serde_json::json!({"role": m.role, "content": m.content}))
+                    .collect();
+                std::fs::write(rest.trim(), serde_json::to_string_pretty(&list)?)
+                    .with_context(|| format!("writing {}", rest.trim()))?;
+            }
+            _ if command.starts_with('/') => anyhow::bail!("'{command}' is no command; /help lists them"),
+            _ => return talk.say(line, &self.sampling),
+        }
+        Ok(())
+    }
+}
+
+impl Talk {
+    fn reset(&mut self, system: Option<&str>) {
+        self.messages.clear();
+        self.messages.extend(system.map(|s| Message::new("system", s)));
+    }
+
+    fn say(&mut self, text: &str, sampling: &SamplingArgs) -> anyhow::Result<()> {
+        self.messages.push(Message::new("user", text));
+        match self.answer(sampling) {
+            Ok(text) => {
+                self.messages.push(Message::new("assistant", text));
+                Ok(())
+            }
+            Err(error) => {
+                // The question goes too, so that the next turn starts from a sound conversation.
+                self.messages.pop();
+                Err(error)
+            }
+        }
+    }
+
+    fn answer(&mut self, sampling: &SamplingArgs) -> anyhow::Result<String> {
+        let ids = self.template.encode(self.session.tokenizer(), &self.messages, Ending::Answer)?;
+        let (used, context) = (ids.len(), self.session.context());
+        if used >= context {
+            anyhow::bail!(
+                "the conversation has {used} tokens and the context holds {context}: /reset, or start with a larger --max-model-len"
+            );
+        }
+        self.session.interrupted.store(false, Ordering::Relaxed);
+        let mut out = io::stdout();
+        let answer = self.session.answer(ids, sampling.into(), &mut |text| {
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        })?;
+        println!();
+        self.stats = format!("{}; {used} of {context} tokens of context in the prompt", answer.figures());
+        Ok(answer.text)
+    }
+}

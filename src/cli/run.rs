@@ -1,0 +1,71 @@
+//! `ridgepoint run`: one answer, streamed.
+
+use std::io::{self, Read, Write};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::Global;
+use super::load::LoadArgs;
+use super::sampling::SamplingArgs;
+use super::session::Session;
+use crate::format::tokenizer::Special;
+use crate::format::{Ending, Message};
+
+/// Answer a prompt
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Continue the text as it is, without the model's chat template
+    #[arg(long)]
+    raw: bool,
+    /// What comes before the question, where the template has a place for it
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    system: Option<String>,
+    /// The prompt, or - for standard input
+    prompt: String,
+}
+
+impl Run {
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let prompt = if self.prompt == "-" { standard_input()? } else { self.prompt.clone() };
+        let opened = self.load.open(global)?;
+        let tokenizer = opened.file.tokenizer()?;
+        let template = opened.file.chat_template(None)?;
+        let ids = match &template {
+            Some(template) if !self.raw => {
+                let mut messages: Vec<Message> = Vec::new();
+                messages.extend(self.system.as_ref().map(|s| Message::new("system", s)));
+                messages.push(Message::new("user", prompt));
+                template.encode(&tokenizer, &messages, Ending::Answer)?
+            }
+            None if self.system.is_some() => {
+                anyhow::bail!(
+                    "--system needs a chat template, and the model has none: put the text into the prompt"
+                )
+            }
+            _ => tokenizer.encode_prompt(&prompt, Special::Parse)?,
+        };
+        let mut session = Session::new(global, &self.load, &opened, tokenizer)?;
+        session.prepare(ids.len())?;
+        let mut out = io::stdout();
+        let answer = session.answer(ids, (&self.sampling).into(), &mut |text| {
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        })?;
+        writeln!(out)?;
+        if !global.quiet {
+            eprintln!("{}", answer.figures());
+        }
+        Ok(())
+    }
+}
+
+fn standard_input() -> anyhow::Result<String> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).context("the prompt on standard input")?;
+    Ok(text)
+}

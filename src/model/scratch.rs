@@ -1,0 +1,73 @@
+//! The activations of a step: buffers made once, for the largest step.
+
+use super::Error;
+use super::plan::Sections;
+use crate::format::Hyper;
+use crate::gpu::Gpu;
+use crate::kernels::rope_cache;
+use crate::quant::UNIT;
+
+/// The scratch buffers of a step, each of one use so that independent ops need no barrier.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    pub step: wgpu::Buffer,
+    pub h: wgpu::Buffer,
+    pub qkv: wgpu::Buffer,
+    pub q: wgpu::Buffer,
+    pub attended: wgpu::Buffer,
+    pub gate_up: Option<wgpu::Buffer>,
+    pub mlp: wgpu::Buffer,
+    pub logits: wgpu::Buffer,
+    pub angles: wgpu::Buffer,
+}
+
+/// Floats from token to token of an activation that is read as whole units.
+pub(super) fn padded(n: usize) -> usize {
+    n.next_multiple_of(UNIT)
+}
+
+impl Scratch {
+    /// Bytes for steps of `tokens` tokens, of which `outputs` give logits, at `positions` positions.
+    pub fn bytes(h: &Hyper, tokens: usize, outputs: usize, positions: usize) -> u64 {
+        let qkv = (h.heads + 2 * h.kv_heads) * h.head_dim;
+        let q = h.heads * h.head_dim;
+        let per_token = padded(h.hidden) + qkv + q + padded(q) + padded(h.intermediate);
+        4 * (tokens * per_token + outputs * h.vocab + positions * h.head_dim) as u64
+    }
+
+    pub fn new(
+        gpu: &Gpu,
+        h: &Hyper,
+        sections: &Sections,
+        tokens: usize,
+        outputs: usize,
+        positions: usize,
+        gate_up_apart: bool,
+    ) -> Result<Self, Error> {
+        let storage = |what: &str, n: usize| gpu.storage(what, 4 * n as u64);
+        let q = h.heads * h.head_dim;
+        let angles = rope_cache::angles(&h.rope.inverse_frequencies(), positions);
+        Ok(Self {
+            step: gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("step"),
+                size: sections.bytes(),
+                usage: wgpu::BufferUsages::STORAGE
+                    | wgpu::BufferUsages::UNIFORM
+                    | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }),
+            h: storage("residual stream", tokens * padded(h.hidden))?,
+            qkv: storage("QKV", tokens * (h.heads + 2 * h.kv_heads) * h.head_dim)?,
+            q: storage("rotated queries", tokens * q)?,
+            attended: storage("attention output", tokens * padded(q))?,
+            gate_up: if gate_up_apart {
+                Some(storage("gate and up", tokens * 2 * h.intermediate)?)
+            } else {
+                None
+            },
+            mlp: storage("gated", tokens * padded(h.intermediate))?,
+            logits: storage("logits", outputs * h.vocab)?,
+            angles: gpu.storage_with("rotary angles", bytemuck::cast_slice(&angles))?,
+        })
+    }
+}

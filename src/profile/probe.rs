@@ -1,0 +1,141 @@
+//! What a probe is, and all of them.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::slope::Repeat;
+use super::{fma, read};
+use crate::gpu::{self, Bound, Dispatch, Gpu, Program, Recorder};
+use crate::units::Nanos;
+
+/// Every probe.
+pub const PROBES: &[&dyn Probe] = &[&fma::CHAINS, &fma::TILE, &read::READ];
+
+/// What can go wrong while a ceiling is measured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// No probe of that name.
+    #[error("no probe measures '{name}'; there are: {}", known())]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// A probe's shader computed something else than it should, so its time says nothing.
+    #[error(
+        "the probe '{probe}' is wrong on {adapter} ({what}), so its speed means nothing: this is a driver or shader bug; `ridgepoint doctor` checks the other kernels"
+    )]
+    Wrong {
+        /// The probe's shader and variant.
+        probe: String,
+        /// The adapter's name.
+        adapter: String,
+        /// Where, what was expected and what was found.
+        what: String,
+    },
+    /// Disturbances hid the figure.
+    #[error(
+        "'{name}' could not be measured: run times vary by more than the work that was timed; try again when the machine is quieter"
+    )]
+    Noisy {
+        /// The ceiling's name.
+        name: &'static str,
+    },
+}
+
+fn known() -> String {
+    PROBES.iter().map(|p| p.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// The unit of a ceiling: 10^9 of something a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Unit {
+    /// 10^9 bytes a second.
+    #[serde(rename = "GB/s")]
+    GigabytesPerSecond,
+    /// 10^9 floating-point operations a second; a fused multiply-add is two.
+    #[serde(rename = "GFLOP/s")]
+    GigaflopsPerSecond,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GigabytesPerSecond => "GB/s",
+            Self::GigaflopsPerSecond => "GFLOP/s",
+        })
+    }
+}
+
+/// A small kernel that does one thing as fast as the device can.
+pub trait Probe: Sync {
+    /// The ceiling that it measures, as reports name it.
+    fn name(&self) -> &'static str;
+    /// What it does, in one line.
+    fn summary(&self) -> &'static str;
+    /// The unit of its figure.
+    fn unit(&self) -> Unit;
+    /// Its variants, ready to run and each proved right; the fastest is the ceiling.
+    ///
+    /// # Errors
+    /// When the device can't run it, or runs it wrong.
+    fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error>;
+}
+
+/// A variant of a probe with its buffers.
+#[derive(Clone, Debug)]
+pub struct Rig {
+    /// What runs.
+    pub program: Program,
+    /// The pipeline with its buffers, one for each buffer that a repeat goes through.
+    pub bound: Vec<Bound>,
+    /// Workgroups of each dispatch.
+    pub groups: u32,
+    /// The most workgroups that its buffers have room for.
+    pub most_groups: u32,
+    /// Operations or bytes of one workgroup.
+    pub work_per_group: u64,
+}
+
+impl Rig {
+    /// Operations or bytes of one repeat.
+    pub fn work(&self) -> f64 {
+        self.work_per_group as f64 * f64::from(self.groups) * self.bound.len() as f64
+    }
+
+    /// The rig on a device, to be timed.
+    pub(super) fn on<'a>(&'a self, gpu: &'a Gpu) -> Running<'a> {
+        Running { rig: self, gpu }
+    }
+}
+
+/// A rig that runs on a device.
+#[derive(Debug)]
+pub(super) struct Running<'a> {
+    rig: &'a Rig,
+    gpu: &'a Gpu,
+}
+
+impl Repeat for Running<'_> {
+    /// Encodes first: the clock starts at the submission.
+    fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
+        let mut encoder = self
+            .gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(self.rig.program.file) });
+        let mut recorder = Recorder::new(self.gpu, &mut encoder, self.rig.program.file, None);
+        for _ in 0..repeats {
+            for bound in &self.rig.bound {
+                recorder.dispatch(Dispatch { bound, grid: [self.rig.groups, 1, 1] })?;
+            }
+        }
+        drop(recorder);
+        let commands = encoder.finish();
+        let start = Instant::now();
+        self.gpu.queue.submit([commands]);
+        self.gpu.wait()?;
+        Ok(start.elapsed().into())
+    }
+}

@@ -1,0 +1,183 @@
+//! Timing by the wall clock alone: n repeats against 2n.
+//!
+//! T(n) = round trip + n t, so t = (T(2n) - T(n)) / n. Both times are the least of several draws,
+//! taken in turn: whatever disturbs a draw makes it longer, and a mean would keep that.
+
+use std::time::Duration;
+
+use crate::gpu::Error;
+use crate::units::Nanos;
+
+/// Something that can be repeated within one submission, and the clock that times it.
+pub trait Repeat {
+    /// The wall time from the submission of `repeats` repeats until they are done.
+    ///
+    /// # Errors
+    /// Whatever keeps them from being done.
+    fn run(&mut self, repeats: u32) -> Result<Nanos, Error>;
+}
+
+/// How much time a measurement may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// For reports: about three seconds a ceiling.
+    Full,
+    /// For a figure beside a benchmark and for tests: about one and a half.
+    Quick,
+}
+
+impl Budget {
+    /// How long to warm up: some clocks take 400 ms to ramp.
+    pub fn warm_up(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Full => 500,
+            Self::Quick => 200,
+        })
+    }
+
+    /// Draws of T(n) and of T(2n) in a window.
+    pub fn draws(self) -> usize {
+        match self {
+            Self::Full => 5,
+            Self::Quick => 3,
+        }
+    }
+}
+
+/// The shortest batch: T(n) is at least this, which is hundreds of round trips.
+pub const BATCH: Nanos = Nanos(50_000_000);
+
+/// No round trip takes this part of T(n): what looks like one is a T(n) that was disturbed in
+/// every draw, which would make the device look faster than it is.
+const ROUND_TRIP: f64 = 0.1;
+
+/// The most repeats in a submission.
+const MOST_REPEATS: u32 = 1 << 14;
+
+/// The time of one repeat.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slope {
+    /// Seconds from the best draws.
+    pub seconds: f64,
+    /// The least that it is with any one draw left out.
+    pub least: f64,
+    /// The most that it is with any one draw left out.
+    pub most: f64,
+}
+
+/// How many repeats make a batch: doubled until a batch takes [`BATCH`], then scaled to it.
+///
+/// # Errors
+/// Whatever a run fails with.
+pub fn batch(what: &mut dyn Repeat) -> Result<u32, Error> {
+    let mut repeats = 1;
+    loop {
+        let mut took = what.run(repeats)?;
+        if took >= BATCH {
+            // A first run may compile, and any may be disturbed: only twice is long enough.
+            took = took.min(what.run(repeats)?);
+        }
+        if took >= BATCH || repeats >= MOST_REPEATS {
+            return Ok(repeats);
+        }
+        // At most eight times as many: none may trip a driver's watchdog.
+        let scale = (BATCH.0 as f64 * 1.1 / took.0.max(1) as f64).clamp(2.0, 8.0);
+        repeats = (f64::from(repeats) * scale).ceil().min(f64::from(MOST_REPEATS)) as u32;
+    }
+}
+
+/// One window: `draws` (two at least) of T(n) and of T(2n) in turn. None when the draws
+/// were disturbed too much: when one less would change the sign, or when the round trip that they
+/// tell of is none.
+///
+/// # Errors
+/// Whatever a run fails with.
+pub fn slope(what: &mut dyn Repeat, repeats: u32, draws: usize) -> Result<Option<Slope>, Error> {
+    let mut once = Vec::new();
+    let mut twice = Vec::new();
+    for _ in 0..draws.max(2) {
+        once.push(what.run(repeats)?);
+        twice.push(what.run(repeats.saturating_mul(2))?);
+    }
+    once.sort_unstable();
+    twice.sort_unstable();
+    let per_repeat = |long: Nanos, short: Nanos| (long.seconds() - short.seconds()) / f64::from(repeats);
+    let slope = Slope {
+        seconds: per_repeat(twice[0], once[0]),
+        least: per_repeat(twice[0], once[1]),
+        most: per_repeat(twice[1], once[0]),
+    };
+    let round_trip = 2.0 * once[0].seconds() - twice[0].seconds();
+    let sound = slope.least > 0.0 && round_trip <= ROUND_TRIP * once[0].seconds();
+    Ok(sound.then_some(slope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that knows the truth: a round trip, a time per repeat, and disturbances in turn.
+    struct Simulated {
+        round_trip: u64,
+        repeat: u64,
+        disturbances: Vec<u64>,
+        runs: usize,
+    }
+
+    impl Repeat for Simulated {
+        fn run(&mut self, repeats: u32) -> Result<Nanos, Error> {
+            let extra = self.disturbances.get(self.runs).copied().unwrap_or(0);
+            self.runs += 1;
+            Ok(Nanos(self.round_trip + self.repeat * u64::from(repeats) + extra))
+        }
+    }
+
+    fn simulated(round_trip: u64, repeat: u64, disturbances: &[u64]) -> Simulated {
+        Simulated { round_trip, repeat, disturbances: disturbances.to_vec(), runs: 0 }
+    }
+
+    #[test]
+    fn the_round_trip_cancels() {
+        for round_trip in [0, 100_000, 5_000_000] {
+            let s = slope(&mut simulated(round_trip, 1_000_000, &[]), 50, 3).unwrap().unwrap();
+            assert!((s.seconds - 1e-3).abs() < 1e-12, "{s:?}");
+            assert!((s.least - s.most).abs() < 1e-12, "{s:?}");
+        }
+    }
+
+    #[test]
+    fn one_disturbed_draw_widens_the_interval_and_leaves_the_figure() {
+        // The second T(2n) takes 10 ms longer: the best two draws don't see it.
+        let s = slope(&mut simulated(1000, 1_000_000, &[0, 0, 0, 10_000_000]), 50, 2).unwrap().unwrap();
+        assert!((s.seconds - 1e-3).abs() < 1e-12, "{s:?}");
+        assert!((s.most - 1.2e-3).abs() < 1e-12, "{s:?}");
+        // The first T(n) does.
+        let s = slope(&mut simulated(1000, 1_000_000, &[10_000_000]), 50, 2).unwrap().unwrap();
+        assert!((s.least - 0.8e-3).abs() < 1e-12, "{s:?}");
+    }
+
+    #[test]
+    fn noise_above_the_signal_is_no_figure() {
+        let mut noisy = simulated(1000, 1000, &[0, 0, 90_000, 0]);
+        assert_eq!(slope(&mut noisy, 50, 2).unwrap(), None);
+    }
+
+    #[test]
+    fn a_window_that_would_flatter_the_device_is_no_figure() {
+        // Every T(n) was disturbed and no T(2n): the slope would be a third too fast.
+        let late = 17_000_000;
+        let mut flattering = simulated(1000, 1_000_000, &[late, 0, late, 0, late, 0]);
+        assert_eq!(slope(&mut flattering, 50, 3).unwrap(), None);
+    }
+
+    #[test]
+    fn batches_last_long_enough_and_not_much_longer() {
+        for repeat in [100, 40_000, 3_000_000, 49_000_000, 200_000_000] {
+            // The first run compiles: its time says nothing about the next.
+            let repeats = batch(&mut simulated(200_000, repeat, &[30_000_000])).unwrap();
+            let took = 200_000 + repeat * u64::from(repeats);
+            assert!(took >= BATCH.0 || repeats == MOST_REPEATS, "{repeat}: {repeats}");
+            assert!(took <= 8 * BATCH.0 || repeats == 1, "{repeat}: {repeats}");
+        }
+    }
+}

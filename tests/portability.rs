@@ -1,0 +1,215 @@
+//! Every program of every kernel, on the shader languages of the devices that are not here.
+//!
+//! Texts are parsed and validated with the capabilities that the case declares and no others, held
+//! to WebGPU's default limits, and written as SPIR-V, MSL and HLSL at the lowest version that has
+//! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use naga::back::{hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage};
+use ridgepoint::gpu::{Program, expand};
+use ridgepoint::kernels::{KERNELS, Needs};
+
+/// As `gpu/raw.rs` creates modules.
+const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
+    index: BoundsCheckPolicy::Unchecked,
+    buffer: BoundsCheckPolicy::Unchecked,
+    image_load: BoundsCheckPolicy::Unchecked,
+    binding_array: BoundsCheckPolicy::Unchecked,
+};
+
+/// WebGPU's default limits (the specification's table of limits).
+const STORAGE_BUFFERS: usize = 8;
+const UNIFORM_BYTES: u32 = 65_536;
+const WORKGROUP_BYTES: u32 = 16_384;
+const WORKGROUP_LANES: u32 = 256;
+
+/// The programs of every case, each once.
+fn programs() -> BTreeMap<Program, Needs> {
+    let mut found = BTreeMap::new();
+    for case in KERNELS.iter().flat_map(|kernel| kernel.cases()) {
+        let needs = *found.entry(case.program.clone()).or_insert(case.needs);
+        assert_eq!(needs, case.needs, "cases of {} differ in what they need", case.program.label());
+    }
+    found
+}
+
+/// Parses and validates; `needs` is all that the module may use.
+fn validate(text: &str, needs: Needs) -> Result<(Module, ModuleInfo), String> {
+    // WebGPU has f16 storage through pack2x16float everywhere.
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    capabilities.set(Capabilities::SUBGROUP, needs.subgroup > 0);
+    capabilities.set(Capabilities::SHADER_FLOAT16, needs.f16);
+    let mut frontend = naga::front::wgsl::Frontend::new();
+    frontend.set_options(naga::front::wgsl::Options { parse_doc_comments: false, capabilities });
+    let module = frontend.parse(text).map_err(|e| e.emit_to_string(text))?;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(text))?;
+    Ok((module, info))
+}
+
+/// Holds a module to WebGPU's default limits.
+fn within_limits(module: &Module) -> Result<(), String> {
+    let entry = module.entry_points.first().ok_or("no entry point")?;
+    let lanes = entry.workgroup_size.iter().product::<u32>();
+    let bytes = |space: AddressSpace| {
+        let globals = module.global_variables.iter().filter(move |(_, v)| v.space == space);
+        globals.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()))
+    };
+    let storage =
+        module.global_variables.iter().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }));
+    let storage = storage.count();
+    // Variables may be placed at multiples of 16.
+    let workgroup: u32 = bytes(AddressSpace::WorkGroup).map(|n| n.next_multiple_of(16)).sum();
+    let uniform = bytes(AddressSpace::Uniform).max().unwrap_or(0);
+    for (what, have, limit) in [
+        ("storage buffers", storage as u32, STORAGE_BUFFERS as u32),
+        ("bytes of workgroup memory", workgroup, WORKGROUP_BYTES),
+        ("bytes in a uniform buffer", uniform, UNIFORM_BYTES),
+        ("lanes in a workgroup", lanes, WORKGROUP_LANES),
+    ] {
+        if have > limit {
+            return Err(format!("{have} {what}; WebGPU promises {limit}"));
+        }
+    }
+    Ok(())
+}
+
+fn write_spirv(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
+    let mut capabilities = vec![spv::Capability::Shader];
+    if needs.subgroup > 0 {
+        capabilities.extend([
+            spv::Capability::GroupNonUniform,
+            spv::Capability::GroupNonUniformArithmetic,
+            spv::Capability::GroupNonUniformBallot,
+            spv::Capability::GroupNonUniformShuffle,
+        ]);
+    }
+    if needs.f16 {
+        capabilities.push(spv::Capability::Float16);
+    }
+    let options = spv::Options {
+        lang_version: if needs.subgroup > 0 { (1, 3) } else { (1, 0) },
+        capabilities: Some(capabilities.into_iter().collect()),
+        bounds_check_policies: UNCHECKED,
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: false,
+        emit_int_div_checks: false,
+        ..Default::default()
+    };
+    let words = spv::write_vec(module, info, &options, None).map_err(|e| e.to_string())?;
+    if words.is_empty() { Err("nothing was written".into()) } else { Ok(()) }
+}
+
+fn write_msl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
+    let options = msl::Options {
+        lang_version: if needs.subgroup > 0 { (2, 1) } else { (2, 0) },
+        bounds_check_policies: UNCHECKED,
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        emit_int_div_checks: false,
+        ..Default::default()
+    };
+    let pipeline = msl::PipelineOptions {
+        entry_point: Some((ShaderStage::Compute, "main".into())),
+        ..Default::default()
+    };
+    let (_, written) = msl::write_string(module, info, &options, &pipeline).map_err(|e| e.to_string())?;
+    written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+}
+
+fn write_hlsl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
+    let options = hlsl::Options {
+        shader_model: match needs {
+            Needs { f16: true, .. } => hlsl::ShaderModel::V6_2,
+            Needs { subgroup: 1.., .. } => hlsl::ShaderModel::V6_0,
+            _ => hlsl::ShaderModel::V5_1,
+        },
+        restrict_indexing: false,
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".into())) };
+    let mut text = String::new();
+    let mut writer = hlsl::Writer::new(&mut text, &options, &pipeline);
+    let written = writer.write(module, info, None).map_err(|e| e.to_string())?;
+    written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+}
+
+/// Every check of one text; the error says which one failed.
+fn check(text: &str, needs: Needs) -> Result<(), String> {
+    let (module, info) = validate(text, needs)?;
+    within_limits(&module)?;
+    write_spirv(&module, &info, needs).map_err(|e| format!("SPIR-V: {e}"))?;
+    write_msl(&module, &info, needs).map_err(|e| format!("MSL: {e}"))?;
+    write_hlsl(&module, &info, needs).map_err(|e| format!("HLSL: {e}"))
+}
+
+#[test]
+fn every_program_is_valid_everywhere() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wgsl");
+    // Texts of programs that are no more would be checked by Tint for ever.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let programs = programs();
+    let mut failures = Vec::new();
+    for (program, needs) in &programs {
+        let label = program.label();
+        let checked = expand(program).and_then(|text| {
+            std::fs::write(folder.join(format!("{}.wgsl", label.replace(' ', "-"))), &text).unwrap();
+            check(&text, *needs).map_err(|e| format!("{e}\n{text}"))
+        });
+        if let Err(e) = checked {
+            failures.push(format!("{label}: {e}"));
+        }
+    }
+    println!("{} programs, {} wrong", programs.len(), failures.len());
+    assert!(
+        failures.is_empty(),
+        "{} of {} programs:\n{}",
+        failures.len(),
+        programs.len(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn a_program_may_use_only_what_it_declares() {
+    let kernel = |line: &str| format!("@compute @workgroup_size(1) fn main() {{ {line} }}");
+    let none = Needs::default();
+    let subgroup = Needs { subgroup: 8, ..none };
+    let half = Needs { f16: true, ..none };
+    let add = kernel("let x = subgroupAdd(1u);");
+    assert!(check(&add, none).is_err());
+    check(&add, subgroup).unwrap();
+    let halves = format!("enable f16;\n{}", kernel("let x = f16(1);"));
+    assert!(check(&halves, none).is_err());
+    check(&halves, half).unwrap();
+}
+
+#[test]
+fn limits_are_seen() {
+    let with =
+        |globals: &str, size: &str| format!("{globals}\n@compute @workgroup_size({size}) fn main() {{}}");
+    let buffers = |n: usize| -> String {
+        (0..n).map(|i| format!("@group(0) @binding({i}) var<storage> b{i}: array<u32>;\n")).collect()
+    };
+    for (text, what) in [
+        (with(&buffers(9), "1"), "9 storage buffers"),
+        (with("var<workgroup> w: array<f32, 4097>;", "1"), "16400 bytes of workgroup memory"),
+        (
+            with("@group(0) @binding(0) var<uniform> u: array<vec4<f32>, 4097>;", "1"),
+            "65552 bytes in a uniform",
+        ),
+        (with("", "32, 3, 3"), "288 lanes"),
+    ] {
+        let error = check(&text, Needs::default()).unwrap_err();
+        assert!(error.contains(what), "{error}");
+    }
+    check(&with(&buffers(8), "16, 16"), Needs::default()).unwrap();
+}

@@ -1,0 +1,47 @@
+//! The probes on the adapter that is there: sane figures, not fast ones.
+
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+use ridgepoint::profile::{Budget, Error, PROBES, Unit, measure};
+
+#[test]
+fn every_probe_gives_a_figure_within_its_interval() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
+    let names: Vec<&str> = PROBES.iter().map(|p| p.name()).collect();
+    // A machine that is busy all the time gives no figure, which is right, and no failure here.
+    let noisy = |r: &Result<_, Error>| matches!(r, Err(Error::Noisy { .. }));
+    let mut tries = (0..4).map(|_| measure(&gpu, &names, Budget::Quick));
+    let ceilings = tries.find(|r| !noisy(r)).expect("a quiet moment").expect("figures");
+    for (name, c) in names.iter().zip(&ceilings) {
+        println!(
+            "{name:<14} {:8.1} [{:.1}..{:.1}] {}  {}  {:?}",
+            c.value, c.low, c.high, c.unit, c.probe, c.windows
+        );
+        assert_eq!(c.name, *name);
+        assert!(c.low > 0.0 && c.high.is_finite(), "{c:?}");
+        assert!(c.low <= c.value && c.value <= c.high, "{c:?}");
+    }
+    // Wide, since other work on the machine slows one and not the other.
+    let fma: Vec<f64> =
+        ceilings.iter().filter(|c| c.unit == Unit::GigaflopsPerSecond).map(|c| c.value).collect();
+    assert_eq!(fma.len(), 2);
+    assert!((0.3..3.0).contains(&(fma[0] / fma[1])), "two shapes of the same work: {fma:?}");
+}
+
+#[test]
+fn an_unknown_ceiling_lists_those_there_are() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
+    let error = measure(&gpu, &["fma_f32", "warp_speed"], Budget::Quick).unwrap_err();
+    assert!(matches!(error, Error::Unknown { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("warp_speed") && text.contains("read_cold"), "{text}");
+}
+
+/// With naga's checks on, the same probes prove themselves right.
+#[test]
+fn checked_modules_compute_the_same() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Checked).expect("an adapter");
+    for probe in PROBES {
+        let rigs = probe.rigs(&gpu).expect("rigs that are right");
+        assert!(rigs.len() > 1 && rigs.iter().all(|r| r.work() > 0.0), "{}", probe.name());
+    }
+}
