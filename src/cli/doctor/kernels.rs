@@ -1,15 +1,17 @@
 //! One kernel: every case that this adapter supports against its reference.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use super::report::KernelReport;
 use super::status::Status;
 use crate::gpu::{Error, Gpu};
 use crate::kernels::{Case, Kernel, Outcome, judge, run_outputs};
 
-/// Cases in flight: most of the time is the driver's compiler, which has a lock per pipeline.
+/// Cases in flight: most of the time is the driver's compiler.
 const THREADS: usize = 2;
+/// A case that takes longer is named, again and again: some shaders take a compiler minutes.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// Runs the kernel's cases, a second time on `checked` where there is one.
 ///
@@ -30,8 +32,7 @@ pub fn examine(
         while lock(&lost).is_none() {
             let Some(case) = lock(&cases).next() else { break };
             status.now(&format!("{name}: {} cases done, now {}", lock(&report).cases(), case.label));
-            let first = run(gpu, &case);
-            let second = checked.map(|gpu| run(gpu, &case));
+            let (first, second) = naming_if_slow(name, &case, status, || (run(gpu, &case), checked.map(|gpu| run(gpu, &case))));
             let mut report = lock(&report);
             for error in
                 [Some(&first), second.as_ref()].into_iter().flatten().filter_map(|r| r.as_ref().err())
@@ -55,6 +56,22 @@ pub fn examine(
     report.seconds = began.elapsed().as_secs_f64();
     status.line(&format!("{name}: {} cases in {:.1} s", report.cases(), report.seconds));
     Ok(report)
+}
+
+/// Does the work while another thread says how long it is taking.
+fn naming_if_slow<T>(name: &str, case: &Case, status: &Status, work: impl FnOnce() -> T) -> T {
+    let (done, waiting) = mpsc::channel::<()>();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while waiting.recv_timeout(SLOW) == Err(mpsc::RecvTimeoutError::Timeout) {
+                status.line(&format!("{name}: still at {} after {} s", case.label, began.elapsed().as_secs()));
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 fn run(gpu: &Gpu, case: &Case) -> Result<(Outcome, Vec<Vec<u8>>), Error> {

@@ -270,6 +270,16 @@ mod tests {
     }
 
     #[test]
+    fn this_adapter_runs_it_rightly() {
+        let gpu = Gpu::open(&gpu::AdapterChoice::Best, gpu::Checks::Trusted).unwrap();
+        let report = examine(&gpu, None, &Status::new(true)).unwrap();
+        assert!(report.failures.is_empty() && report.runs.len() == CACHES.len() * CHUNKS.len(), "{report:?}");
+        for run in &report.runs {
+            assert!(run.difference > 0.0 && run.difference <= run.tolerance, "{run:?}");
+        }
+    }
+
+    #[test]
     fn a_nan_is_a_difference() {
         assert!(difference(&[f32::NAN, 1.0], &[1.0, 1.0]).is_nan());
         assert!((difference(&[1.0, -2.0], &[1.0, -4.0]) - 0.5).abs() < 1e-9);
