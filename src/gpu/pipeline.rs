@@ -59,9 +59,12 @@ pub struct Dispatch<'a> {
     pub grid: [u32; 3],
 }
 
+/// A program's place: locked while it is built, so that others are built beside it.
+type Slot = Arc<Mutex<Option<Arc<Pipeline>>>>;
+
 #[derive(Debug, Default)]
 pub(super) struct PipelineCache {
-    pipelines: Mutex<BTreeMap<Program, Arc<Pipeline>>>,
+    slots: Mutex<BTreeMap<Program, Slot>>,
 }
 
 /// Reads `@group(0) @binding(N) var<...>` lines of an expanded module.
@@ -91,13 +94,17 @@ impl Gpu {
     /// # Errors
     /// When the program does not expand, or the driver refuses it.
     pub fn pipeline(&self, program: &Program) -> Result<Arc<Pipeline>, Error> {
-        let mut cache = self.pipelines.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = cache.get(program) {
+        let slot = {
+            let mut slots = self.pipelines.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(program.clone()).or_default())
+        };
+        let mut built = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = built.as_ref() {
             return Ok(Arc::clone(found));
         }
-        let built = Arc::new(self.build(program)?);
-        cache.insert(program.clone(), Arc::clone(&built));
-        Ok(built)
+        let pipeline = Arc::new(self.build(program)?);
+        *built = Some(Arc::clone(&pipeline));
+        Ok(pipeline)
     }
 
     fn build(&self, program: &Program) -> Result<Pipeline, Error> {

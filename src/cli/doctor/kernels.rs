@@ -32,7 +32,8 @@ pub fn examine(
         while lock(&lost).is_none() {
             let Some(case) = lock(&cases).next() else { break };
             status.now(&format!("{name}: {} cases done, now {}", lock(&report).cases(), case.label));
-            let (first, second) = naming_if_slow(name, &case, status, || (run(gpu, &case), checked.map(|gpu| run(gpu, &case))));
+            let (first, second) =
+                naming_if_slow(name, &case, status, || (run(gpu, &case), checked.map(|gpu| run(gpu, &case))));
             let mut report = lock(&report);
             for error in
                 [Some(&first), second.as_ref()].into_iter().flatten().filter_map(|r| r.as_ref().err())
@@ -65,7 +66,11 @@ fn naming_if_slow<T>(name: &str, case: &Case, status: &Status, work: impl FnOnce
     std::thread::scope(|scope| {
         scope.spawn(move || {
             while waiting.recv_timeout(SLOW) == Err(mpsc::RecvTimeoutError::Timeout) {
-                status.line(&format!("{name}: still at {} after {} s", case.label, began.elapsed().as_secs()));
+                status.line(&format!(
+                    "{name}: still at {} after {} s",
+                    case.label,
+                    began.elapsed().as_secs()
+                ));
             }
         });
         let result = work();
