@@ -29,4 +29,6 @@ pub mod sample;
 
 pub mod engine;
 
+pub mod server;
+
 pub mod cli;

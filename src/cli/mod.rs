@@ -20,6 +20,7 @@ mod progress;
 mod run;
 mod sampling;
 mod sequence;
+mod serve;
 mod session;
 mod token_ids;
 mod tokenize;
@@ -103,6 +104,8 @@ enum Command {
     Bench(bench::Bench),
     /// Talk with a model
     Chat(chat::Chat),
+    /// Serve a model to many users at once, by OpenAI's API
+    Serve(serve::Serve),
     /// List, fetch and look into models
     Models(models::Models),
     Logits(logits::Logits),
@@ -125,6 +128,7 @@ impl Command {
             Self::Run(command) => command.run(global),
             Self::Bench(command) => command.run(global),
             Self::Chat(command) => command.run(global),
+            Self::Serve(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Logits(command) => command.run(global),
             Self::Perplexity(command) => command.run(global),

@@ -6,6 +6,7 @@
 
 mod live;
 mod request;
+pub mod service;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -174,6 +175,11 @@ impl Engine {
             self.scheduler.abort(seq);
             self.live.remove(&seq);
         }
+    }
+
+    /// Forgets every cached prefix; how many blocks could be found before.
+    pub fn reset_prefix_cache(&mut self) -> u32 {
+        self.scheduler.reset_prefix_cache()
     }
 
     /// Whether any request is not finished.
