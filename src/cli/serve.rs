@@ -11,11 +11,12 @@ use clap::Args;
 use super::Global;
 use super::load::LoadArgs;
 use crate::engine::Engine;
-use crate::engine::service::{Observer, Service};
+use crate::engine::service::Service;
 use crate::scheduler::SchedulerConfig;
 use crate::server::app::{App, Model};
 use crate::server::auth::{Guard, Keys};
 use crate::server::caps::Caps;
+use crate::server::metrics::{Metrics, Watcher};
 use crate::server::openai::now;
 use crate::server::request::fields::Unknown;
 use crate::server::{self, Config};
@@ -118,9 +119,10 @@ impl Serve {
                 format!("listening on {address}: is another server there? Choose with --port, or 0 for any")
             })?;
             let address = listener.local_addr()?;
-            let service = Service::start(read, Box::new(Nobody))?;
+            let metrics = Arc::new(Metrics::new(&model.names[0]));
+            let service = Service::start(read, Box::new(Watcher::new(metrics.clone())))?;
             let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
-            let app = Arc::new(App { service, model, caps, unknown });
+            let app = Arc::new(App { service, model, caps, unknown, metrics });
             if !global.quiet {
                 eprintln!("serving {names} at http://{address}/");
                 eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", self.key_hint());
@@ -161,8 +163,9 @@ impl Serve {
     }
 
     fn names(&self, path: &std::path::Path) -> Vec<String> {
-        if !self.served_model_name.is_empty() {
-            return self.served_model_name.clone();
+        let given: Vec<&String> = self.served_model_name.iter().filter(|name| !name.is_empty()).collect();
+        if !given.is_empty() {
+            return given.into_iter().cloned().collect();
         }
         let asked = self.positional.as_ref().unwrap_or(&self.load.model.model);
         // A name of the catalog is a name; of a path, the file's name without its ending.
@@ -174,14 +177,6 @@ impl Serve {
     fn key_hint(&self) -> &'static str {
         if self.api_key.is_empty() && self.api_key_file.is_none() { "none" } else { "KEY" }
     }
-}
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn taken(&mut self, _: crate::engine::RequestId, _: &crate::engine::GenerationRequest) {}
-    fn stepped(&mut self, _: &Engine, _: &[crate::engine::Event]) {}
-    fn aborted(&mut self, _: crate::engine::RequestId) {}
 }
 
 /// Resolves when the process is asked to end.

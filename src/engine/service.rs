@@ -191,6 +191,8 @@ impl Service {
 /// Whose request it is.
 struct Owner {
     part: usize,
+    /// Choices that haven't ended.
+    open: u32,
     sink: mpsc::Sender<Delivery>,
 }
 
@@ -287,7 +289,7 @@ impl Worker<'_> {
             match self.engine.add(request.clone()) {
                 Ok(id) => {
                     self.observer.taken(id, &request);
-                    self.owners.insert(id, Owner { part, sink: sink.clone() });
+                    self.owners.insert(id, Owner { part, open: request.params.n, sink: sink.clone() });
                     taken.push(id);
                 }
                 Err(error) => {
@@ -303,9 +305,11 @@ impl Worker<'_> {
         for event in events.drain(..) {
             let (Event::Token { id, .. } | Event::Finished { id, .. }) = event;
             let last = matches!(event, Event::Finished { .. });
-            let Some(owner) = self.owners.get(&id) else { continue };
+            let Some(owner) = self.owners.get_mut(&id) else { continue };
+            owner.open -= u32::from(last);
+            let over = owner.open == 0;
             let sent = owner.sink.try_send(Delivery::Event { part: owner.part, event });
-            if last {
+            if over {
                 self.owners.remove(&id);
             } else if let Err(error) = sent {
                 if matches!(error, mpsc::error::TrySendError::Full(_)) {

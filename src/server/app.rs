@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use super::caps::Caps;
 use super::error::ApiError;
+use super::metrics::Metrics;
 use super::request::fields::Unknown;
 use crate::engine::service::Service;
 use crate::format::{ChatTemplate, Tokenizer};
@@ -71,4 +72,6 @@ pub struct App {
     pub caps: Caps,
     /// What becomes of unknown fields.
     pub unknown: Unknown,
+    /// What is known about the engine.
+    pub metrics: Arc<Metrics>,
 }

@@ -12,6 +12,7 @@ pub mod caps;
 pub mod error;
 mod health;
 mod listen;
+pub mod metrics;
 pub mod openai;
 pub mod reply;
 pub mod request;

@@ -10,6 +10,7 @@ use futures_util::stream;
 use serde_json::Value;
 
 use super::app::App;
+use super::caps::Cap;
 use super::error::ApiError;
 use super::request::Generation;
 use super::running::{Ended, Running, Update, Usage};
@@ -74,6 +75,12 @@ pub trait Shape: Send + Sync + 'static {
 /// # Errors
 /// When the engine refuses it or, not streamed, fails.
 pub async fn reply(app: &Arc<App>, generation: Generation, shape: impl Shape) -> Result<Response, ApiError> {
+    let choices = generation.params.choices() as usize;
+    app.caps.check(Cap::Answers, "n", generation.prompts.len() * choices)?;
+    if generation.service.stream && choices > generation.params.n as usize {
+        let why = "the best of several answers is known at the end: it can't be streamed";
+        return Err(ApiError::field("best_of", why));
+    }
     let running = Running::start(app, &generation).await?;
     let answers = generation.prompts.len() * generation.params.n as usize;
     if generation.service.stream {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
@@ -19,6 +20,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
     Router::new()
         .route("/health", get(health::health))
         .route("/ping", get(health::health).post(health::health))
+        .route("/metrics", get(|State(app): State<Arc<App>>| async move { app.metrics.respond() }))
         .route("/version", get(health::version))
         .route("/reset_prefix_cache", post(health::reset_prefix_cache))
         .route("/v1/models", get(openai::models::list))

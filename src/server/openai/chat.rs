@@ -74,6 +74,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         tokenizer: app.model.tokenizer.clone(),
         logprobs: wanted,
         include_usage: service.include_usage,
+        stops: params.stop.clone(),
     };
     reply(&app, Generation { prompts, params, service }, shape).await
 }
@@ -83,6 +84,7 @@ struct Chat {
     tokenizer: Arc<Tokenizer>,
     logprobs: bool,
     include_usage: bool,
+    stops: Vec<String>,
 }
 
 impl Chat {
@@ -116,6 +118,7 @@ impl Shape for Chat {
                 "message": {"role": "assistant", "content": a.text, "refusal": null},
                 "logprobs": self.logprobs.then(|| logprobs::chat(&self.tokenizer, &a.tokens)),
                 "finish_reason": a.ended.reason(),
+                "stop_reason": a.ended.stop_reason(&self.stops),
             })
         });
         body["choices"] = choices.collect();
@@ -143,6 +146,7 @@ impl Shape for Chat {
 
     fn end(&mut self, choice: usize, ended: &Ended, out: &mut Frames) {
         let mut chunk = self.delta(choice, json!({}), Value::Null, Some(ended.reason()));
+        chunk["choices"][0]["stop_reason"] = ended.stop_reason(&self.stops);
         chunk["timings"] = ended.timings();
         out.data(&chunk);
     }

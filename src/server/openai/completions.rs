@@ -58,6 +58,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         logprobs: listed.is_some(),
         offsets: vec![0; prompts.len() * params.n as usize],
         include_usage: service.include_usage,
+        stops: params.stop.clone(),
     };
     reply(&app, Generation { prompts, params, service }, shape).await
 }
@@ -81,6 +82,7 @@ struct Completions {
     /// Where each answer's next token begins.
     offsets: Vec<usize>,
     include_usage: bool,
+    stops: Vec<String>,
 }
 
 impl Completions {
@@ -110,6 +112,7 @@ impl Shape for Completions {
                 "text": format!("{echo}{}", a.text),
                 "logprobs": logprobs,
                 "finish_reason": a.ended.reason(),
+                "stop_reason": a.ended.stop_reason(&self.stops),
             })
         });
         let mut body = self.object(choices.collect());
@@ -138,6 +141,7 @@ impl Shape for Completions {
 
     fn end(&mut self, choice: usize, ended: &Ended, out: &mut Frames) {
         let mut chunk = self.chunk(choice, "", Value::Null, Some(ended.reason()));
+        chunk["choices"][0]["stop_reason"] = ended.stop_reason(&self.stops);
         chunk["timings"] = ended.timings();
         out.data(&chunk);
     }

@@ -100,11 +100,6 @@ pub const NEUTRAL: &[&str] =
 
 /// Fields that every generating endpoint knows and can't honour.
 pub const UNSUPPORTED: &[Refused] = &[
-    Refused {
-        name: "best_of",
-        neutral: &["1"],
-        why: "choosing the best of several answers is not served: leave it out",
-    },
     Refused { name: "use_beam_search", neutral: &["false"], why: "beam search is not served: leave it out" },
     Refused {
         name: "prompt_logprobs",

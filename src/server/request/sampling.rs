@@ -52,6 +52,7 @@ pub fn read(
     let include = fields.take("include_stop_str_in_output")?.unwrap_or(false);
     let params = SamplingParams {
         n: fields.take("n")?.unwrap_or(default.n),
+        best_of: fields.take("best_of")?,
         temperature: fields.take("temperature")?.unwrap_or(default.temperature),
         top_p: fields.take("top_p")?.unwrap_or(default.top_p),
         top_k: fields.take("top_k")?.unwrap_or(default.top_k),
@@ -72,6 +73,8 @@ pub fn read(
         logprobs: None,
     };
     params.validate(vocab)?;
+    let (field, answers) = params.best_of.map_or(("n", params.n), |best_of| ("best_of", best_of));
+    caps.check(Cap::Answers, field, answers as usize)?;
     Ok(params)
 }
 
