@@ -30,7 +30,7 @@ pub async fn log(request: Request<Body>, next: Next) -> Response {
         path = ?path,
         status = response.status().as_u16(),
         ms = start.elapsed().as_secs_f64() * 1e3,
-        id = ?id,
+        id = id.as_ref().and_then(|id| id.to_str().ok()),
         peer,
     );
     if let Some(id) = id {

@@ -5,6 +5,7 @@
 //! thread of its own ([`crate::engine::service`]).
 
 mod access;
+mod anthropic;
 pub mod app;
 pub mod auth;
 mod body;
@@ -14,6 +15,7 @@ mod health;
 mod listen;
 pub mod metrics;
 pub mod openai;
+mod page;
 pub mod reply;
 pub mod request;
 mod routes;

@@ -12,12 +12,13 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::app::App;
 use super::auth::{self, Guard};
 use super::error::ApiError;
-use super::{access, health, openai, tokens};
+use super::{access, anthropic, health, openai, page, tokens};
 
 /// The whole server as a service.
 pub fn router(app: Arc<App>, guard: Guard) -> Router {
     let cors = cors(&guard);
     Router::new()
+        .route("/", get(page::page))
         .route("/health", get(health::health))
         .route("/ping", get(health::health).post(health::health))
         .route("/metrics", get(|State(app): State<Arc<App>>| async move { app.metrics.respond() }))
@@ -27,6 +28,9 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/v1/models/{*name}", get(openai::models::one))
         .route("/v1/chat/completions", post(openai::chat::handle))
         .route("/v1/completions", post(openai::completions::handle))
+        .route("/v1/responses", post(openai::responses::handle))
+        .route("/v1/messages", post(anthropic::messages))
+        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))

@@ -4,6 +4,7 @@ pub mod chat;
 pub mod completions;
 mod logprobs;
 pub mod models;
+pub mod responses;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
