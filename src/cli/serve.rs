@@ -32,6 +32,9 @@ pub struct Serve {
     /// Most sequences in a step
     #[arg(long, value_name = "N", default_value_t = 16)]
     max_num_seqs: u32,
+    /// Most requests that may wait
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_queue: usize,
     /// The address to listen on; one beyond loopback needs an API key or --no-auth
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "RIDGEPOINT_HOST")]
     host: IpAddr,
@@ -92,16 +95,21 @@ impl Serve {
         let names = model.names.join(", ");
         let sequences = self.max_num_seqs as usize;
         let limits = load.limits(&opened, sequences, sequences);
+        let max_queue = self.max_queue;
         let read = move |progress: &mut dyn FnMut(u64, u64)| {
             let runner = crate::model::Runner::load(&opened.gpu, &opened.file, limits, progress)?;
             let config = SchedulerConfig {
                 max_num_seqs: limits.sequences as u32,
                 max_num_batched_tokens: limits.tokens as u32,
                 max_model_len: limits.context as u32,
+                max_queue,
                 ..SchedulerConfig::default()
             };
             let mut engine = Engine::new(runner, tokenizer, config)?;
-            engine.prepare(64)?;
+            // The widths of the kernels for few tokens, and those for many.
+            for tokens in [2, 4, 8, 64] {
+                engine.prepare(tokens)?;
+            }
             Ok::<_, crate::engine::Error>(engine)
         };
         let read = Box::new(move |progress: &mut dyn FnMut(u64, u64)| {
