@@ -12,6 +12,7 @@ mod scratch;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
+pub use forward::Loads;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
 pub use runner::{Limits, Memory, Profile, Results, Runner, Stamps, Want};

@@ -30,6 +30,7 @@ mod record;
 mod ring;
 mod slope;
 pub mod stats;
+pub mod timer;
 
 pub use ceiling::{Ceiling, Windows, measure};
 pub use curve::{At, Level, curve, levels};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::Error;
 use super::super::describe;
-use super::super::forward::Visit;
+use super::super::forward::{Loads, Visit};
 use super::super::plan::Entry;
 use super::{Results, Runner, Want};
 use crate::gpu::{Dispatch, Gpu, Recorder};
@@ -115,6 +115,12 @@ impl Runner {
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// Makes the following steps read all weights or the same few again and again, to see what
+    /// reading them costs.
+    pub fn loads(&self, loads: Loads) {
+        self.forward.loads(&self.gpu, loads);
     }
 
     /// Fills the plan; gives the longest run of tokens of one sequence.
