@@ -5,11 +5,13 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod bench;
+mod ceilings;
 mod chat;
 mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
+mod explain;
 pub mod load;
 mod logits;
 mod man;
@@ -17,6 +19,7 @@ mod model_arg;
 mod models;
 mod perplexity;
 mod progress;
+mod roofline;
 mod run;
 mod sampling;
 mod sequence;
@@ -102,6 +105,9 @@ enum Command {
     Run(run::Run),
     /// Measure speed
     Bench(bench::Bench),
+    Ceilings(ceilings::Ceilings),
+    Roofline(roofline::Roofline),
+    Explain(explain::Explain),
     /// Talk with a model
     Chat(chat::Chat),
     /// Serve a model to many users at once, by OpenAI's API
@@ -127,6 +133,9 @@ impl Command {
         match self {
             Self::Run(command) => command.run(global),
             Self::Bench(command) => command.run(global),
+            Self::Roofline(command) => command.run(global),
+            Self::Explain(command) => command.run(global),
+            Self::Ceilings(command) => command.run(global),
             Self::Chat(command) => command.run(global),
             Self::Serve(command) => command.run(global),
             Self::Models(command) => command.run(global),
