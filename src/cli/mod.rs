@@ -10,6 +10,7 @@ mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
+mod isa;
 pub mod load;
 mod logits;
 mod man;
@@ -113,6 +114,7 @@ enum Command {
     Devices(devices::Devices),
     /// Compare every kernel, and a tiny model, with plain loops on the processor
     Doctor(doctor::Doctor),
+    Isa(isa::Isa),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -132,6 +134,7 @@ impl Command {
             Self::Detokenize(command) => command.run(global),
             Self::Devices(command) => command.run(global),
             Self::Doctor(command) => command.run(global),
+            Self::Isa(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }
