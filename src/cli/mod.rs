@@ -5,11 +5,13 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod bench;
+mod ceilings;
 mod chat;
 mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
+mod explain;
 mod isa;
 pub mod load;
 mod logits;
@@ -18,6 +20,7 @@ mod model_arg;
 mod models;
 mod perplexity;
 mod progress;
+mod roofline;
 mod run;
 mod sampling;
 mod sequence;
@@ -102,6 +105,9 @@ enum Command {
     Run(run::Run),
     /// Measure speed
     Bench(bench::Bench),
+    Ceilings(ceilings::Ceilings),
+    Roofline(roofline::Roofline),
+    Explain(explain::Explain),
     /// Talk with a model
     Chat(chat::Chat),
     /// List, fetch and look into models
@@ -126,6 +132,9 @@ impl Command {
         match self {
             Self::Run(command) => command.run(global),
             Self::Bench(command) => command.run(global),
+            Self::Roofline(command) => command.run(global),
+            Self::Explain(command) => command.run(global),
+            Self::Ceilings(command) => command.run(global),
             Self::Chat(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Logits(command) => command.run(global),
