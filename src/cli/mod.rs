@@ -12,6 +12,7 @@ mod detokenize;
 mod devices;
 mod doctor;
 mod explain;
+mod isa;
 pub mod load;
 mod logits;
 mod man;
@@ -122,6 +123,7 @@ enum Command {
     Devices(devices::Devices),
     /// Compare every kernel, and a tiny model, with plain loops on the processor
     Doctor(doctor::Doctor),
+    Isa(isa::Isa),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -145,6 +147,7 @@ impl Command {
             Self::Detokenize(command) => command.run(global),
             Self::Devices(command) => command.run(global),
             Self::Doctor(command) => command.run(global),
+            Self::Isa(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }

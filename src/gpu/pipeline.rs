@@ -9,7 +9,7 @@ use super::raw;
 
 /// How a binding is declared in the WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Uniform,
     Read,
     ReadWrite,
@@ -68,7 +68,7 @@ pub(super) struct PipelineCache {
 }
 
 /// Reads `@group(0) @binding(N) var<...>` lines of an expanded module.
-fn accesses(text: &str) -> Vec<(u32, Access)> {
+pub(super) fn accesses(text: &str) -> Vec<(u32, Access)> {
     let mut found = Vec::new();
     for line in text.lines() {
         let Some(rest) = line.trim_start().strip_prefix("@group(0) @binding(") else { continue };
