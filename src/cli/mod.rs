@@ -24,8 +24,11 @@ mod session;
 mod token_ids;
 mod tokenize;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -42,6 +45,9 @@ Environment:
   RIDGEPOINT_MODEL    Stands for --model
   RIDGEPOINT_CACHE    Folder for fetched models and all else that is kept (by default
                       'ridgepoint' in the user's cache folder)
+  LLAMA_CACHE, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME
+                      The first that is set says where the Hugging Face cache of other programs
+                      lies (by default ~/.cache/huggingface/hub); it is read first
   HF_ENDPOINT         Address of Hugging Face or of a mirror
   HF_TOKEN            Access token, sent to that address only
   HF_HUB_OFFLINE      1 stands for --offline";
@@ -140,8 +146,9 @@ impl Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match start_log(&cli.global.log).and_then(|()| cli.command.run(&cli.global)) {
+    let cli = Cli::parse_from(llama_cpps(std::env::args_os()));
+    let started = survive_a_full_disk().and_then(|()| start_log(&cli.global.log));
+    match started.and_then(|()| cli.command.run(&cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `ridgepoint models list | head -1`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -150,6 +157,30 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// llama.cpp's users type `-hf USER/REPO:QUANT`, which is no flag in this style: one dash is for one
+/// letter. What follows `--` is text and stays.
+fn llama_cpps(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_text = false;
+    arguments.map(move |argument| {
+        is_text |= argument == "--";
+        if !is_text && (argument == "-hf" || argument == "-hfr") { "--hf-repo".into() } else { argument }
+    })
+}
+
+/// A write beyond the limit on files' sizes shall end in an error, as on a full disk does, not in a
+/// signal that ends the program.
+#[cfg(unix)]
+fn survive_a_full_disk() -> anyhow::Result<()> {
+    // Any handler will do; nobody looks at the flag.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn survive_a_full_disk() -> anyhow::Result<()> {
+    Ok(())
 }
 
 fn start_log(level: &str) -> anyhow::Result<()> {
