@@ -192,7 +192,8 @@ fn the_users_own_cache_is_read_first() {
 
 #[test]
 fn an_interrupted_fetch_goes_on_where_it_stopped() {
-    let body: Vec<u8> = b"GGUF".iter().copied().chain((0..200_000u32).map(|i| (i * 31 >> 3) as u8)).collect();
+    let body: Vec<u8> =
+        b"GGUF".iter().copied().chain((0..200_000u32).map(|i| ((i * 31) >> 3) as u8)).collect();
     let server = Server::start(&[("m.gguf", &body)]);
     let user = User::of(&server);
     // Cut twice, and taken up again by the same command.
