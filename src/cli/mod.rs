@@ -17,6 +17,7 @@ mod model_arg;
 mod models;
 mod perplexity;
 mod progress;
+mod quantize;
 mod run;
 mod sampling;
 mod sequence;
@@ -26,6 +27,7 @@ mod tokenize;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::panic;
 use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use tracing_subscriber::EnvFilter;
 pub use model_arg::ModelArg;
 pub use progress::Bar;
 
+use crate::format::tokenizer::panics_are_caught;
 use crate::hub::Network;
 
 const ENVIRONMENT: &str = "\
@@ -147,6 +150,7 @@ impl Command {
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
     let cli = Cli::parse_from(llama_cpps(std::env::args_os()));
+    hide_caught_panics();
     let started = survive_a_full_disk().and_then(|()| start_log(&cli.global.log));
     match started.and_then(|()| cli.command.run(&cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -159,14 +163,31 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// llama.cpp's users type `-hf USER/REPO:QUANT`, which is no flag in this style: one dash is for one
-/// letter. What follows `--` is text and stays.
+/// llama.cpp's flags of one dash and several letters, which are none in this style.
+const LLAMA_CPPS: [(&str, &str); 4] =
+    [("-hf", "--hf-repo"), ("-hfr", "--hf-repo"), ("-pg", "--pg"), ("-ub", "--ubatch-size")];
+
+/// Spells flags as llama.cpp's users type them in this program's way. What follows `--` is text and
+/// stays.
 fn llama_cpps(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let mut is_text = false;
     arguments.map(move |argument| {
         is_text |= argument == "--";
-        if !is_text && (argument == "-hf" || argument == "-hfr") { "--hf-repo".into() } else { argument }
+        match LLAMA_CPPS.iter().find(|(theirs, _)| !is_text && argument == *theirs) {
+            Some((_, ours)) => OsString::from(ours),
+            None => argument,
+        }
     })
+}
+
+/// A panic that becomes an error is that error to a person, and nothing else.
+fn hide_caught_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !panics_are_caught() {
+            usual(info);
+        }
+    }));
 }
 
 /// A write beyond the limit on files' sizes shall end in an error, as on a full disk does, not in a

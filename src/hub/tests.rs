@@ -232,6 +232,26 @@ fn names_and_paths_that_are_no_models_are_refused() {
 }
 
 #[test]
+fn a_named_model_is_found_in_the_users_cache() {
+    let cache = TempDir::new().unwrap();
+    let server = Server::with_body(BODY);
+    let mut hub = hub(&cache, server.endpoint(), HUGGING_FACE);
+    let users = cache.path().join("users");
+    let file = users.join("models--owner--repo/snapshots/main/tiny.gguf");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    hub.users_cache = Some(users);
+    fs::write(&file, "GGUF of another size").unwrap();
+    assert_eq!(hub.cached(&hub.catalog.entries()[0]), None);
+    fs::write(&file, BODY).unwrap();
+    assert_eq!(hub.resolve("tiny", &Silent).unwrap(), file);
+    // A wrong one is left to whoever put it there.
+    fs::write(&file, vec![7; BODY.len()]).unwrap();
+    let own = hub.models.join("tiny.gguf");
+    assert_eq!(hub.pull("tiny", &Silent).unwrap(), (own, Pulled::Fetched));
+    assert_eq!(fs::read(&file).unwrap(), vec![7; BODY.len()]);
+}
+
+#[test]
 fn offline_asks_no_source() {
     let cache = TempDir::new().unwrap();
     let server = Server::with_body(BODY);
