@@ -67,7 +67,7 @@ mod tests {
     fn rows_come_out_encoded() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/llama");
         let whole = ModelFile::open(&path).unwrap();
-        for (name, worst) in [("Q8_0", 0.005), ("Q4_0", 0.08), ("Q4_1", 0.08)] {
+        for (name, worst) in [("Q8_0", 0.005), ("Q4_0", 0.13), ("Q4_1", 0.08)] {
             let mut file = ModelFile::open(&path).unwrap();
             let format = quant::by_name(name).unwrap();
             assert!(file.quantize(format).unwrap() >= 15);
@@ -84,7 +84,8 @@ mod tests {
                     numbers
                 };
                 let (a, b) = (decoded(&whole, before), decoded(&file, tensor));
-                // A block's step is its largest number divided by 127, or its range by 15.
+                // Half a step, which is a block's largest number divided by 127, or its range by 15; Q4_0
+                // has only 7 steps on the side of the smaller numbers, and cuts off up to a whole one.
                 let largest = a.iter().fold(0.0f32, |m, x| m.max(x.abs()));
                 for (a, b) in a.iter().zip(&b) {
                     assert!((a - b).abs() <= worst * largest, "{}: {a} {b}", tensor.name);

@@ -155,15 +155,21 @@ impl Remote<'_> {
     ) -> Result<(), FetchError> {
         let mut most = part.got;
         let mut left = RESUMPTIONS;
+        let mut broken = None;
         while !part.is_whole() {
-            match self.attempt(url, expected, part, progress) {
-                Ok(()) => return Ok(()),
-                Err(FetchError::Source(SourceError::Read { error, .. })) if left > 0 && part.got > most => {
-                    progress.note(&format!("{error} after {} bytes: asking for the rest", part.got));
+            match (self.attempt(url, expected, part, progress), broken.take()) {
+                (Ok(()), _) => return Ok(()),
+                // Who can't be reached any more broke off before, and that is what happened.
+                (Err(FetchError::Source(SourceError::Http(_))), Some(before)) => return Err(before),
+                (Err(FetchError::Source(error @ SourceError::Read { .. })), _)
+                    if left > 0 && part.got > most =>
+                {
+                    progress.note(&format!("{error}: asking for the rest"));
                     most = part.got;
                     left -= 1;
+                    broken = Some(FetchError::Source(error));
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
             }
         }
         Ok(())

@@ -102,6 +102,16 @@ impl Gguf {
 
 /// A whole small model: hyper-parameters, a tokenizer, a template, tensors.
 pub fn small(model: &str) -> Gguf {
+    keys(model).tensor("rope_freqs.weight", &[8], 0, &[0; 32]).tensor(
+        "token_embd.weight",
+        &[64, 11],
+        1,
+        &[0; 64 * 11 * 2],
+    )
+}
+
+/// The key-values of [`small`].
+pub fn keys(model: &str) -> Gguf {
     let words = ["<s>", "</s>", "<0x41>", "a", "b", "c", "Ġ", "bc", "▁", "▁a", "<|im_end|>"];
     Gguf::default()
         .text("general.architecture", "llama")
@@ -121,6 +131,4 @@ pub fn small(model: &str) -> Gguf {
         .number("tokenizer.ggml.bos_token_id", 0)
         .number("tokenizer.ggml.eos_token_id", 1)
         .text("tokenizer.chat_template", "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
-        .tensor("rope_freqs.weight", &[8], 0, &[0; 32])
-        .tensor("token_embd.weight", &[64, 11], 1, &[0; 64 * 11 * 2])
 }
