@@ -1,9 +1,10 @@
 # `make` lists what there is.
 PROMPT ?= Why is the sky blue? Answer in two sentences.
 MODEL ?= smollm2-135m-instruct
+FUZZ_SECONDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench fmt clean
+.PHONY: help setup demo test fuzz bench fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -17,6 +18,9 @@ demo: setup ## Build, fetch the default model and let it answer (PROMPT=..., MOD
 
 test: setup ## Format, lints, docs and every test
 	@scripts/test.sh
+
+fuzz: ## Run every fuzz target for 30 s (FUZZ_SECONDS=...)
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 bench: setup ## Prefill and decode speed of the model, beside this machine's own ceilings
 	cargo build --release --locked
