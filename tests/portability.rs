@@ -2,7 +2,8 @@
 //!
 //! Texts are parsed and validated with the capabilities that the case declares and no others, held
 //! to WebGPU's default limits, and written as SPIR-V, MSL and HLSL at the lowest version that has
-//! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them.
+//! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them, and
+//! in `target/tmp/spirv`, where `scripts/test-drivers.sh` has them judged by spirv-val.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,7 +80,8 @@ fn within_limits(module: &Module) -> Result<(), String> {
     Ok(())
 }
 
-fn write_spirv(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
+/// The words, and the version of SPIR-V that they are written in.
+fn write_spirv(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(Vec<u32>, (u8, u8)), String> {
     let mut capabilities = vec![spv::Capability::Shader];
     if needs.subgroup > 0 {
         capabilities.extend([
@@ -92,8 +94,9 @@ fn write_spirv(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), S
     if needs.f16 {
         capabilities.push(spv::Capability::Float16);
     }
+    let version = if needs.subgroup > 0 { (1, 3) } else { (1, 0) };
     let options = spv::Options {
-        lang_version: if needs.subgroup > 0 { (1, 3) } else { (1, 0) },
+        lang_version: version,
         capabilities: Some(capabilities.into_iter().collect()),
         bounds_check_policies: UNCHECKED,
         zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
@@ -102,7 +105,7 @@ fn write_spirv(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), S
         ..Default::default()
     };
     let words = spv::write_vec(module, info, &options, None).map_err(|e| e.to_string())?;
-    if words.is_empty() { Err("nothing was written".into()) } else { Ok(()) }
+    if words.is_empty() { Err("nothing was written".into()) } else { Ok((words, version)) }
 }
 
 fn write_msl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
@@ -141,28 +144,35 @@ fn write_hlsl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), St
     written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
 }
 
-/// Every check of one text; the error says which one failed.
-fn check(text: &str, needs: Needs) -> Result<(), String> {
+/// Every check of one text; the error says which one failed. Gives the SPIR-V and its version.
+fn check(text: &str, needs: Needs) -> Result<(Vec<u32>, (u8, u8)), String> {
     let (module, info) = validate(text, needs)?;
     within_limits(&module)?;
-    write_spirv(&module, &info, needs).map_err(|e| format!("SPIR-V: {e}"))?;
+    let spirv = write_spirv(&module, &info, needs).map_err(|e| format!("SPIR-V: {e}"))?;
     write_msl(&module, &info, needs).map_err(|e| format!("MSL: {e}"))?;
-    write_hlsl(&module, &info, needs).map_err(|e| format!("HLSL: {e}"))
+    write_hlsl(&module, &info, needs).map_err(|e| format!("HLSL: {e}"))?;
+    Ok(spirv)
 }
 
 #[test]
 fn every_program_is_valid_everywhere() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wgsl");
-    // Texts of programs that are no more would be checked by Tint for ever.
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    let [folder, spirv] = ["wgsl", "spirv"].map(|name| Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+    for folder in [&folder, &spirv] {
+        // Programs that are no more would be judged for ever.
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).unwrap();
+    }
     let programs = programs();
     let mut failures = Vec::new();
     for (program, needs) in &programs {
         let label = program.label();
         let checked = expand(program).and_then(|text| {
-            std::fs::write(folder.join(format!("{}.wgsl", label.replace(' ', "-"))), &text).unwrap();
-            check(&text, *needs).map_err(|e| format!("{e}\n{text}"))
+            let name = label.replace(' ', "-");
+            std::fs::write(folder.join(format!("{name}.wgsl")), &text).unwrap();
+            let (words, (major, minor)) = check(&text, *needs).map_err(|e| format!("{e}\n{text}"))?;
+            let file = spirv.join(format!("{major}.{minor}-{name}.spv"));
+            std::fs::write(file, bytemuck::cast_slice(&words)).unwrap();
+            Ok(())
         });
         if let Err(e) = checked {
             failures.push(format!("{label}: {e}"));

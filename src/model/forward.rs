@@ -31,6 +31,8 @@ enum Op {
 #[derive(Debug)]
 pub(super) struct Forward {
     heads: Heads,
+    /// What one buffer of a layer's cache holds of them.
+    part: Heads,
     ops: Vec<Op>,
     /// The head's ops, which run only where logits are wanted.
     head: Vec<Op>,
@@ -131,6 +133,7 @@ impl Forward {
         weights: &Weights,
         scratch: &Scratch,
         caches: &[wgpu::Buffer],
+        parts: usize,
         heads: Heads,
         sections: &Sections,
     ) -> Result<Self, Error> {
@@ -142,7 +145,8 @@ impl Forward {
         b.embed(&weights.embedding)?;
         let normed = Form { norm: true, ..Form::default() };
         let added = Form { residual: true, ..Form::default() };
-        for (layer, cache) in weights.layers.iter().zip(caches) {
+        let part = heads.part(parts);
+        for (layer, cache) in weights.layers.iter().zip(caches.chunks(parts)) {
             let mut y_offset = 0;
             for m in &layer.qkv {
                 let bias = layer.qkv_bias.as_ref();
@@ -164,28 +168,34 @@ impl Forward {
                 y_offset += m.outputs;
             }
             let norm = if layer.qk_norm.is_some() { QkNorm::On(hyper.rms_eps) } else { QkNorm::Off };
-            let params = b.uniform("rope", &rope_cache::params(norm));
-            let pipeline = gpu.pipeline(&rope_cache::program(&heads, norm))?;
-            let mut bindings: Vec<Binding<'_>> = vec![
-                (&params).into(),
-                b.step(),
-                (&scratch.qkv).into(),
-                (&scratch.angles).into(),
-                b.part(sections.places),
-                (&scratch.q).into(),
-                cache.into(),
-            ];
-            bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
-            let bound = gpu.bind(&pipeline, &bindings)?;
-            b.ops.push(Op::Rope(bound));
-            let params = b.uniform("attention", &attention::params(&heads, window, padded(q_rows) / 4));
-            b.ops.push(Op::Attention(Attention {
-                buffers: [params, scratch.q.clone(), cache.clone(), scratch.attended.clone()],
-                step: scratch.step.clone(),
-                tiles: sections.tiles,
-                tables: sections.tables,
-                bound: Vec::new(),
-            }));
+            let pipeline = gpu.pipeline(&rope_cache::program(&heads, parts, norm))?;
+            for (i, cache) in cache.iter().enumerate() {
+                let params = b.uniform("rope", &rope_cache::params(norm, i * part.kv_heads));
+                let mut bindings: Vec<Binding<'_>> = vec![
+                    (&params).into(),
+                    b.step(),
+                    (&scratch.qkv).into(),
+                    (&scratch.angles).into(),
+                    b.part(sections.places),
+                    (&scratch.q).into(),
+                    cache.into(),
+                ];
+                bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
+                let bound = gpu.bind(&pipeline, &bindings)?;
+                b.ops.push(Op::Rope(bound));
+            }
+            for (i, cache) in cache.iter().enumerate() {
+                let first = i * part.heads;
+                let params = attention::params(&heads, window, padded(q_rows) / 4, q_rows / 4, first);
+                let params = b.uniform("attention", &params);
+                b.ops.push(Op::Attention(Attention {
+                    buffers: [params, scratch.q.clone(), cache.clone(), scratch.attended.clone()],
+                    step: scratch.step.clone(),
+                    tiles: sections.tiles,
+                    tables: sections.tables,
+                    bound: Vec::new(),
+                }));
+            }
             let bias = layer.output_bias.as_ref();
             let form = Form { bias: bias.is_some(), ..added };
             b.linear(
@@ -277,7 +287,7 @@ impl Forward {
                 bias: None,
             },
         )?;
-        Ok(Self { heads, ops, head: b.ops })
+        Ok(Self { heads, part, ops, head: b.ops })
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
@@ -287,8 +297,8 @@ impl Forward {
                 match op {
                     Op::Linear(l) => drop(l.bound(gpu, n)?),
                     Op::Attention(a) => {
-                        let variant = attention::Variant::choose(gpu, &self.heads, n);
-                        a.bound(gpu, &self.heads, variant)?;
+                        let variant = attention::Variant::choose(gpu, &self.part, n);
+                        a.bound(gpu, &self.part, variant)?;
                     }
                     Op::Embed { .. } | Op::Rope(_) | Op::Gated { .. } => {}
                 }
@@ -325,9 +335,9 @@ impl Forward {
                     pass.dispatch(Dispatch { bound, grid: rope_cache::grid(&self.heads, n) })?
                 }
                 Op::Attention(a) => {
-                    let variant = attention::Variant::choose(gpu, &self.heads, longest);
-                    let grid = variant.grid(&self.heads, plan.tiles.len());
-                    pass.dispatch(Dispatch { bound: a.bound(gpu, &self.heads, variant)?, grid })?;
+                    let variant = attention::Variant::choose(gpu, &self.part, longest);
+                    let grid = variant.grid(&self.part, plan.tiles.len());
+                    pass.dispatch(Dispatch { bound: a.bound(gpu, &self.part, variant)?, grid })?;
                 }
                 Op::Gated { bound, width } => {
                     pass.dispatch(Dispatch { bound, grid: gated::grid(*width, n) })?

@@ -2,6 +2,7 @@
 //! layouts, the plan of a step, and the kernels that a step runs.
 
 mod architecture;
+mod fit;
 mod forward;
 mod op;
 mod plan;

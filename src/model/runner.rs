@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::fit;
 use super::forward::Forward;
 use super::plan::{Bounds, Entry, Outputs, Plan, Sections};
 use super::scratch::Scratch;
@@ -10,7 +12,7 @@ use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{Bound, Dispatch, Gpu, Readback, Recorder};
+use crate::gpu::{Bound, Dispatch, Gpu, Pace, Readback, Recorder};
 use crate::kernels::rope_cache::{CacheType, Heads};
 use crate::kernels::{argmax, top_k};
 use crate::units::Bytes;
@@ -88,6 +90,8 @@ pub struct Runner {
     // Keeps the buffers that the ops are bound to.
     _weights: Weights,
     caches: Vec<wgpu::Buffer>,
+    /// Buffers that a layer's cache takes.
+    parts: usize,
     scratch: Scratch,
     forward: Forward,
     argmax: (Bound, wgpu::Buffer),
@@ -95,6 +99,7 @@ pub struct Runner {
     candidates: usize,
     readback: Readback,
     plan: Plan,
+    pace: Pace,
 }
 
 impl Runner {
@@ -136,6 +141,7 @@ impl Runner {
                 limits.cache.block_size
             )));
         }
+        let parts = fit::cache_parts(gpu, &hyper, &limits, &heads)?;
         let sections = Sections::new(&bounds);
         let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
         let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
@@ -149,9 +155,10 @@ impl Runner {
             gate_up_apart,
         )?;
         let layer_bytes = heads.block_bytes() * u64::from(limits.cache.num_blocks);
-        let mut caches = Vec::with_capacity(weights.layers.len());
-        for i in 0..weights.layers.len() {
-            caches.push(gpu.storage(&format!("the KV cache of layer {i}"), layer_bytes)?);
+        let mut caches = Vec::with_capacity(weights.layers.len() * parts);
+        for i in 0..weights.layers.len() * parts {
+            let what = format!("the KV cache of layer {}", i / parts);
+            caches.push(gpu.storage(&what, layer_bytes / parts as u64)?);
         }
         let forward = Forward::new(
             gpu,
@@ -160,6 +167,7 @@ impl Runner {
             &weights,
             &scratch,
             &caches,
+            parts,
             heads,
             &sections,
         )?;
@@ -177,7 +185,7 @@ impl Runner {
         gpu.check()?;
         let memory = Memory {
             weights: Bytes(weights.bytes),
-            cache: Bytes(layer_bytes * caches.len() as u64),
+            cache: Bytes(layer_bytes * weights.layers.len() as u64),
             scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
         };
         let readback =
@@ -193,6 +201,7 @@ impl Runner {
             sections,
             _weights: weights,
             caches,
+            parts,
             scratch,
             forward,
             argmax,
@@ -200,6 +209,7 @@ impl Runner {
             candidates,
             readback,
             plan: Plan::default(),
+            pace: Pace::default(),
         })
     }
 
@@ -271,7 +281,7 @@ impl Runner {
         if copies.is_empty() {
             return Ok(());
         }
-        let bytes = self.heads.block_bytes();
+        let bytes = self.heads.block_bytes() / self.parts as u64;
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         // A buffer can't be copied onto itself: through a scratch block.
         let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -314,7 +324,9 @@ impl Runner {
         let rows = self.plan.outputs;
         let mut encoder =
             gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
+        let began = Instant::now();
+        let mut pass = Recorder::new(&gpu, &mut encoder, "step", None)
+            .submitting_every(self.pace.dispatches(self.plan.tokens));
         self.forward.record(&gpu, &mut pass, &self.plan, longest)?;
         let (source, words) = match want {
             Want::Argmax => {
@@ -327,6 +339,7 @@ impl Runner {
             }
             Want::Rows => (&self.scratch.logits, self.hyper.vocab),
         };
+        let dispatches = pass.recorded();
         drop(pass);
         let bytes = 4 * (words * rows) as u64;
         if rows > 0 {
@@ -339,7 +352,9 @@ impl Runner {
         results.candidates.clear();
         results.logsumexp.clear();
         if rows == 0 {
-            return Ok(gpu.wait()?);
+            gpu.wait()?;
+            self.pace.measured(self.plan.tokens, dispatches, began.elapsed());
+            return Ok(());
         }
         let k = self.candidates;
         self.readback.read(&gpu, bytes, |bytes| match want {
@@ -359,6 +374,7 @@ impl Runner {
                 }
             }
         })?;
+        self.pace.measured(self.plan.tokens, dispatches, began.elapsed());
         Ok(())
     }
 }
