@@ -50,7 +50,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let t = id.y;
     if (head >= ALL_HEADS || t >= step.tokens) { return; }
     let own = (head - HEADS) % KV - p.first;   // wraps below the part
-    if (head >= HEADS && own >= KV_HEADS || head < HEADS && p.first > 0u) { return; }
+    if ((head >= HEADS && own >= KV_HEADS) || (head < HEADS && p.first > 0u)) { return; }
     let base = (t * ALL_HEADS + head) * D;
     var a = vec2(qkv[base + i], qkv[base + i + 1u]);
     var b = vec2(qkv[base + D / 2u + i], qkv[base + D / 2u + i + 1u]);
