@@ -13,6 +13,7 @@ mod devices;
 mod doctor;
 mod explain;
 mod isa;
+mod limits;
 pub mod load;
 mod logits;
 mod man;
@@ -49,6 +50,7 @@ use crate::hub::Network;
 const ENVIRONMENT: &str = "\
 Environment:
   RIDGEPOINT_ADAPTER  Stands for --adapter
+  RIDGEPOINT_LIMITS   Stands for --limits
   RIDGEPOINT_LOG      Stands for --log
   RIDGEPOINT_MODEL    Stands for --model
   RIDGEPOINT_CACHE    Folder for fetched models and all else that is kept (by default
@@ -85,6 +87,16 @@ pub struct Global {
     /// Compute on this adapter: part of its name, or its index in `ridgepoint devices`
     #[arg(long, global = true, value_name = "NAME|INDEX", env = "RIDGEPOINT_ADAPTER")]
     pub adapter: Option<String>,
+    /// Use no more of the adapter than this: how one device shows what others will do
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LIMITS",
+        env = "RIDGEPOINT_LIMITS",
+        default_value_t
+    )]
+    pub limits: limits::LimitsArg,
     /// Print no progress and no notes, only results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,

@@ -11,6 +11,7 @@ pub mod embed;
 pub mod gated;
 pub mod linear;
 pub mod rope_cache;
+mod shapes;
 pub mod top_k;
 
 use crate::cost::Cost;
