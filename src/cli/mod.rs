@@ -11,6 +11,7 @@ mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
+pub mod engine_args;
 mod explain;
 mod isa;
 mod limits;
