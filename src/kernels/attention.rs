@@ -9,6 +9,7 @@
 //! workgroup memory.
 
 use super::rope_cache::{CacheType, Heads};
+use super::shapes::{STEPS, WINDOWS};
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, dot_tolerance, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
@@ -117,10 +118,12 @@ impl Variant {
     }
 }
 
-/// The uniform buffer's bytes. `window` 0: every earlier key is seen; `stride` in vec4s.
-pub fn params(h: &Heads, window: usize, stride: usize) -> Vec<u8> {
-    let scale = 1.0 / (h.dim as f64).sqrt();
-    words(&[(scale as f32).to_bits(), window as u32, stride as u32, 0])
+/// The uniform buffer's bytes. `window` 0: every earlier key is seen; strides of the output and of the
+/// queries in vec4s; `first`: the first query head that the cache's buffer serves.
+pub fn params(h: &Heads, window: usize, o_stride: usize, q_stride: usize, first: usize) -> Vec<u8> {
+    let scale = (1.0 / (h.dim as f64).sqrt()) as f32;
+    let n = |v: usize| v as u32;
+    words(&[scale.to_bits(), n(window), n(o_stride), n(q_stride), n(first), 0, 0, 0])
 }
 
 /// The cost of tiles: two products of D per query and key seen, an exponential each.
@@ -188,18 +191,16 @@ fn reference(q: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<(f32, f32)> {
         .collect()
 }
 
-/// (tokens computed, position of the first) of each sequence of a case.
-const MIXED: [(usize, usize); 5] = [(1, 0), (1, 37), (13, 0), (5, 21), (1, 16)];
-
 /// Floats between the rows of a case's output.
 const GAP: usize = 8;
 
-fn case(variant: Variant, h: &Heads, window: usize) -> Case {
+/// `step`: (tokens computed, position of the first) of each sequence.
+fn case(variant: Variant, h: &Heads, window: usize, step: &[(usize, usize)]) -> Case {
     let mut noise = Noise::new((h.heads * h.dim + window) as u64);
-    let n: usize = MIXED.iter().map(|(tokens, _)| tokens).sum();
+    let n: usize = step.iter().map(|(tokens, _)| tokens).sum();
     let q = noise.floats(n * h.heads * h.dim);
     let per_sequence = |&(tokens, position): &(usize, usize)| (tokens + position).div_ceil(h.block);
-    let blocks: usize = MIXED.iter().map(per_sequence).sum::<usize>() + 3;
+    let blocks: usize = step.iter().map(per_sequence).sum::<usize>() + 3;
     // Shuffled: a sequence's blocks are never neighbours by assumption.
     let mut free = noise.shuffled(blocks).into_iter();
     let cache: Vec<f32> = noise
@@ -211,7 +212,7 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
     let mut tiles = Vec::new();
     let mut expected = Vec::new();
     let mut first = 0;
-    for sequence in &MIXED {
+    for sequence in step {
         let &(tokens, position) = sequence;
         let table = tables.len();
         tables.extend(free.by_ref().take(per_sequence(sequence)));
@@ -250,11 +251,11 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
         }
     };
     Case {
-        label: format!("{variant:?} {h:?} window {window}"),
+        label: format!("{variant:?} {h:?} window {window}, (tokens, position) {step:?}"),
         program: variant.program(h),
         needs: variant.needs(),
         inputs: vec![
-            Input::Uniform(params(h, window, h.heads * h.dim / 4 + GAP / 4)),
+            Input::Uniform(params(h, window, h.heads * h.dim / 4 + GAP / 4, h.heads * h.dim / 4, 0)),
             Input::Uniform(words(&[n as u32, 0, tiles.len() as u32, 0])),
             Input::Storage(bytemuck::cast_slice(&q).to_vec()),
             Input::Storage(stored),
@@ -285,9 +286,11 @@ fn cases(variants: fn(&Heads) -> Vec<Variant>) -> Cases {
     Box::new(LAYOUTS.into_iter().flat_map(move |(heads, kv_heads, dim)| {
         [CacheType::F32, CacheType::F16].into_iter().flat_map(move |cache| {
             let h = Heads { heads, kv_heads, dim, block: 16, cache };
-            let windows = [0, 7];
-            let all = variants(&h).into_iter();
-            all.flat_map(move |variant| windows.map(|window| case(variant, &h, window)))
+            variants(&h).into_iter().flat_map(move |variant| {
+                WINDOWS.into_iter().flat_map(move |window| {
+                    STEPS.into_iter().map(move |step| case(variant, &h, window, step))
+                })
+            })
         })
     }))
 }

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod describe;
+mod fit;
 mod forward;
 mod op;
 mod plan;

@@ -5,6 +5,7 @@ mod step;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::fit;
 use super::forward::Forward;
 use super::plan::{Bounds, Entry, Outputs, Plan, Sections};
 use super::scratch::Scratch;
@@ -12,7 +13,7 @@ use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{Bound, Gpu, Readback};
+use crate::gpu::{Bound, Gpu, Pace, Readback};
 use crate::kernels::rope_cache::{CacheType, Heads};
 use crate::kernels::{argmax, top_k};
 use crate::units::Bytes;
@@ -92,6 +93,8 @@ pub struct Runner {
     // Keeps the buffers that the ops are bound to.
     _weights: Weights,
     caches: Vec<wgpu::Buffer>,
+    /// Buffers that a layer's cache takes.
+    parts: usize,
     scratch: Scratch,
     forward: Forward,
     argmax: (Bound, wgpu::Buffer),
@@ -99,6 +102,7 @@ pub struct Runner {
     candidates: usize,
     readback: Readback,
     plan: Plan,
+    pace: Pace,
 }
 
 impl Runner {
@@ -140,6 +144,7 @@ impl Runner {
                 limits.cache.block_size
             )));
         }
+        let parts = fit::cache_parts(gpu, &hyper, &limits, &heads)?;
         let sections = Sections::new(&bounds);
         let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
         let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
@@ -153,9 +158,10 @@ impl Runner {
             gate_up_apart,
         )?;
         let layer_bytes = heads.block_bytes() * u64::from(limits.cache.num_blocks);
-        let mut caches = Vec::with_capacity(weights.layers.len());
-        for i in 0..weights.layers.len() {
-            caches.push(gpu.storage(&format!("the KV cache of layer {i}"), layer_bytes)?);
+        let mut caches = Vec::with_capacity(weights.layers.len() * parts);
+        for i in 0..weights.layers.len() * parts {
+            let what = format!("the KV cache of layer {}", i / parts);
+            caches.push(gpu.storage(&what, layer_bytes / parts as u64)?);
         }
         let forward = Forward::new(
             gpu,
@@ -164,6 +170,7 @@ impl Runner {
             &weights,
             &scratch,
             &caches,
+            parts,
             heads,
             &sections,
         )?;
@@ -181,7 +188,7 @@ impl Runner {
         gpu.check()?;
         let memory = Memory {
             weights: Bytes(weights.bytes),
-            cache: Bytes(layer_bytes * caches.len() as u64),
+            cache: Bytes(layer_bytes * weights.layers.len() as u64),
             scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
         };
         let readback =
@@ -197,6 +204,7 @@ impl Runner {
             sections,
             _weights: weights,
             caches,
+            parts,
             scratch,
             forward,
             argmax,
@@ -204,6 +212,7 @@ impl Runner {
             candidates,
             readback,
             plan: Plan::default(),
+            pace: Pace::default(),
         })
     }
 
@@ -275,7 +284,7 @@ impl Runner {
         if copies.is_empty() {
             return Ok(());
         }
-        let bytes = self.heads.block_bytes();
+        let bytes = self.heads.block_bytes() / self.parts as u64;
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         // A buffer can't be copied onto itself: through a scratch block.
         let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {

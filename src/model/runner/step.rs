@@ -73,7 +73,8 @@ impl Runner {
         if let Some(ring) = profile.ring.as_deref_mut() {
             ring.start();
         }
-        self.record(&gpu, &mut encoder, longest, want, &mut profile)?;
+        let whole = profile.ring.is_none() && profile.without.is_none();
+        let dispatches = self.record(&gpu, &mut encoder, longest, want, &mut profile)?;
         let rows = self.plan.outputs;
         let (source, words) = match want {
             Want::Argmax => (&self.argmax.1, argmax::OUT_WORDS),
@@ -93,6 +94,9 @@ impl Runner {
         }
         self.read(&gpu, bytes, want, results)?;
         let done = Instant::now();
+        if whole {
+            self.pace.measured(self.plan.tokens, dispatches, done - planned);
+        }
         Ok(StepTimes {
             plan: (planned - start).into(),
             record: (recorded - planned).into(),
@@ -150,6 +154,7 @@ impl Runner {
         }
     }
 
+    /// Gives the number of dispatches.
     fn record(
         &mut self,
         gpu: &Gpu,
@@ -157,10 +162,10 @@ impl Runner {
         longest: usize,
         want: Want,
         profile: &mut Profile<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         let mut at = 0;
         let without = profile.without;
-        let mut left_out = move || {
+        let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))
         };
@@ -186,13 +191,16 @@ impl Runner {
                 })
             }
             (_, ring) => {
+                // A span is of one pass, so a stamped step is one submission.
+                let most = if ring.is_some() { u32::MAX } else { self.pace.dispatches(self.plan.tokens) };
                 let stamps = ring.map(Ring::pass).transpose()?;
-                let mut pass = Recorder::new(gpu, encoder, "step", stamps);
+                let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
                 self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() { Ok(()) } else { Ok(pass.dispatch(dispatch)?) }
                 })
             }
-        }
+        }?;
+        Ok(at as u32)
     }
 
     fn read(&mut self, gpu: &Gpu, bytes: u64, want: Want, results: &mut Results) -> Result<(), Error> {
