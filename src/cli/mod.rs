@@ -10,6 +10,7 @@ mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
+pub mod engine_args;
 pub mod load;
 mod logits;
 mod man;

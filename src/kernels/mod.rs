@@ -10,6 +10,7 @@ mod check;
 pub mod embed;
 pub mod gated;
 pub mod linear;
+mod order;
 pub mod rope_cache;
 pub mod top_k;
 
@@ -17,6 +18,7 @@ use crate::cost::Cost;
 use crate::gpu::{Gpu, Program};
 
 pub use check::{Noise, Outcome, TestMatrix, judge, run_case, run_outputs};
+pub use order::Order;
 
 /// Every kernel.
 pub const KERNELS: &[&dyn Kernel] = &[

@@ -15,7 +15,7 @@ use crate::format::Hyper;
 use crate::gpu::{Binding, Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::linear::{Activation, Form, Params};
 use crate::kernels::rope_cache::{Heads, QkNorm};
-use crate::kernels::{attention, embed, gated, rope_cache};
+use crate::kernels::{Order, attention, embed, gated, rope_cache};
 
 /// One dispatch of a step, whatever its size.
 #[derive(Debug)]
@@ -281,13 +281,13 @@ impl Forward {
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
-    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize]) -> Result<(), Error> {
+    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize], order: Order) -> Result<(), Error> {
         for &n in tokens {
             for op in &mut self.ops {
                 match op {
-                    Op::Linear(l) => drop(l.bound(gpu, n)?),
+                    Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
-                        let variant = attention::Variant::choose(gpu, &self.heads, n);
+                        let variant = order.attention(gpu, &self.heads, n);
                         a.bound(gpu, &self.heads, variant)?;
                     }
                     Op::Embed { .. } | Op::Rope(_) | Op::Gated { .. } => {}
@@ -296,7 +296,7 @@ impl Forward {
         }
         for op in &mut self.head {
             if let Op::Linear(l) = op {
-                l.bound(gpu, 1)?;
+                l.bound(gpu, 1, order)?;
             }
         }
         Ok(())
@@ -309,6 +309,7 @@ impl Forward {
         pass: &mut Recorder<'_>,
         plan: &Plan,
         longest: usize,
+        order: Order,
     ) -> Result<(), Error> {
         let n = plan.tokens;
         for op in &mut self.ops {
@@ -318,14 +319,14 @@ impl Forward {
                 }
                 Op::Linear(l) => {
                     let (form, m) = (l.form, l.m);
-                    let (variant, bound) = l.bound(gpu, n)?;
+                    let (variant, bound) = l.bound(gpu, n, order)?;
                     pass.dispatch(Dispatch { bound, grid: variant.grid(form, m, n) })?;
                 }
                 Op::Rope(bound) => {
                     pass.dispatch(Dispatch { bound, grid: rope_cache::grid(&self.heads, n) })?
                 }
                 Op::Attention(a) => {
-                    let variant = attention::Variant::choose(gpu, &self.heads, longest);
+                    let variant = order.attention(gpu, &self.heads, longest);
                     let grid = variant.grid(&self.heads, plan.tiles.len());
                     pass.dispatch(Dispatch { bound: a.bound(gpu, &self.heads, variant)?, grid })?;
                 }
@@ -340,7 +341,7 @@ impl Forward {
         for op in &mut self.head {
             if let Op::Linear(l) = op {
                 let (form, m) = (l.form, l.m);
-                let (variant, bound) = l.bound(gpu, plan.outputs)?;
+                let (variant, bound) = l.bound(gpu, plan.outputs, order)?;
                 pass.dispatch(Dispatch { bound, grid: variant.grid(form, m, plan.outputs) })?;
             }
         }

@@ -2,18 +2,22 @@
 //! layouts, the plan of a step, and the kernels that a step runs.
 
 mod architecture;
+mod footprint;
 mod forward;
 mod op;
 mod plan;
 mod reference;
 mod runner;
 mod scratch;
+mod stepping;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
+pub use footprint::{CacheBudget, Footprint, SOFTWARE_CACHE, gpu_bytes};
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
 pub use runner::{Limits, Memory, Results, Runner, Want};
+pub use stepping::{Feed, InFlight};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;
@@ -37,6 +41,9 @@ pub enum Error {
         /// What was expected, what was found, what to do.
         what: String,
     },
+    /// Memory that isn't there, what would fit, and by which flag.
+    #[error("{0}")]
+    Memory(String),
     /// A step that can't be run as asked.
     #[error("{0}")]
     Step(String),

@@ -10,9 +10,9 @@ use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{Bound, Dispatch, Gpu, Readback, Recorder};
+use crate::gpu::{Bound, Gpu, Readback};
 use crate::kernels::rope_cache::{CacheType, Heads};
-use crate::kernels::{argmax, top_k};
+use crate::kernels::{Order, argmax, top_k};
 use crate::units::Bytes;
 
 /// The sizes that a runner is built for.
@@ -82,19 +82,24 @@ pub struct Runner {
     pub limits: Limits,
     /// What the memory holds.
     pub memory: Memory,
-    heads: Heads,
-    bounds: Bounds,
-    sections: Sections,
+    pub(super) heads: Heads,
+    pub(super) bounds: Bounds,
+    pub(super) sections: Sections,
     // Keeps the buffers that the ops are bound to.
     _weights: Weights,
     caches: Vec<wgpu::Buffer>,
-    scratch: Scratch,
-    forward: Forward,
-    argmax: (Bound, wgpu::Buffer),
-    top_k: (Bound, wgpu::Buffer),
-    candidates: usize,
-    readback: Readback,
-    plan: Plan,
+    pub(super) scratch: Scratch,
+    pub(super) forward: Forward,
+    pub(super) argmax: (Bound, wgpu::Buffer),
+    pub(super) top_k: (Bound, wgpu::Buffer),
+    pub(super) candidates: usize,
+    pub(super) readbacks: [Readback; 2],
+    /// Which of them the next step uses.
+    pub(super) slot: usize,
+    /// Rows of the last step's argmax, 0 if it made none.
+    pub(super) fed_rows: usize,
+    pub(super) order: Order,
+    pub(super) plan: Plan,
 }
 
 impl Runner {
@@ -180,8 +185,7 @@ impl Runner {
             cache: Bytes(layer_bytes * caches.len() as u64),
             scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
         };
-        let readback =
-            Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
+        let most = 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64;
         Ok(Self {
             gpu: Arc::clone(gpu),
             hyper,
@@ -198,7 +202,10 @@ impl Runner {
             argmax,
             top_k,
             candidates,
-            readback,
+            readbacks: [Readback::new(gpu, most), Readback::new(gpu, most)],
+            slot: 0,
+            fed_rows: 0,
+            order: Order::Free,
             plan: Plan::default(),
         })
     }
@@ -244,13 +251,18 @@ impl Runner {
         heads.block_bytes() * hyper.layers as u64
     }
 
+    /// Sets the order of sums from the next step on.
+    pub fn set_order(&mut self, order: Order) {
+        self.order = order;
+    }
+
     /// Builds the kernels that steps of these sizes will run, and runs each once on block 0, since
     /// some drivers compile at the first dispatch. Call it before any request.
     ///
     /// # Errors
     /// When the driver refuses a kernel.
     pub fn prepare(&mut self, tokens: &[usize]) -> Result<(), Error> {
-        self.forward.prepare(&self.gpu, tokens)?;
+        self.forward.prepare(&self.gpu, tokens, self.order)?;
         let mut results = Results::default();
         for &n in tokens {
             // Above 8 tokens the kernels are those of any longer prompt.
@@ -288,77 +300,5 @@ impl Runner {
         }
         self.gpu.queue.submit([encoder.finish()]);
         Ok(self.gpu.check()?)
-    }
-
-    /// The whole row of logits of the last step's wanted token `row`.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn logits_row(&self, row: usize) -> Result<Vec<f32>, Error> {
-        let bytes = 4 * self.hyper.vocab as u64;
-        let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
-        Ok(bytemuck::pod_collect_to_vec(&row))
-    }
-
-    /// Runs one step and waits for its results.
-    ///
-    /// # Errors
-    /// When an entry points outside the model's or the cache's bounds, or the device fails.
-    pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
-        let (gpu, heads) = (Arc::clone(&self.gpu), self.heads);
-        let tile =
-            |longest| crate::kernels::attention::Variant::choose(&gpu, &heads, longest).tile_tokens(&heads);
-        self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
-        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
-        let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
-        let rows = self.plan.outputs;
-        let mut encoder =
-            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
-        self.forward.record(&gpu, &mut pass, &self.plan, longest)?;
-        let (source, words) = match want {
-            Want::Argmax => {
-                pass.dispatch(Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) })?;
-                (&self.argmax.1, argmax::OUT_WORDS)
-            }
-            Want::Candidates => {
-                pass.dispatch(Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) })?;
-                (&self.top_k.1, top_k::out_words(self.candidates))
-            }
-            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
-        };
-        drop(pass);
-        let bytes = 4 * (words * rows) as u64;
-        if rows > 0 {
-            self.readback.copy(&mut encoder, source, 0, bytes, 0);
-        }
-        gpu.queue.submit([encoder.finish()]);
-        results.ids.clear();
-        results.top.clear();
-        results.logits.clear();
-        results.candidates.clear();
-        results.logsumexp.clear();
-        if rows == 0 {
-            return Ok(gpu.wait()?);
-        }
-        let k = self.candidates;
-        self.readback.read(&gpu, bytes, |bytes| match want {
-            Want::Argmax => {
-                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
-                    results.ids.push(best[0]);
-                    results.top.push(f32::from_bits(best[1]));
-                }
-            }
-            Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
-            Want::Candidates => {
-                let words: &[u32] = bytemuck::cast_slice(bytes);
-                for row in words.chunks_exact(top_k::out_words(k)) {
-                    results.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
-                    results.candidates.extend_from_slice(&row[2..2 + k]);
-                    results.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
-                }
-            }
-        })?;
-        Ok(())
     }
 }

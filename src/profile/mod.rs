@@ -25,7 +25,9 @@ mod probe;
 mod read;
 mod slope;
 pub mod stats;
+mod step_time;
 
 pub use ceiling::{Ceiling, Windows, measure};
 pub use probe::{Error, PROBES, Probe, Rig, Unit};
 pub use slope::{Budget, Repeat, Slope, slope};
+pub use step_time::{LEAST, StepTime, StepWork};

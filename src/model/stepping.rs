@@ -1,0 +1,154 @@
+//! A step on the device: submitted, and collected later, so that the next one can be recorded and
+//! queued while it runs.
+
+use std::sync::Arc;
+
+use super::plan::Entry;
+use super::{Error, Results, Runner, Want};
+use crate::gpu::{Dispatch, Recorder};
+use crate::kernels::{argmax, top_k};
+
+/// A token of a step whose id is not known on the host yet: it is the largest logit of an earlier row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The token's place in the step.
+    pub token: usize,
+    /// The row of the last submitted step, which must have been one of [`Want::Argmax`].
+    pub row: usize,
+}
+
+/// A submitted step.
+#[derive(Debug)]
+#[must_use = "its results are collected with Runner::collect"]
+pub struct InFlight {
+    want: Want,
+    rows: usize,
+    slot: usize,
+    submission: wgpu::SubmissionIndex,
+}
+
+impl InFlight {
+    /// Wanted tokens.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// What it brings back for each.
+    pub fn want(&self) -> Want {
+        self.want
+    }
+}
+
+impl Runner {
+    /// Runs one step and waits for its results.
+    ///
+    /// # Errors
+    /// When an entry points outside the model's or the cache's bounds, or the device fails.
+    pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
+        let step = self.submit(entries, &[], want)?;
+        self.collect(step, results)
+    }
+
+    /// Submits one step; the host's id of a token in `feeds` counts for nothing. Two steps may be
+    /// under way at once, and are collected in order.
+    ///
+    /// # Errors
+    /// When an entry or a feed points outside the model's, the cache's or the last step's bounds.
+    pub fn submit(&mut self, entries: &[Entry<'_>], feeds: &[Feed], want: Want) -> Result<InFlight, Error> {
+        let gpu = Arc::clone(&self.gpu);
+        let order = self.order;
+        let heads = self.heads;
+        let tile = |longest| order.attention(&gpu, &heads, longest).tile_tokens(&heads);
+        self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
+        // Written when the submission begins, after everything submitted before has run.
+        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
+        let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
+        let rows = self.plan.outputs;
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        for feed in feeds {
+            if feed.token >= self.plan.tokens || feed.row >= self.fed_rows {
+                return Err(Error::Step(format!(
+                    "token {} of {} is to be row {} of a step with {} rows of argmax",
+                    feed.token, self.plan.tokens, feed.row, self.fed_rows
+                )));
+            }
+            let from = 4 * (feed.row * argmax::OUT_WORDS) as u64;
+            let to = self.sections.ids.0 + 4 * feed.token as u64;
+            encoder.copy_buffer_to_buffer(&self.argmax.1, from, &self.scratch.step, to, 4);
+        }
+        let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
+        self.forward.record(&gpu, &mut pass, &self.plan, longest, order)?;
+        let (source, words) = match want {
+            Want::Argmax => {
+                pass.dispatch(Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) })?;
+                (&self.argmax.1, argmax::OUT_WORDS)
+            }
+            Want::Candidates => {
+                pass.dispatch(Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) })?;
+                (&self.top_k.1, top_k::out_words(self.candidates))
+            }
+            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
+        };
+        drop(pass);
+        let slot = self.slot;
+        self.slot = (slot + 1) % self.readbacks.len();
+        if rows > 0 {
+            self.readbacks[slot].copy(&mut encoder, source, 0, 4 * (words * rows) as u64, 0);
+        }
+        let submission = gpu.queue.submit([encoder.finish()]);
+        self.fed_rows = if want == Want::Argmax { rows } else { 0 };
+        Ok(InFlight { want, rows, slot, submission })
+    }
+
+    /// Waits for a submitted step, and for no later one, and brings its results back.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn collect(&mut self, step: InFlight, results: &mut Results) -> Result<(), Error> {
+        results.ids.clear();
+        results.top.clear();
+        results.logits.clear();
+        results.candidates.clear();
+        results.logsumexp.clear();
+        let gpu = &self.gpu;
+        if step.rows == 0 {
+            return Ok(gpu.wait_for(step.submission)?);
+        }
+        let k = self.candidates;
+        let words = match step.want {
+            Want::Argmax => argmax::OUT_WORDS,
+            Want::Candidates => top_k::out_words(k),
+            Want::Rows => self.hyper.vocab,
+        };
+        let bytes = 4 * (words * step.rows) as u64;
+        self.readbacks[step.slot].read_after(gpu, step.submission, bytes, |bytes| match step.want {
+            Want::Argmax => {
+                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
+                    results.ids.push(best[0]);
+                    results.top.push(f32::from_bits(best[1]));
+                }
+            }
+            Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
+            Want::Candidates => {
+                let words: &[u32] = bytemuck::cast_slice(bytes);
+                for row in words.chunks_exact(top_k::out_words(k)) {
+                    results.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
+                    results.candidates.extend_from_slice(&row[2..2 + k]);
+                    results.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The whole row of logits of the last submitted step's wanted token `row`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn logits_row(&self, row: usize) -> Result<Vec<f32>, Error> {
+        let bytes = 4 * self.hyper.vocab as u64;
+        let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
+        Ok(bytemuck::pod_collect_to_vec(&row))
+    }
+}
