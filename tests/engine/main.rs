@@ -2,6 +2,7 @@
 //! decides its text.
 
 mod ahead;
+mod bound;
 mod choices;
 mod determinism;
 mod invariance;
