@@ -75,8 +75,12 @@ pub struct EngineArgs {
     /// whatever else is in the batch
     #[arg(long)]
     pub batch_invariant: bool,
-    /// Begin a step only when the one before is read back
-    #[arg(long)]
+    /// Prepare the next step while one runs, as far as its tokens are chosen on the device (the default on
+    /// GPUs)
+    #[arg(long, overrides_with = "no_async_scheduling")]
+    pub async_scheduling: bool,
+    /// Begin a step only when the one before is read back (the default on software adapters)
+    #[arg(long, overrides_with = "async_scheduling")]
     pub no_async_scheduling: bool,
 }
 
@@ -110,7 +114,11 @@ impl EngineArgs {
         Options {
             order: if self.batch_invariant { Order::Fixed } else { Order::Free },
             max_step: self.max_step_ms.map(Duration::from_millis),
-            ahead: if self.no_async_scheduling { Ahead::Never } else { Ahead::WherePossible },
+            ahead: match (self.async_scheduling, self.no_async_scheduling) {
+                (true, _) => Ahead::WherePossible,
+                (_, true) => Ahead::Never,
+                _ => Ahead::Auto,
+            },
         }
     }
 

@@ -117,9 +117,10 @@ impl Engine {
         mut runner: Runner,
         tokenizer: Arc<Tokenizer>,
         mut config: SchedulerConfig,
-        options: Options,
+        mut options: Options,
     ) -> Result<Self, Error> {
         runner.set_order(options.order);
+        options.ahead = options.ahead.on(&runner.gpu);
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
         config.max_num_batched_tokens = config.max_num_batched_tokens.min(l.tokens as u32);

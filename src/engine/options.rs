@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::gpu::Gpu;
 use crate::kernels::Order;
 
 /// Whether a step is recorded and queued while the one before still runs.
@@ -14,6 +15,21 @@ pub enum Ahead {
     /// the next step without passing the host. A sequence that turns out to have ended has then been
     /// computed once in vain.
     WherePossible,
+    /// [`Ahead::WherePossible`] on a GPU. Not on a software adapter, whose steps run on the very
+    /// processor that would prepare the next one: nothing is idle meanwhile.
+    Auto,
+}
+
+impl Ahead {
+    /// What it comes to on a device.
+    #[must_use]
+    pub fn on(self, gpu: &Gpu) -> Self {
+        match self {
+            Self::Auto if gpu.adapter.is_software() => Self::Never,
+            Self::Auto => Self::WherePossible,
+            other => other,
+        }
+    }
 }
 
 /// Settings of an engine that change no text.

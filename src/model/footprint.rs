@@ -38,8 +38,8 @@ pub struct Footprint {
     pub scratch: u64,
     /// Bytes of a block of the cache over all layers.
     pub block: u64,
-    /// Bytes of a block in one layer: a layer's cache is one binding.
-    pub layer_block: u64,
+    /// Bytes of a block in one KV head of one layer: no binding holds less than one head's cache.
+    pub head_block: u64,
     /// Tokens of a block.
     pub block_size: u32,
     /// Most tokens of a sequence.
@@ -68,7 +68,7 @@ impl Footprint {
                 + 4 * (7 * tokens + sequences + tables) as u64
                 + 4 * (2 * sequences * hyper.vocab) as u64,
             block,
-            layer_block: block / hyper.layers.max(1) as u64,
+            head_block: block / (hyper.layers * hyper.kv_heads).max(1) as u64,
             block_size,
             context,
             sequences,
@@ -105,7 +105,7 @@ impl Footprint {
         binding: u64,
     ) -> Result<u64, Error> {
         let fail = |what: String| Err(Error::Memory(what));
-        let most = (binding / self.layer_block.max(1)).min(u64::from(u32::MAX) / u64::from(self.block_size));
+        let most = (binding / self.head_block.max(1)).min(u64::from(u32::MAX) / u64::from(self.block_size));
         let useful = self.blocks_for(self.context).saturating_mul(self.sequences as u64);
         let (weights, scratch) = (Bytes(self.weights), Bytes(self.scratch));
         let memory = match budget {
@@ -135,10 +135,10 @@ impl Footprint {
                 }
                 if asked > most {
                     return fail(format!(
-                        "--kv-cache-memory {} puts {} into one layer's buffer, and {adapter} allows {}: at most \
+                        "--kv-cache-memory {} puts {} of one KV head into one buffer, and {adapter} allows {}: at most \
                          --kv-cache-memory {} fits",
                         Bytes(bytes),
-                        Bytes(asked * self.layer_block),
+                        Bytes(asked * self.head_block),
                         Bytes(binding),
                         Bytes(most * self.block)
                     ));
@@ -187,7 +187,7 @@ mod tests {
         weights: 100 * MIB,
         scratch: 20 * MIB,
         block: MIB / 4,
-        layer_block: MIB / 16,
+        head_block: MIB / 16,
         block_size: 16,
         context: 1024,
         sequences: 8,
