@@ -5,12 +5,15 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod bench;
+mod ceilings;
 mod chat;
 mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
 pub mod engine_args;
+mod explain;
+mod isa;
 pub mod load;
 mod logits;
 mod man;
@@ -18,9 +21,11 @@ mod model_arg;
 mod models;
 mod perplexity;
 mod progress;
+mod roofline;
 mod run;
 mod sampling;
 mod sequence;
+mod serve;
 mod session;
 mod token_ids;
 mod tokenize;
@@ -102,8 +107,13 @@ enum Command {
     Run(run::Run),
     /// Measure speed
     Bench(bench::Bench),
+    Ceilings(ceilings::Ceilings),
+    Roofline(roofline::Roofline),
+    Explain(explain::Explain),
     /// Talk with a model
     Chat(chat::Chat),
+    /// Serve a model to many users at once, by OpenAI's API
+    Serve(serve::Serve),
     /// List, fetch and look into models
     Models(models::Models),
     Logits(logits::Logits),
@@ -114,6 +124,7 @@ enum Command {
     Devices(devices::Devices),
     /// Compare every kernel, and a tiny model, with plain loops on the processor
     Doctor(doctor::Doctor),
+    Isa(isa::Isa),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -125,7 +136,11 @@ impl Command {
         match self {
             Self::Run(command) => command.run(global),
             Self::Bench(command) => command.run(global),
+            Self::Roofline(command) => command.run(global),
+            Self::Explain(command) => command.run(global),
+            Self::Ceilings(command) => command.run(global),
             Self::Chat(command) => command.run(global),
+            Self::Serve(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Logits(command) => command.run(global),
             Self::Perplexity(command) => command.run(global),
@@ -133,6 +148,7 @@ impl Command {
             Self::Detokenize(command) => command.run(global),
             Self::Devices(command) => command.run(global),
             Self::Doctor(command) => command.run(global),
+            Self::Isa(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }

@@ -9,6 +9,7 @@ mod live;
 mod options;
 mod request;
 mod results;
+pub mod service;
 mod stats;
 mod step;
 

@@ -1,11 +1,9 @@
 //! A step on the device: submitted, and collected later, so that the next one can be recorded and
 //! queued while it runs.
 
-use std::sync::Arc;
-
-use super::plan::Entry;
-use super::{Error, Results, Runner, Want};
-use crate::gpu::{Dispatch, Recorder};
+use super::super::Error;
+use super::super::plan::Entry;
+use super::{Profile, Results, Runner, Want};
 use crate::kernels::{argmax, top_k};
 
 /// A token of a step whose id is not known on the host yet: it is the largest logit of an earlier row.
@@ -21,10 +19,10 @@ pub struct Feed {
 #[derive(Debug)]
 #[must_use = "its results are collected with Runner::collect"]
 pub struct InFlight {
-    want: Want,
-    rows: usize,
-    slot: usize,
-    submission: wgpu::SubmissionIndex,
+    pub(super) want: Want,
+    pub(super) rows: usize,
+    pub(super) slot: usize,
+    pub(super) submission: wgpu::SubmissionIndex,
 }
 
 impl InFlight {
@@ -55,17 +53,11 @@ impl Runner {
     /// # Errors
     /// When an entry or a feed points outside the model's, the cache's or the last step's bounds.
     pub fn submit(&mut self, entries: &[Entry<'_>], feeds: &[Feed], want: Want) -> Result<InFlight, Error> {
-        let gpu = Arc::clone(&self.gpu);
-        let order = self.order;
-        let heads = self.heads;
-        let tile = |longest| order.attention(&gpu, &heads, longest).tile_tokens(&heads);
-        self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
-        // Written when the submission begins, after everything submitted before has run.
-        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
-        let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
-        let rows = self.plan.outputs;
-        let mut encoder =
-            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        Ok(self.launch(entries, feeds, want, &mut Profile::default())?.0)
+    }
+
+    /// Records the copies of the last step's ids into this one's.
+    pub(super) fn feed(&self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed]) -> Result<(), Error> {
         for feed in feeds {
             if feed.token >= self.plan.tokens || feed.row >= self.fed_rows {
                 return Err(Error::Step(format!(
@@ -77,28 +69,37 @@ impl Runner {
             let to = self.sections.ids.0 + 4 * feed.token as u64;
             encoder.copy_buffer_to_buffer(&self.argmax.1, from, &self.scratch.step, to, 4);
         }
-        let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
-        self.forward.record(&gpu, &mut pass, &self.plan, longest, order)?;
-        let (source, words) = match want {
-            Want::Argmax => {
-                pass.dispatch(Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) })?;
-                (&self.argmax.1, argmax::OUT_WORDS)
-            }
-            Want::Candidates => {
-                pass.dispatch(Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) })?;
-                (&self.top_k.1, top_k::out_words(self.candidates))
-            }
-            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
+        Ok(())
+    }
+
+    /// Records the copy of a step's results to where they can be read; gives the place.
+    pub(super) fn read_later(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        rows: usize,
+        want: Want,
+    ) -> usize {
+        let source = match want {
+            Want::Argmax => &self.argmax.1,
+            Want::Candidates => &self.top_k.1,
+            Want::Rows => &self.scratch.logits,
         };
-        drop(pass);
         let slot = self.slot;
-        self.slot = (slot + 1) % self.readbacks.len();
         if rows > 0 {
-            self.readbacks[slot].copy(&mut encoder, source, 0, 4 * (words * rows) as u64, 0);
+            self.readbacks[slot].copy(encoder, source, 0, self.result_bytes(rows, want), 0);
         }
-        let submission = gpu.queue.submit([encoder.finish()]);
+        self.slot = (slot + 1) % self.readbacks.len();
         self.fed_rows = if want == Want::Argmax { rows } else { 0 };
-        Ok(InFlight { want, rows, slot, submission })
+        slot
+    }
+
+    fn result_bytes(&self, rows: usize, want: Want) -> u64 {
+        let words = match want {
+            Want::Argmax => argmax::OUT_WORDS,
+            Want::Candidates => top_k::out_words(self.candidates),
+            Want::Rows => self.hyper.vocab,
+        };
+        4 * (words * rows) as u64
     }
 
     /// Waits for a submitted step, and for no later one, and brings its results back.
@@ -116,12 +117,7 @@ impl Runner {
             return Ok(gpu.wait_for(step.submission)?);
         }
         let k = self.candidates;
-        let words = match step.want {
-            Want::Argmax => argmax::OUT_WORDS,
-            Want::Candidates => top_k::out_words(k),
-            Want::Rows => self.hyper.vocab,
-        };
-        let bytes = 4 * (words * step.rows) as u64;
+        let bytes = self.result_bytes(step.rows, step.want);
         self.readbacks[step.slot].read_after(gpu, step.submission, bytes, |bytes| match step.want {
             Want::Argmax => {
                 for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
