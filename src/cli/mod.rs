@@ -7,6 +7,7 @@
 mod bench;
 mod ceilings;
 mod chat;
+mod compare;
 mod completions;
 mod detokenize;
 mod devices;
@@ -120,6 +121,7 @@ enum Command {
     Devices(devices::Devices),
     /// Compare every kernel, and a tiny model, with plain loops on the processor
     Doctor(doctor::Doctor),
+    Compare(compare::Compare),
     Isa(isa::Isa),
     /// Print a completion script for a shell
     Completions(completions::Completions),
@@ -143,6 +145,7 @@ impl Command {
             Self::Detokenize(command) => command.run(global),
             Self::Devices(command) => command.run(global),
             Self::Doctor(command) => command.run(global),
+            Self::Compare(command) => command.run(global),
             Self::Isa(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
