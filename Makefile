@@ -18,7 +18,8 @@ demo: setup ## Build, fetch the default model and let it answer (PROMPT=..., MOD
 test: setup ## Format, lints, docs and every test
 	@scripts/test.sh
 
-bench: setup ## Prefill and decode speed of the model, beside this machine's own ceilings
+bench: setup ## This machine's ceilings, the kernels, and prefill and decode speed of the model
+	cargo bench --locked --bench ceilings --bench kernels
 	cargo build --release --locked
 	target/release/ridgepoint bench model --model "$(MODEL)" -p 512 -n 128 -r 3 -o md
 

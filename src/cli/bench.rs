@@ -12,6 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::Global;
+use super::cpu_profile::CpuProfile;
 use super::load::{LoadArgs, Opened};
 use crate::cache::BlockId;
 use crate::model::{Entry, Outputs, Results, Runner, Want};
@@ -42,6 +43,8 @@ enum Output {
 struct Model {
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    profile: CpuProfile,
     /// Prompt tokens, comma-separated; 0 for no such test
     #[arg(long, short = 'p', value_delimiter = ',', default_value = "512")]
     n_prompt: Vec<usize>,
@@ -86,7 +89,7 @@ struct Row {
 impl Bench {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let What::Model(model) = &self.what;
-        model.run(global)
+        model.profile.around(global.quiet, || model.run(global))
     }
 }
 

@@ -9,6 +9,7 @@ mod ceilings;
 mod chat;
 mod compare;
 mod completions;
+mod cpu_profile;
 mod detokenize;
 mod devices;
 mod doctor;
