@@ -1,9 +1,10 @@
 # `make` lists what there is.
 PROMPT ?= Why is the sky blue? Answer in two sentences.
 MODEL ?= smollm2-135m-instruct
+FUZZ_SECONDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-drivers bench fmt clean
+.PHONY: help setup demo test test-drivers fuzz bench fmt clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -20,6 +21,9 @@ test: setup ## Format, lints, docs and every test
 
 test-drivers: setup ## Every kernel by spirv-val and Tint, and on other software drivers
 	@scripts/test-drivers.sh
+
+fuzz: ## Run every fuzz target for 30 s (FUZZ_SECONDS=...)
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 bench: setup ## Prefill and decode speed of the model, beside this machine's own ceilings
 	cargo build --release --locked

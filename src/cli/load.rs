@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::progress::while_slow;
+use super::quantize::QuantizeArg;
 use super::{Global, ModelArg};
 use crate::cache::{CacheConfig, DEFAULT_BLOCK_SIZE};
 use crate::format::{Hyper, ModelFile};
@@ -40,6 +41,9 @@ pub struct LoadArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArg,
+    /// What becomes of floats.
+    #[command(flatten)]
+    pub quantize: QuantizeArg,
     /// Most tokens of a conversation, prompt and answer together [default: the model's own context,
     /// at most 4096]
     #[arg(long, visible_alias = "ctx-size", short = 'c', value_name = "TOKENS")]
@@ -100,7 +104,8 @@ impl LoadArgs {
     pub fn open(&self, global: &Global) -> anyhow::Result<Opened> {
         let gpu = open_gpu(global, Checks::Trusted)?;
         let path = self.model.resolve(global)?;
-        let file = ModelFile::open(&path)?;
+        let mut file = ModelFile::open(&path)?;
+        self.quantize.apply(&mut file, global)?;
         let hyper = file.hyper()?;
         let context = match self.max_model_len.map(|n| n as usize) {
             None => hyper.context_length.min(DEFAULT_CONTEXT),

@@ -12,7 +12,7 @@ use super::store::{Kept, Store};
 
 /// How a binding is declared in the WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Uniform,
     Read,
     ReadWrite,
@@ -107,7 +107,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Reads `@group(0) @binding(N) var<...>` lines of an expanded module.
-fn accesses(text: &str) -> Vec<(u32, Access)> {
+pub(super) fn accesses(text: &str) -> Vec<(u32, Access)> {
     let mut found = Vec::new();
     for line in text.lines() {
         let Some(rest) = line.trim_start().strip_prefix("@group(0) @binding(") else { continue };
@@ -125,6 +125,13 @@ fn accesses(text: &str) -> Vec<(u32, Access)> {
     }
     found.sort_by_key(|(index, _)| *index);
     found
+}
+
+impl Pipeline {
+    /// The kernel's name: its file under `shaders/`.
+    pub fn kernel(&self) -> &str {
+        self.label.split(' ').next().unwrap_or_default()
+    }
 }
 
 impl Gpu {

@@ -74,6 +74,13 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    /// Writes a timestamp between dispatches, where the device can.
+    pub fn stamp(&mut self, set: &wgpu::QuerySet, query: u32) {
+        if let Some(pass) = &mut self.pass {
+            pass.write_timestamp(set, query);
+        }
+    }
+
     /// Submits what was recorded so far.
     fn submit(&mut self) {
         // Ends the pass.

@@ -346,7 +346,7 @@ impl Forward {
     /// Hands out a step's dispatches in order, each with a way to say what it is. `longest` is the
     /// longest run of tokens of one sequence.
     pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
-        let (n, heads, part) = (plan.tokens, self.heads, self.part);
+        let (n, heads) = (plan.tokens, self.heads);
         for op in &mut self.ops {
             match op {
                 Op::Embed { bound, units, format, k } => {
@@ -359,6 +359,7 @@ impl Forward {
                     visit(dispatch, &|| describe::rope(dispatch, &heads, *norm, n))?;
                 }
                 Op::Attention(a) => {
+                    let part = self.part;
                     let variant = attention::Variant::choose(gpu, &part, longest);
                     let grid = variant.grid(&part, plan.tiles.len());
                     let window = a.window;

@@ -364,7 +364,7 @@ impl<'a> Loader<'a> {
                     let stored = if permuted { self.stored_row(row - start) } else { row - start };
                     packed.put(to + row - first, &bytes[(stored - from) * row_bytes..][..row_bytes]);
                 }
-                self.advance(((end - at) * row_bytes) as u64);
+                self.advance(info.bytes / info.rows() as u64 * (end - at) as u64);
                 at = end;
             }
             start += info.rows();

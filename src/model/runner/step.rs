@@ -73,7 +73,8 @@ impl Runner {
         if let Some(ring) = profile.ring.as_deref_mut() {
             ring.start();
         }
-        let paced = self.record(&gpu, &mut encoder, longest, want, &mut profile)?;
+        let whole = profile.ring.is_none() && profile.without.is_none();
+        let dispatches = self.record(&gpu, &mut encoder, longest, want, &mut profile)?;
         let rows = self.plan.outputs;
         let (source, words) = match want {
             Want::Argmax => (&self.argmax.1, argmax::OUT_WORDS),
@@ -93,8 +94,7 @@ impl Runner {
         }
         self.read(&gpu, bytes, want, results)?;
         let done = Instant::now();
-        if let Some(dispatches) = paced {
-            // The first submissions run while the last are recorded.
+        if whole {
             self.pace.measured(self.plan.tokens, dispatches, done - planned);
         }
         Ok(StepTimes {
@@ -154,7 +154,7 @@ impl Runner {
         }
     }
 
-    /// Records a step; gives the number of its dispatches if submissions were kept short.
+    /// Gives the number of dispatches.
     fn record(
         &mut self,
         gpu: &Gpu,
@@ -162,24 +162,21 @@ impl Runner {
         longest: usize,
         want: Want,
         profile: &mut Profile<'_>,
-    ) -> Result<Option<u32>, Error> {
+    ) -> Result<u32, Error> {
         let mut at = 0;
         let without = profile.without;
-        let mut left_out = move || {
+        let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))
         };
         match (profile.stamps, profile.ring.as_deref_mut()) {
-            (Stamps::Passes, Some(ring)) => {
-                self.each(gpu, longest, want, &mut |dispatch, _| {
-                    if left_out() {
-                        return Ok(());
-                    }
-                    let label = &dispatch.bound.pipeline.label;
-                    Ok(Recorder::new(gpu, encoder, label, Some(ring.pass()?)).dispatch(dispatch)?)
-                })?;
-                Ok(None)
-            }
+            (Stamps::Passes, Some(ring)) => self.each(gpu, longest, want, &mut |dispatch, _| {
+                if left_out() {
+                    return Ok(());
+                }
+                let label = &dispatch.bound.pipeline.label;
+                Ok(Recorder::new(gpu, encoder, label, Some(ring.pass()?)).dispatch(dispatch)?)
+            }),
             (Stamps::Inside, Some(ring)) => {
                 let mut pass = Recorder::new(gpu, encoder, "step", None);
                 self.each(gpu, longest, want, &mut |dispatch, _| {
@@ -191,25 +188,19 @@ impl Runner {
                     pass.dispatch(dispatch)?;
                     pass.stamp(ring.set(), end);
                     Ok(())
-                })?;
-                Ok(None)
+                })
             }
-            (_, Some(ring)) => {
-                let mut pass = Recorder::new(gpu, encoder, "step", Some(ring.pass()?));
+            (_, ring) => {
+                // A span is of one pass, so a stamped step is one submission.
+                let most = if ring.is_some() { u32::MAX } else { self.pace.dispatches(self.plan.tokens) };
+                let stamps = ring.map(Ring::pass).transpose()?;
+                let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
                 self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() { Ok(()) } else { Ok(pass.dispatch(dispatch)?) }
-                })?;
-                Ok(None)
+                })
             }
-            (_, None) => {
-                let most = self.pace.dispatches(self.plan.tokens);
-                let mut pass = Recorder::new(gpu, encoder, "step", None).submitting_every(most);
-                self.each(gpu, longest, want, &mut |dispatch, _| {
-                    if left_out() { Ok(()) } else { Ok(pass.dispatch(dispatch)?) }
-                })?;
-                Ok((without.is_none()).then(|| pass.recorded()))
-            }
-        }
+        }?;
+        Ok(at as u32)
     }
 
     fn read(&mut self, gpu: &Gpu, bytes: u64, want: Want, results: &mut Results) -> Result<(), Error> {
