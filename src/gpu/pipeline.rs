@@ -57,13 +57,6 @@ pub struct Bound {
     strays: Option<wgpu::Buffer>,
 }
 
-impl Pipeline {
-    /// The kernel's name: its file under `shaders/`.
-    pub fn kernel(&self) -> &str {
-        self.label.split(' ').next().unwrap_or_default()
-    }
-}
-
 impl Bound {
     /// Records a dispatch of it.
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>, [x, y, z]: [u32; 3]) {

@@ -41,13 +41,6 @@ impl<'a> Recorder<'a> {
         self.recorded
     }
 
-    /// Writes a timestamp between dispatches, where the device can.
-    pub fn stamp(&mut self, set: &wgpu::QuerySet, query: u32) {
-        if let Some(pass) = &mut self.pass {
-            pass.write_timestamp(set, query);
-        }
-    }
-
     /// Records one dispatch; an empty grid records nothing.
     ///
     /// # Errors
