@@ -128,21 +128,27 @@ pub fn params(h: &Heads, window: usize, o_stride: usize, q_stride: usize, first:
 
 /// The cost of tiles: two products of D per query and key seen, an exponential each.
 pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant) -> Cost {
-    let mut pairs = 0;
-    let mut cached = 0;
-    let mut tokens = 0;
+    let (mut pairs, mut tokens) = (0, 0);
+    // Rows of the cache: what each tile reads, and each row of a sequence once.
+    let (mut read, mut distinct) = (0, 0);
+    let first = |position: u32| if window == 0 { 0 } else { (position + 1).saturating_sub(window as u32) };
+    let mut of: Option<(u32, u32, u32)> = None;
     for tile in tiles {
-        let seen = |position: u32| {
-            let all = u64::from(position) + 1;
-            if window == 0 { all } else { all.min(window as u64) }
-        };
-        pairs += (0..tile.tokens).map(|t| seen(tile.position + t)).sum::<u64>();
-        cached += seen(tile.position + tile.tokens - 1);
+        let seen = |position: u32| u64::from(position + 1 - first(position));
+        let (low, end) = (first(tile.position), tile.position + tile.tokens);
+        pairs += (tile.position..end).map(seen).sum::<u64>();
+        read += u64::from(end - low);
         tokens += u64::from(tile.tokens);
+        // Tiles of one sequence are neighbours and share its table.
+        let before = of.filter(|(table, ..)| *table == tile.table);
+        let start = before.map_or(low, |(_, low, _)| low);
+        let counted = before.map_or(0, |(_, low, end)| u64::from(end - low));
+        distinct += u64::from(end - start) - counted;
+        of = Some((tile.table, start, end));
     }
     let (heads, dim) = (h.heads as u64, h.dim as u64);
     let row = 2 * dim * h.cache.bytes() as u64;
-    let kv = cached * row * h.kv_heads as u64;
+    let per_row = row * h.kv_heads as u64;
     let q = tokens * heads * dim * 4;
     let rereads = (h.heads / h.kv_heads / variant.heads_per_group(h)) as u64;
     let pairs = pairs * heads;
@@ -150,7 +156,7 @@ pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant) -> Cost 
         work: Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() },
         traffic: vec![],
     }
-    .moves(Role::Cache, kv, kv * rereads)
+    .moves(Role::Cache, distinct * per_row, read * per_row * rereads)
     .moves(Role::Input, q, q)
     .moves(Role::Output, q, q)
     .moves(Role::Tables, 16 * tiles.len() as u64, 16 * tiles.len() as u64)
