@@ -15,6 +15,8 @@ pub mod kernels;
 
 pub mod profile;
 
+pub mod roofline;
+
 pub mod format;
 
 pub mod hub;
@@ -28,5 +30,7 @@ pub mod model;
 pub mod sample;
 
 pub mod engine;
+
+pub mod server;
 
 pub mod cli;

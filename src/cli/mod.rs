@@ -5,11 +5,13 @@
 //! any error, 2 on a command line that can't be understood.
 
 mod bench;
+mod ceilings;
 mod chat;
 mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
+mod explain;
 pub mod load;
 mod logits;
 mod man;
@@ -18,9 +20,11 @@ mod models;
 mod perplexity;
 mod progress;
 mod quantize;
+mod roofline;
 mod run;
 mod sampling;
 mod sequence;
+mod serve;
 mod session;
 mod token_ids;
 mod tokenize;
@@ -110,8 +114,13 @@ enum Command {
     Run(run::Run),
     /// Measure speed
     Bench(bench::Bench),
+    Ceilings(ceilings::Ceilings),
+    Roofline(roofline::Roofline),
+    Explain(explain::Explain),
     /// Talk with a model
     Chat(chat::Chat),
+    /// Serve a model to many users at once, by OpenAI's API
+    Serve(serve::Serve),
     /// List, fetch and look into models
     Models(models::Models),
     Logits(logits::Logits),
@@ -133,7 +142,11 @@ impl Command {
         match self {
             Self::Run(command) => command.run(global),
             Self::Bench(command) => command.run(global),
+            Self::Roofline(command) => command.run(global),
+            Self::Explain(command) => command.run(global),
+            Self::Ceilings(command) => command.run(global),
             Self::Chat(command) => command.run(global),
+            Self::Serve(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Logits(command) => command.run(global),
             Self::Perplexity(command) => command.run(global),

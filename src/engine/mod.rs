@@ -4,23 +4,28 @@
 //! [`Engine::add`]; each [`Engine::step`] computes one batch and hands out [`Event`]s. It never
 //! imports `roofline`: whoever reports joins its records with ceilings.
 
+mod group;
 mod live;
 mod request;
+mod results;
+pub mod service;
+mod stats;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use group::Group;
 use live::Live;
-pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, Timings};
+pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
+pub use stats::{Counters, Stats};
 
+use crate::cache::Salt;
 use crate::format::Tokenizer;
 use crate::model::{self, Entry, Outputs, Results, Runner, Want};
 use crate::sample::{Needs, ParamError};
-use crate::scheduler::{
-    Batch, BatchItem, CompletionError, ConfigError, FinishReason, Refusal, Scheduler, SchedulerConfig, SeqId,
-};
-use crate::{format, kernels, sample};
+use crate::scheduler::{Batch, CompletionError, ConfigError, Refusal, Scheduler, SchedulerConfig, SeqId};
+use crate::{format, kernels};
 
 /// What can go wrong with the engine or a request.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +75,14 @@ pub struct Engine {
     tokenizer: Arc<Tokenizer>,
     scheduler: Scheduler,
     live: HashMap<SeqId, Live>,
+    groups: HashMap<RequestId, Group>,
     next_id: u64,
     batch: Batch,
     results: Results,
+    /// A row of logits that a sampler may change.
+    row: Vec<f32>,
     last: StepRecord,
+    counters: Counters,
 }
 
 impl Engine {
@@ -96,10 +105,13 @@ impl Engine {
             tokenizer,
             scheduler,
             live: HashMap::new(),
+            groups: HashMap::new(),
             next_id: 0,
             batch: Batch::default(),
             results: Results::default(),
+            row: Vec::new(),
             last: StepRecord::default(),
+            counters: Counters::default(),
         })
     }
 
@@ -142,12 +154,6 @@ impl Engine {
     pub fn add(&mut self, request: GenerationRequest) -> Result<RequestId, Error> {
         let vocab = self.runner.hyper.vocab;
         request.params.validate(vocab)?;
-        if request.params.n != 1 {
-            return Err(Error::Prompt(format!(
-                "n = {}: one answer per request is what this engine gives",
-                request.params.n
-            )));
-        }
         if request.prompt.is_empty() {
             return Err(Error::Prompt("the prompt is empty: expected at least one token".into()));
         }
@@ -160,19 +166,46 @@ impl Engine {
         let max_tokens = request.params.max_tokens.unwrap_or(room).max(1);
         let mut scheduled = crate::scheduler::Request::new(request.prompt.clone(), max_tokens);
         scheduled.priority = request.priority;
+        scheduled.salt = request.cache_salt.as_deref().map_or_else(Salt::default, Salt::of);
         let seq = self.scheduler.add(scheduled)?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
+        self.counters.requests += 1;
+        self.groups.insert(id, Group::new(request.params.choices(), request.params.n, seq));
         self.live.insert(seq, Live::new(id, &request, self.tokenizer.eos_ids()));
         Ok(id)
     }
 
-    /// Ends a request that nobody waits for any more. Unknown ids are passed over.
+    /// Ends a request that nobody waits for any more, with all of its choices, and frees their
+    /// blocks; no more of its events come. Unknown ids are passed over.
     pub fn abort(&mut self, id: RequestId) {
-        let found = self.live.iter().find(|(_, l)| l.id == id).map(|(seq, _)| *seq);
-        if let Some(seq) = found {
+        let Some(group) = self.groups.remove(&id) else { return };
+        for seq in group.open {
             self.scheduler.abort(seq);
             self.live.remove(&seq);
+            self.counters.aborted += 1;
+        }
+    }
+
+    /// Forgets every cached prefix that no running request holds; says how many blocks could be found
+    /// before.
+    pub fn reset_prefix_cache(&mut self) -> u32 {
+        self.scheduler.reset_prefix_cache()
+    }
+
+    /// What holds now, and the counts since the start.
+    pub fn stats(&self) -> Stats {
+        let cache = self.scheduler.cache();
+        Stats {
+            running: self.scheduler.num_running(),
+            waiting: self.scheduler.num_waiting(),
+            queued_tokens: self.scheduler.queued_tokens(),
+            blocks: cache.pool().total(),
+            blocks_used: cache.pool().used(),
+            blocks_cached: cache.indexed(),
+            block_size: cache.config().block_size,
+            prefix: cache.counters(),
+            counters: Counters { preemptions: self.scheduler.preemptions(), ..self.counters },
         }
     }
 
@@ -200,6 +233,9 @@ impl Engine {
             run: ran - scheduled,
             sample: ran.elapsed(),
         };
+        if !batch.is_empty() {
+            self.counters.step(&self.last);
+        }
         self.batch = batch;
         outcome
     }
@@ -225,73 +261,6 @@ impl Engine {
             }
         }
         Ok(self.runner.run(&entries, want, &mut self.results)?)
-    }
-
-    fn take_results(&mut self, batch: &Batch, now: Instant, events: &mut Vec<Event>) -> Result<(), Error> {
-        let mut row = 0;
-        for item in batch.items() {
-            let token = if item.wants_token() {
-                row += 1;
-                match self.sample(item, row - 1) {
-                    Ok(token) => Some(token),
-                    Err(error) => {
-                        self.fail(item.seq, &error.to_string(), now, events);
-                        continue;
-                    }
-                }
-            } else {
-                None
-            };
-            let progress = self.scheduler.complete(item, token.as_ref().map(|t| t.id))?;
-            let (Some(choice), Some(live)) = (token, self.live.get_mut(&item.seq)) else { continue };
-            let full = matches!(progress, crate::scheduler::Progress::Finished(_));
-            let end = live.take(&self.tokenizer, choice, now, events)?;
-            let end = end.or(full.then_some(Finish::Length));
-            if let Some(finish) = end {
-                self.scheduler.finish(item.seq, FinishReason::Stop);
-                if let Some(live) = self.live.remove(&item.seq) {
-                    events.push(live.finish(finish, now));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Samples the next token of a sequence from row `row` of the results.
-    fn sample(&mut self, item: &BatchItem, row: usize) -> Result<sample::Choice, Error> {
-        let Some(live) = self.live.get_mut(&item.seq) else {
-            return Err(Error::Prompt("the sequence is not known any more".into()));
-        };
-        let vocab = self.runner.hyper.vocab;
-        let r = &mut self.results;
-        let failed = |e: sample::SampleError| Error::Prompt(e.to_string());
-        if !r.ids.is_empty() {
-            return live.argmax(r.ids[row], r.top[row]).map_err(failed);
-        }
-        if r.candidates.is_empty() {
-            return live.sample(&mut r.logits[row * vocab..][..vocab]).map_err(failed);
-        }
-        let k = r.candidates.len() / r.logsumexp.len();
-        let list = sample::Candidates {
-            ids: &r.candidates[row * k..][..k],
-            logits: &r.logits[row * k..][..k],
-            logsumexp: r.logsumexp[row],
-            vocab,
-        };
-        if let Some(choice) = live.sample_candidates(&list).map_err(failed)? {
-            return Ok(choice);
-        }
-        // Only the whole row can tell, and it is still on the device.
-        let mut logits = self.runner.logits_row(row)?;
-        live.sample(&mut logits).map_err(failed)
-    }
-
-    fn fail(&mut self, seq: SeqId, why: &str, now: Instant, events: &mut Vec<Event>) {
-        tracing::error!("a request failed: {why}");
-        self.scheduler.finish(seq, FinishReason::Error);
-        if let Some(live) = self.live.remove(&seq) {
-            events.push(live.finish(Finish::Error(why.to_string()), now));
-        }
     }
 }
 

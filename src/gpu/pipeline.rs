@@ -209,6 +209,13 @@ pub struct Recorder<'a> {
     limit: u32,
 }
 
+impl Pipeline {
+    /// The kernel's name: its file under `shaders/`.
+    pub fn kernel(&self) -> &str {
+        self.label.split(' ').next().unwrap_or_default()
+    }
+}
+
 impl<'a> Recorder<'a> {
     /// Opens a pass.
     pub fn new(
@@ -222,6 +229,11 @@ impl<'a> Recorder<'a> {
             timestamp_writes: timestamps,
         });
         Self { pass, limit: gpu.limits.max_compute_workgroups_per_dimension }
+    }
+
+    /// Writes a timestamp between dispatches, where the device can.
+    pub fn stamp(&mut self, set: &wgpu::QuerySet, query: u32) {
+        self.pass.write_timestamp(set, query);
     }
 
     /// Records one dispatch; an empty grid records nothing.

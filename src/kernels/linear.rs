@@ -240,6 +240,7 @@ pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, varia
             // Unpacking: a shift and a mask for four weights, and a byte each.
             int: Flops(if format.block_len() == 1 { 0 } else { units * 48 }),
             special: Flops(if form.gate.is_some() { 2 * out } else { 0 } + if form.norm { n64 } else { 0 }),
+            ..Work::default()
         },
         traffic: vec![],
     }

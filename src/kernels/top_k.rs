@@ -41,9 +41,12 @@ pub fn cost(vocab: usize, k: usize, rows: usize) -> Cost {
     let read = (vocab * rows * 4) as u64;
     let written = (out_words(k) * rows * 4) as u64;
     let special = Flops((vocab * rows) as u64);
-    Cost { work: Work { f32: Flops(3 * special.0), int: Flops(20 * special.0), special }, traffic: vec![] }
-        .moves(Role::Input, read, 7 * read)
-        .moves(Role::Output, written, written)
+    Cost {
+        work: Work { f32: Flops(3 * special.0), int: Flops(20 * special.0), special, ..Work::default() },
+        traffic: vec![],
+    }
+    .moves(Role::Input, read, 7 * read)
+    .moves(Role::Output, written, written)
 }
 
 /// The plain selection: ids of the `k` largest in order of the id within {larger, equal}.

@@ -2,6 +2,7 @@
 //! layouts, the plan of a step, and the kernels that a step runs.
 
 mod architecture;
+mod describe;
 mod forward;
 mod op;
 mod plan;
@@ -11,9 +12,10 @@ mod scratch;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
+pub use forward::Loads;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
-pub use runner::{Limits, Memory, Results, Runner, Want};
+pub use runner::{Limits, Memory, Profile, Results, Runner, Stamps, Want};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;

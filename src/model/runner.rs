@@ -1,5 +1,7 @@
 //! A loaded model: runs steps over a paged cache and brings back what was asked for.
 
+mod step;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,10 +12,12 @@ use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{Bound, Dispatch, Gpu, Readback, Recorder};
+use crate::gpu::{Bound, Gpu, Readback};
 use crate::kernels::rope_cache::{CacheType, Heads};
 use crate::kernels::{argmax, top_k};
 use crate::units::Bytes;
+
+pub use step::{Profile, Stamps};
 
 /// The sizes that a runner is built for.
 #[derive(Clone, Copy, Debug)]
@@ -298,67 +302,5 @@ impl Runner {
         let bytes = 4 * self.hyper.vocab as u64;
         let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
         Ok(bytemuck::pod_collect_to_vec(&row))
-    }
-
-    /// Runs one step and waits for its results.
-    ///
-    /// # Errors
-    /// When an entry points outside the model's or the cache's bounds, or the device fails.
-    pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
-        let (gpu, heads) = (Arc::clone(&self.gpu), self.heads);
-        let tile =
-            |longest| crate::kernels::attention::Variant::choose(&gpu, &heads, longest).tile_tokens(&heads);
-        self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
-        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
-        let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
-        let rows = self.plan.outputs;
-        let mut encoder =
-            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        let mut pass = Recorder::new(&gpu, &mut encoder, "step", None);
-        self.forward.record(&gpu, &mut pass, &self.plan, longest)?;
-        let (source, words) = match want {
-            Want::Argmax => {
-                pass.dispatch(Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) })?;
-                (&self.argmax.1, argmax::OUT_WORDS)
-            }
-            Want::Candidates => {
-                pass.dispatch(Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) })?;
-                (&self.top_k.1, top_k::out_words(self.candidates))
-            }
-            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
-        };
-        drop(pass);
-        let bytes = 4 * (words * rows) as u64;
-        if rows > 0 {
-            self.readback.copy(&mut encoder, source, 0, bytes, 0);
-        }
-        gpu.queue.submit([encoder.finish()]);
-        results.ids.clear();
-        results.top.clear();
-        results.logits.clear();
-        results.candidates.clear();
-        results.logsumexp.clear();
-        if rows == 0 {
-            return Ok(gpu.wait()?);
-        }
-        let k = self.candidates;
-        self.readback.read(&gpu, bytes, |bytes| match want {
-            Want::Argmax => {
-                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
-                    results.ids.push(best[0]);
-                    results.top.push(f32::from_bits(best[1]));
-                }
-            }
-            Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
-            Want::Candidates => {
-                let words: &[u32] = bytemuck::cast_slice(bytes);
-                for row in words.chunks_exact(top_k::out_words(k)) {
-                    results.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
-                    results.candidates.extend_from_slice(&row[2..2 + k]);
-                    results.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
-                }
-            }
-        })?;
-        Ok(())
     }
 }

@@ -1,0 +1,23 @@
+//! What bounds a kernel, and what to do about it: measured times joined with costs and ceilings.
+//!
+//! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
+//! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
+//! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
+//! grades its timestamps.
+
+mod analyse;
+mod device;
+mod predict;
+mod read;
+pub mod report;
+mod roof;
+mod timer;
+pub mod verdict;
+mod words;
+
+pub use analyse::{Group, MeasuredStep};
+pub use device::{DeviceReport, Key, Remeasure};
+pub use predict::{Baseline, Overlap, reformatted};
+pub use roof::{Floors, Roof};
+pub use timer::grade;
+pub use words::summary;
