@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::progress::while_slow;
 use super::quantize::QuantizeArg;
 use super::{Global, ModelArg};
 use crate::cache::{CacheConfig, DEFAULT_BLOCK_SIZE};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{AdapterChoice, Checks, Gpu};
-use crate::hub::Progress;
+use crate::gpu::{AdapterChoice, Checks, Gpu, OpenOptions};
+use crate::hub::{Progress, cache_root};
 use crate::kernels::rope_cache::CacheType;
 use crate::model::{Limits, Runner};
 use crate::units::Bytes;
@@ -82,7 +83,10 @@ pub struct Opened {
 /// When there is no such adapter.
 pub fn open_gpu(global: &Global, checks: Checks) -> anyhow::Result<Arc<Gpu>> {
     let choice = global.adapter.as_deref().map_or(AdapterChoice::Best, AdapterChoice::from);
-    let gpu = Gpu::open(&choice, checks)?;
+    // Without a cache folder, kernels are compiled at every start.
+    let pipelines = cache_root().ok().map(|root| root.join("pipelines"));
+    let options = OpenOptions { checks, limits: global.limits.into(), pipelines };
+    let gpu = while_slow(global, "the adapter's driver", || Gpu::open_with(&choice, &options))?;
     if !global.quiet && gpu.adapter.is_software() {
         eprintln!(
             "note: {} is a software adapter ({}): figures are this processor's, not a GPU's",
