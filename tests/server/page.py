@@ -39,7 +39,7 @@ class Page:
 
     def until(self, script):
         start = time.time()
-        while not self.run(script):
+        while not self.run(f"!!({script})"):
             assert time.time() - start < PATIENCE, f"{script}: {self.run('document.body.innerText')}"
             time.sleep(0.2)
 
