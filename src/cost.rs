@@ -11,10 +11,55 @@ use crate::units::{Bytes, Flops};
 pub struct Work {
     /// f32 operations; a fused multiply-add is two.
     pub f32: Flops,
+    /// f16 operations; a fused multiply-add is two.
+    pub f16: Flops,
+    /// Operations of packed 8-bit dot products; a multiply-add is two, so a `dot4` is eight.
+    pub dot4_i8: Flops,
     /// Integer operations, unpacking of weights mostly.
     pub int: Flops,
     /// Special functions: exp, reciprocal square root, division.
     pub special: Flops,
+}
+
+/// A unit of a device that does arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pipe {
+    /// Multiply-adds in f32.
+    F32,
+    /// Multiply-adds in f16.
+    F16,
+    /// Packed dot products of 8-bit integers.
+    Dot4I8,
+    /// Integers: shifts, masks, sums.
+    Int,
+    /// exp, reciprocal square root, division.
+    Special,
+}
+
+impl Pipe {
+    /// The name of its ceiling.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "fma_f32",
+            Self::F16 => "fma_f16",
+            Self::Dot4I8 => "dot4_i8",
+            Self::Int => "int_alu",
+            Self::Special => "special",
+        }
+    }
+}
+
+impl Work {
+    /// The work of each pipe.
+    pub fn pipes(&self) -> [(Pipe, Flops); 5] {
+        [
+            (Pipe::F32, self.f32),
+            (Pipe::F16, self.f16),
+            (Pipe::Dot4I8, self.dot4_i8),
+            (Pipe::Int, self.int),
+            (Pipe::Special, self.special),
+        ]
+    }
 }
 
 /// What a buffer is for.
@@ -30,6 +75,19 @@ pub enum Role {
     Cache,
     /// Tables and parameters.
     Tables,
+}
+
+impl Role {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Cache => "cache",
+            Self::Tables => "tables",
+        }
+    }
 }
 
 /// Bytes of one role.

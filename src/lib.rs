@@ -15,6 +15,8 @@ pub mod kernels;
 
 pub mod profile;
 
+pub mod roofline;
+
 pub mod format;
 
 pub mod hub;

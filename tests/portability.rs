@@ -2,25 +2,15 @@
 //!
 //! Texts are parsed and validated with the capabilities that the case declares and no others, held
 //! to WebGPU's default limits, and written as SPIR-V, MSL and HLSL at the lowest version that has
-//! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them.
+//! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them, and
+//! in `target/tmp/spirv`, where `scripts/test-drivers.sh` has them judged by spirv-val.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use naga::back::{hlsl, msl, spv};
-use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ShaderStage};
-use ridgepoint::gpu::{Program, expand};
+use naga::{AddressSpace, Module};
+use ridgepoint::gpu::{Program, Translation, expand};
 use ridgepoint::kernels::{KERNELS, Needs};
-
-/// As `gpu/raw.rs` creates modules.
-const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
-    index: BoundsCheckPolicy::Unchecked,
-    buffer: BoundsCheckPolicy::Unchecked,
-    image_load: BoundsCheckPolicy::Unchecked,
-    binding_array: BoundsCheckPolicy::Unchecked,
-};
 
 /// WebGPU's default limits (the specification's table of limits).
 const STORAGE_BUFFERS: usize = 8;
@@ -36,20 +26,6 @@ fn programs() -> BTreeMap<Program, Needs> {
         assert_eq!(needs, case.needs, "cases of {} differ in what they need", case.program.label());
     }
     found
-}
-
-/// Parses and validates; `needs` is all that the module may use.
-fn validate(text: &str, needs: Needs) -> Result<(Module, ModuleInfo), String> {
-    // WebGPU has f16 storage through pack2x16float everywhere.
-    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(Capabilities::SUBGROUP, needs.subgroup > 0);
-    capabilities.set(Capabilities::SHADER_FLOAT16, needs.f16);
-    let mut frontend = naga::front::wgsl::Frontend::new();
-    frontend.set_options(naga::front::wgsl::Options { parse_doc_comments: false, capabilities });
-    let module = frontend.parse(text).map_err(|e| e.emit_to_string(text))?;
-    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-    let info = validator.validate(&module).map_err(|e| e.emit_to_string(text))?;
-    Ok((module, info))
 }
 
 /// Holds a module to WebGPU's default limits.
@@ -79,90 +55,38 @@ fn within_limits(module: &Module) -> Result<(), String> {
     Ok(())
 }
 
-fn write_spirv(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
-    let mut capabilities = vec![spv::Capability::Shader];
-    if needs.subgroup > 0 {
-        capabilities.extend([
-            spv::Capability::GroupNonUniform,
-            spv::Capability::GroupNonUniformArithmetic,
-            spv::Capability::GroupNonUniformBallot,
-            spv::Capability::GroupNonUniformShuffle,
-        ]);
-    }
-    if needs.f16 {
-        capabilities.push(spv::Capability::Float16);
-    }
-    let options = spv::Options {
-        lang_version: if needs.subgroup > 0 { (1, 3) } else { (1, 0) },
-        capabilities: Some(capabilities.into_iter().collect()),
-        bounds_check_policies: UNCHECKED,
-        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
-        force_loop_bounding: false,
-        emit_int_div_checks: false,
-        ..Default::default()
-    };
-    let words = spv::write_vec(module, info, &options, None).map_err(|e| e.to_string())?;
-    if words.is_empty() { Err("nothing was written".into()) } else { Ok(()) }
-}
-
-fn write_msl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
-    let options = msl::Options {
-        lang_version: if needs.subgroup > 0 { (2, 1) } else { (2, 0) },
-        bounds_check_policies: UNCHECKED,
-        zero_initialize_workgroup_memory: false,
-        force_loop_bounding: false,
-        emit_int_div_checks: false,
-        ..Default::default()
-    };
-    let pipeline = msl::PipelineOptions {
-        entry_point: Some((ShaderStage::Compute, "main".into())),
-        ..Default::default()
-    };
-    let (_, written) = msl::write_string(module, info, &options, &pipeline).map_err(|e| e.to_string())?;
-    written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
-}
-
-fn write_hlsl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
-    let options = hlsl::Options {
-        shader_model: match needs {
-            Needs { f16: true, .. } => hlsl::ShaderModel::V6_2,
-            Needs { subgroup: 1.., .. } => hlsl::ShaderModel::V6_0,
-            _ => hlsl::ShaderModel::V5_1,
-        },
-        restrict_indexing: false,
-        zero_initialize_workgroup_memory: false,
-        force_loop_bounding: false,
-        ..Default::default()
-    };
-    let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".into())) };
-    let mut text = String::new();
-    let mut writer = hlsl::Writer::new(&mut text, &options, &pipeline);
-    let written = writer.write(module, info, None).map_err(|e| e.to_string())?;
-    written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
-}
-
-/// Every check of one text; the error says which one failed.
-fn check(text: &str, needs: Needs) -> Result<(), String> {
-    let (module, info) = validate(text, needs)?;
-    within_limits(&module)?;
-    write_spirv(&module, &info, needs).map_err(|e| format!("SPIR-V: {e}"))?;
-    write_msl(&module, &info, needs).map_err(|e| format!("MSL: {e}"))?;
-    write_hlsl(&module, &info, needs).map_err(|e| format!("HLSL: {e}"))
+/// Every check of one text; the error says which one failed. Gives the SPIR-V and its version.
+fn check(text: &str, needs: Needs) -> Result<(Vec<u32>, (u8, u8)), String> {
+    let translation = Translation::new(text, needs.uses())?;
+    within_limits(&translation.module)?;
+    let version = translation.lowest_spirv();
+    let words = translation.spirv(version).map_err(|e| format!("SPIR-V: {e}"))?;
+    let msl = translation.msl().map_err(|e| format!("MSL: {e}"))?;
+    let hlsl = translation.hlsl().map_err(|e| format!("HLSL: {e}"))?;
+    // The SPIR-V magic number; Metal has `main` for itself, so naga renames ours.
+    let written = words.first() == Some(&0x0723_0203) && msl.contains("main_(") && hlsl.contains("main(");
+    if written { Ok((words, version)) } else { Err("a language was written without its entry point".into()) }
 }
 
 #[test]
 fn every_program_is_valid_everywhere() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wgsl");
-    // Texts of programs that are no more would be checked by Tint for ever.
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    let [folder, spirv] = ["wgsl", "spirv"].map(|name| Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+    for folder in [&folder, &spirv] {
+        // Programs that are no more would be judged for ever.
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).unwrap();
+    }
     let programs = programs();
     let mut failures = Vec::new();
     for (program, needs) in &programs {
         let label = program.label();
         let checked = expand(program).and_then(|text| {
-            std::fs::write(folder.join(format!("{}.wgsl", label.replace(' ', "-"))), &text).unwrap();
-            check(&text, *needs).map_err(|e| format!("{e}\n{text}"))
+            let name = label.replace(' ', "-");
+            std::fs::write(folder.join(format!("{name}.wgsl")), &text).unwrap();
+            let (words, (major, minor)) = check(&text, *needs).map_err(|e| format!("{e}\n{text}"))?;
+            let file = spirv.join(format!("{major}.{minor}-{name}.spv"));
+            std::fs::write(file, bytemuck::cast_slice(&words)).unwrap();
+            Ok(())
         });
         if let Err(e) = checked {
             failures.push(format!("{label}: {e}"));

@@ -1,12 +1,13 @@
 //! The probes on the adapter that is there: sane figures, not fast ones.
 
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
-use ridgepoint::profile::{Budget, Error, PROBES, Unit, measure};
+use ridgepoint::profile::{Budget, Error, PROBES, measure};
 
 #[test]
 fn every_probe_gives_a_figure_within_its_interval() {
     let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
-    let names: Vec<&str> = PROBES.iter().map(|p| p.name()).collect();
+    let there = |p: &&str| *p != "fma_f16" || gpu.adapter.f16;
+    let names: Vec<&str> = PROBES.iter().map(|p| p.name()).filter(there).collect();
     // A machine that is busy all the time gives no figure, which is right, and no failure here.
     let noisy = |r: &Result<_, Error>| matches!(r, Err(Error::Noisy { .. }));
     let mut tries = (0..4).map(|_| measure(&gpu, &names, Budget::Quick));
@@ -21,9 +22,12 @@ fn every_probe_gives_a_figure_within_its_interval() {
         assert!(c.low <= c.value && c.value <= c.high, "{c:?}");
     }
     // Wide, since other work on the machine slows one and not the other.
-    let fma: Vec<f64> =
-        ceilings.iter().filter(|c| c.unit == Unit::GigaflopsPerSecond).map(|c| c.value).collect();
+    let f32s = |name: &str| name.starts_with("fma_f32");
+    let fma: Vec<f64> = ceilings.iter().filter(|c| f32s(c.name)).map(|c| c.value).collect();
     assert_eq!(fma.len(), 2);
+    let value = |name: &str| ceilings.iter().find(|c| c.name == name).map_or(0.0, |c| c.value);
+    // A dispatch costs something, and less than ten milliseconds on anything.
+    assert!((10.0..1e7).contains(&value("launch")), "{}", value("launch"));
     assert!((0.3..3.0).contains(&(fma[0] / fma[1])), "two shapes of the same work: {fma:?}");
 }
 
@@ -40,8 +44,8 @@ fn an_unknown_ceiling_lists_those_there_are() {
 #[test]
 fn checked_modules_compute_the_same() {
     let gpu = Gpu::open(&AdapterChoice::Best, Checks::Checked).expect("an adapter");
-    for probe in PROBES {
+    for probe in PROBES.iter().filter(|p| p.name() != "fma_f16" || gpu.adapter.f16) {
         let rigs = probe.rigs(&gpu).expect("rigs that are right");
-        assert!(rigs.len() > 1 && rigs.iter().all(|r| r.work() > 0.0), "{}", probe.name());
+        assert!(!rigs.is_empty() && rigs.iter().all(|r| r.work() > 0.0), "{}", probe.name());
     }
 }

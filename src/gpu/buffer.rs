@@ -23,6 +23,7 @@ impl Gpu {
             return Err(Error::TooLarge {
                 what: what.to_string(),
                 asked: size,
+                unit: "bytes in one buffer",
                 allowed,
                 adapter: self.adapter.name.clone(),
                 hint: "choose a smaller context, batch or weight format, or another adapter".into(),

@@ -102,6 +102,9 @@ pub enum Variant {
     },
 }
 
+/// Outputs of a workgroup, at least: the kernel with the fewest has this many.
+pub const LEAST_ROWS: usize = SPLIT[0] as usize;
+
 /// Lanes of a workgroup of [`Variant::Lanes`].
 const LANES: u32 = 32;
 /// Rows of a workgroup of [`Variant::Split`], and lanes that share a row.
@@ -240,6 +243,7 @@ pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, varia
             // Unpacking: a shift and a mask for four weights, and a byte each.
             int: Flops(if format.block_len() == 1 { 0 } else { units * 48 }),
             special: Flops(if form.gate.is_some() { 2 * out } else { 0 } + if form.norm { n64 } else { 0 }),
+            ..Work::default()
         },
         traffic: vec![],
     }

@@ -12,10 +12,11 @@ pub mod gated;
 pub mod linear;
 mod order;
 pub mod rope_cache;
+mod shapes;
 pub mod top_k;
 
 use crate::cost::Cost;
-use crate::gpu::{Gpu, Program};
+use crate::gpu::{Gpu, Program, Uses};
 
 pub use check::{Noise, Outcome, TestMatrix, judge, run_case, run_outputs};
 pub use order::Order;
@@ -61,6 +62,11 @@ impl Needs {
     pub fn met_by(self, gpu: &Gpu) -> bool {
         let subgroup = self.subgroup == 0 || gpu.min_subgroup() >= self.subgroup;
         subgroup && (!self.f16 || gpu.has(wgpu::Features::SHADER_F16))
+    }
+
+    /// What the module may use.
+    pub fn uses(self) -> Uses {
+        Uses { subgroups: self.subgroup > 0, f16: self.f16 }
     }
 }
 

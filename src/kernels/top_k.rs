@@ -41,9 +41,12 @@ pub fn cost(vocab: usize, k: usize, rows: usize) -> Cost {
     let read = (vocab * rows * 4) as u64;
     let written = (out_words(k) * rows * 4) as u64;
     let special = Flops((vocab * rows) as u64);
-    Cost { work: Work { f32: Flops(3 * special.0), int: Flops(20 * special.0), special }, traffic: vec![] }
-        .moves(Role::Input, read, 7 * read)
-        .moves(Role::Output, written, written)
+    Cost {
+        work: Work { f32: Flops(3 * special.0), int: Flops(20 * special.0), special, ..Work::default() },
+        traffic: vec![],
+    }
+    .moves(Role::Input, read, 7 * read)
+    .moves(Role::Output, written, written)
 }
 
 /// The plain selection: ids of the `k` largest in order of the id within {larger, equal}.
@@ -66,9 +69,13 @@ impl Kernel for TopK {
     }
 
     fn cases(&self) -> Cases {
-        let shapes =
-            [(1, 1, 1, 1.0), (64, 64, 2, 0.5), (300, 64, 2, 1.0), (5000, 7, 3, 4.0), (49_152, 64, 1, 0.01)];
-        Box::new(shapes.into_iter().map(|(vocab, k, rows, step)| case(vocab, k, rows, step)))
+        let vocabularies = [1, 7, 64, 65, 300, 1023, 5000, 32_003, 49_152];
+        Box::new([1, 7, 64].into_iter().flat_map(move |k| {
+            vocabularies.into_iter().filter(move |&vocab| vocab >= k).flat_map(move |vocab| {
+                // From hardly a tie to hardly anything else.
+                [(1, 0.01), (2, 1.0), (3, 4.0)].map(|(rows, step)| case(vocab, k, rows, step))
+            })
+        }))
     }
 }
 

@@ -7,22 +7,38 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Error;
+use super::describe;
 use super::op::{Attention, Linear};
 use super::plan::{Plan, Sections};
 use super::scratch::{Scratch, padded};
 use super::weights::{Matrix, Weights};
 use crate::format::Hyper;
-use crate::gpu::{Binding, Bound, Dispatch, Gpu, Recorder};
+use crate::gpu::{Binding, Bound, Dispatch, Gpu};
 use crate::kernels::linear::{Activation, Form, Params};
 use crate::kernels::rope_cache::{Heads, QkNorm};
 use crate::kernels::{Order, attention, embed, gated, rope_cache};
+use crate::profile::Dispatched;
+use crate::quant::Format;
+
+/// How much of the weights a linear op reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loads {
+    /// All.
+    Whole,
+    /// One unit of each row, as often as there are units: as many instructions, and results that
+    /// mean nothing.
+    Collapsed,
+}
+
+/// Told each dispatch of a step, with a way to say what it is.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(Dispatch<'_>, &dyn Fn() -> Dispatched) -> Result<(), Error>;
 
 /// One dispatch of a step, whatever its size.
 #[derive(Debug)]
 enum Op {
-    Embed { bound: Bound, units: usize },
+    Embed { bound: Bound, units: usize, format: &'static dyn Format, k: usize },
     Linear(Linear),
-    Rope(Bound),
+    Rope { bound: Bound, norm: QkNorm },
     Attention(Attention),
     Gated { bound: Bound, width: usize },
 }
@@ -30,7 +46,11 @@ enum Op {
 /// All ops of a model.
 #[derive(Debug)]
 pub(super) struct Forward {
+    /// The order of sums in the steps to come.
+    pub order: Order,
     heads: Heads,
+    /// What one buffer of a layer's cache holds of them.
+    part: Heads,
     ops: Vec<Op>,
     /// The head's ops, which run only where logits are wanted.
     head: Vec<Op>,
@@ -82,7 +102,7 @@ impl Builder<'_> {
                 (&self.scratch.h).into(),
             ];
             let bound = self.gpu.bind(&pipeline, &bindings)?;
-            self.ops.push(Op::Embed { bound, units: shard.layout.units });
+            self.ops.push(Op::Embed { bound, units: shard.layout.units, format: m.format, k: m.k });
         }
         Ok(())
     }
@@ -112,6 +132,7 @@ impl Builder<'_> {
             self.ops.push(Op::Linear(Linear {
                 form,
                 m: shard.layout.m,
+                k: m.k,
                 format: m.format,
                 buffers,
                 step: self.scratch.step.clone(),
@@ -131,6 +152,7 @@ impl Forward {
         weights: &Weights,
         scratch: &Scratch,
         caches: &[wgpu::Buffer],
+        parts: usize,
         heads: Heads,
         sections: &Sections,
     ) -> Result<Self, Error> {
@@ -142,7 +164,8 @@ impl Forward {
         b.embed(&weights.embedding)?;
         let normed = Form { norm: true, ..Form::default() };
         let added = Form { residual: true, ..Form::default() };
-        for (layer, cache) in weights.layers.iter().zip(caches) {
+        let part = heads.part(parts);
+        for (layer, cache) in weights.layers.iter().zip(caches.chunks(parts)) {
             let mut y_offset = 0;
             for m in &layer.qkv {
                 let bias = layer.qkv_bias.as_ref();
@@ -164,28 +187,35 @@ impl Forward {
                 y_offset += m.outputs;
             }
             let norm = if layer.qk_norm.is_some() { QkNorm::On(hyper.rms_eps) } else { QkNorm::Off };
-            let params = b.uniform("rope", &rope_cache::params(norm));
-            let pipeline = gpu.pipeline(&rope_cache::program(&heads, norm))?;
-            let mut bindings: Vec<Binding<'_>> = vec![
-                (&params).into(),
-                b.step(),
-                (&scratch.qkv).into(),
-                (&scratch.angles).into(),
-                b.part(sections.places),
-                (&scratch.q).into(),
-                cache.into(),
-            ];
-            bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
-            let bound = gpu.bind(&pipeline, &bindings)?;
-            b.ops.push(Op::Rope(bound));
-            let params = b.uniform("attention", &attention::params(&heads, window, padded(q_rows) / 4));
-            b.ops.push(Op::Attention(Attention {
-                buffers: [params, scratch.q.clone(), cache.clone(), scratch.attended.clone()],
-                step: scratch.step.clone(),
-                tiles: sections.tiles,
-                tables: sections.tables,
-                bound: Vec::new(),
-            }));
+            let pipeline = gpu.pipeline(&rope_cache::program(&heads, parts, norm))?;
+            for (i, cache) in cache.iter().enumerate() {
+                let params = b.uniform("rope", &rope_cache::params(norm, i * part.kv_heads));
+                let mut bindings: Vec<Binding<'_>> = vec![
+                    (&params).into(),
+                    b.step(),
+                    (&scratch.qkv).into(),
+                    (&scratch.angles).into(),
+                    b.part(sections.places),
+                    (&scratch.q).into(),
+                    cache.into(),
+                ];
+                bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
+                let bound = gpu.bind(&pipeline, &bindings)?;
+                b.ops.push(Op::Rope { bound, norm });
+            }
+            for (i, cache) in cache.iter().enumerate() {
+                let first = i * part.heads;
+                let params = attention::params(&heads, window, padded(q_rows) / 4, q_rows / 4, first);
+                let params = b.uniform("attention", &params);
+                b.ops.push(Op::Attention(Attention {
+                    buffers: [params, scratch.q.clone(), cache.clone(), scratch.attended.clone()],
+                    step: scratch.step.clone(),
+                    tiles: sections.tiles,
+                    tables: sections.tables,
+                    window,
+                    bound: Vec::new(),
+                }));
+            }
             let bias = layer.output_bias.as_ref();
             let form = Form { bias: bias.is_some(), ..added };
             b.linear(
@@ -277,20 +307,21 @@ impl Forward {
                 bias: None,
             },
         )?;
-        Ok(Self { heads, ops, head: b.ops })
+        Ok(Self { order: Order::default(), heads, part, ops, head: b.ops })
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
-    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize], order: Order) -> Result<(), Error> {
+    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize]) -> Result<(), Error> {
+        let order = self.order;
         for &n in tokens {
             for op in &mut self.ops {
                 match op {
                     Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
-                        let variant = order.attention(gpu, &self.heads, n);
-                        a.bound(gpu, &self.heads, variant)?;
+                        let variant = order.attention(gpu, &self.part, n);
+                        a.bound(gpu, &self.part, variant)?;
                     }
-                    Op::Embed { .. } | Op::Rope(_) | Op::Gated { .. } => {}
+                    Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
                 }
             }
         }
@@ -302,36 +333,45 @@ impl Forward {
         Ok(())
     }
 
-    /// Records a step. `longest` is the longest run of tokens of one sequence.
-    pub fn record(
-        &mut self,
-        gpu: &Gpu,
-        pass: &mut Recorder<'_>,
-        plan: &Plan,
-        longest: usize,
-        order: Order,
-    ) -> Result<(), Error> {
-        let n = plan.tokens;
+    /// Makes every linear op read one unit of each row again and again, or all of them: the loaders'
+    /// indices only shrink when the matrix's height in its parameters is 0.
+    pub fn loads(&self, gpu: &Gpu, loads: Loads) {
+        for op in self.ops.iter().chain(&self.head) {
+            if let Op::Linear(l) = op
+                && let Some(params) = l.buffers.first()
+            {
+                let m = if loads == Loads::Whole { l.m as u32 } else { 0 };
+                gpu.write(params, 0, &m.to_le_bytes());
+            }
+        }
+    }
+
+    /// Hands out a step's dispatches in order, each with a way to say what it is. `longest` is the
+    /// longest run of tokens of one sequence.
+    pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
+        let (n, heads, order) = (plan.tokens, self.heads, self.order);
         for op in &mut self.ops {
             match op {
-                Op::Embed { bound, units } => {
-                    pass.dispatch(Dispatch { bound, grid: embed::grid(*units, n) })?
+                Op::Embed { bound, units, format, k } => {
+                    let dispatch = Dispatch { bound, grid: embed::grid(*units, n) };
+                    visit(dispatch, &|| describe::embed(dispatch, *format, *k, n))?;
                 }
-                Op::Linear(l) => {
-                    let (form, m) = (l.form, l.m);
-                    let (variant, bound) = l.bound(gpu, n, order)?;
-                    pass.dispatch(Dispatch { bound, grid: variant.grid(form, m, n) })?;
-                }
-                Op::Rope(bound) => {
-                    pass.dispatch(Dispatch { bound, grid: rope_cache::grid(&self.heads, n) })?
+                Op::Linear(l) => linear(l, gpu, n, order, visit)?,
+                Op::Rope { bound, norm } => {
+                    let dispatch = Dispatch { bound, grid: rope_cache::grid(&heads, n) };
+                    visit(dispatch, &|| describe::rope(dispatch, &heads, *norm, n))?;
                 }
                 Op::Attention(a) => {
-                    let variant = order.attention(gpu, &self.heads, longest);
-                    let grid = variant.grid(&self.heads, plan.tiles.len());
-                    pass.dispatch(Dispatch { bound: a.bound(gpu, &self.heads, variant)?, grid })?;
+                    let part = self.part;
+                    let variant = order.attention(gpu, &part, longest);
+                    let grid = variant.grid(&part, plan.tiles.len());
+                    let window = a.window;
+                    let dispatch = Dispatch { bound: a.bound(gpu, &part, variant)?, grid };
+                    visit(dispatch, &|| describe::attention(dispatch, &part, window, &plan.tiles, variant))?;
                 }
                 Op::Gated { bound, width } => {
-                    pass.dispatch(Dispatch { bound, grid: gated::grid(*width, n) })?
+                    let dispatch = Dispatch { bound, grid: gated::grid(*width, n) };
+                    visit(dispatch, &|| describe::gated(dispatch, *width, n))?;
                 }
             }
         }
@@ -340,11 +380,16 @@ impl Forward {
         }
         for op in &mut self.head {
             if let Op::Linear(l) = op {
-                let (form, m) = (l.form, l.m);
-                let (variant, bound) = l.bound(gpu, plan.outputs, order)?;
-                pass.dispatch(Dispatch { bound, grid: variant.grid(form, m, plan.outputs) })?;
+                linear(l, gpu, plan.outputs, order, visit)?;
             }
         }
         Ok(())
     }
+}
+
+fn linear(l: &mut Linear, gpu: &Gpu, n: usize, order: Order, visit: Visit<'_>) -> Result<(), Error> {
+    let (form, m, k, format) = (l.form, l.m, l.k, l.format);
+    let (variant, bound) = l.bound(gpu, n, order)?;
+    let dispatch = Dispatch { bound, grid: variant.grid(form, m, n) };
+    visit(dispatch, &|| describe::linear(dispatch, format, form, m, k, n, variant))
 }

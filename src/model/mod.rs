@@ -2,6 +2,8 @@
 //! layouts, the plan of a step, and the kernels that a step runs.
 
 mod architecture;
+mod describe;
+mod fit;
 mod footprint;
 mod forward;
 mod op;
@@ -9,15 +11,14 @@ mod plan;
 mod reference;
 mod runner;
 mod scratch;
-mod stepping;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
 pub use footprint::{CacheBudget, Footprint, SOFTWARE_CACHE, gpu_bytes};
+pub use forward::Loads;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
-pub use runner::{Limits, Memory, Results, Runner, Want};
-pub use stepping::{Feed, InFlight};
+pub use runner::{Feed, InFlight, Limits, Memory, Profile, Results, Runner, Stamps, Want};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;

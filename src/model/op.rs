@@ -13,6 +13,7 @@ use crate::kernels::{Order, attention, linear};
 pub(super) struct Linear {
     pub form: Form,
     pub m: usize,
+    pub k: usize,
     pub format: &'static dyn crate::quant::Format,
     pub buffers: Vec<wgpu::Buffer>,
     pub step: wgpu::Buffer,
@@ -45,6 +46,7 @@ pub(super) struct Attention {
     pub step: wgpu::Buffer,
     pub tiles: (u64, u64),
     pub tables: (u64, u64),
+    pub window: usize,
     pub bound: Vec<(attention::Variant, Bound)>,
 }
 

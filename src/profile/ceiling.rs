@@ -77,22 +77,22 @@ fn ceiling(gpu: &Gpu, probe: &dyn Probe, budget: Budget) -> Result<Ceiling, Erro
     // The trials have warmed the device too.
     warm_up(&mut running, repeats, budget.warm_up().saturating_sub(start.elapsed()))?;
     let (windows, agreement) = windows(&mut running, repeats, budget.draws())?;
-    let rate = |seconds: f64| rig.work() / seconds * 1e-9;
+    let figure = |seconds: f64| probe.unit().figure(rig.work(), seconds);
     let best = windows.first().ok_or_else(noisy)?;
     let slowest = windows.iter().map(|w| w.most).fold(best.most, f64::max);
     Ok(Ceiling {
         name: probe.name(),
         unit: probe.unit(),
-        value: rate(best.seconds),
-        low: rate(slowest),
-        high: rate(best.least),
+        value: figure(best.seconds),
+        low: figure(slowest).min(figure(best.least)),
+        high: figure(slowest).max(figure(best.least)),
         probe: rig.program.label(),
         windows: agreement,
     })
 }
 
 /// The fastest rig by short runs in turn, the round trip included; dispatches are made long first.
-fn fastest(gpu: &Gpu, rigs: &mut [Rig]) -> Result<Option<usize>, Error> {
+pub(super) fn fastest(gpu: &Gpu, rigs: &mut [Rig]) -> Result<Option<usize>, Error> {
     let mut repeats = Vec::new();
     for rig in &mut *rigs {
         let mut took = rig.on(gpu).run(1)?;

@@ -20,14 +20,25 @@
 //!   are counted. A kernel above its ceiling is a finding about the ceiling.
 
 mod ceiling;
+mod chain;
+mod curve;
 mod fma;
+mod launch;
+mod memory;
 mod probe;
-mod read;
+mod record;
+mod ring;
 mod slope;
 pub mod stats;
 mod step_time;
+pub mod timer;
 
 pub use ceiling::{Ceiling, Windows, measure};
+pub use curve::{At, Level, curve, levels};
+pub use launch::{Fill, fill};
+pub use memory::Kind;
 pub use probe::{Error, PROBES, Probe, Rig, Unit};
+pub use record::{Dispatched, StepTimes};
+pub use ring::{Counts, Ring};
 pub use slope::{Budget, Repeat, Slope, slope};
 pub use step_time::{LEAST, StepTime, StepWork};

@@ -4,12 +4,26 @@ use std::fmt;
 use std::time::Instant;
 
 use super::slope::Repeat;
-use super::{fma, read};
+use super::{chain, fma, launch, memory};
 use crate::gpu::{self, Bound, Dispatch, Gpu, Program, Recorder};
 use crate::units::Nanos;
 
 /// Every probe.
-pub const PROBES: &[&dyn Probe] = &[&fma::CHAINS, &fma::TILE, &read::READ];
+pub const PROBES: &[&dyn Probe] = &[
+    &memory::READ_COLD,
+    &memory::READ_RESIDENT,
+    &memory::WRITE_COLD,
+    &memory::WRITE_RESIDENT,
+    &memory::COPY_COLD,
+    &memory::COPY_RESIDENT,
+    &fma::CHAINS,
+    &fma::TILE,
+    &chain::F16,
+    &chain::DOT4_I8,
+    &chain::INT_ALU,
+    &chain::SPECIAL,
+    &launch::LAUNCH,
+];
 
 /// What can go wrong while a ceiling is measured.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +49,14 @@ pub enum Error {
         /// Where, what was expected and what was found.
         what: String,
     },
+    /// The device can't run the probe.
+    #[error("'{name}' can't be measured: this device has no {what}")]
+    Missing {
+        /// The ceiling's name.
+        name: &'static str,
+        /// What it lacks.
+        what: &'static str,
+    },
     /// Disturbances hid the figure.
     #[error(
         "'{name}' could not be measured: run times vary by more than the work that was timed; try again when the machine is quieter"
@@ -49,7 +71,7 @@ fn known() -> String {
     PROBES.iter().map(|p| p.name()).collect::<Vec<_>>().join(", ")
 }
 
-/// The unit of a ceiling: 10^9 of something a second.
+/// The unit of a ceiling: 10^9 of something a second, or a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Unit {
     /// 10^9 bytes a second.
@@ -58,6 +80,19 @@ pub enum Unit {
     /// 10^9 floating-point operations a second; a fused multiply-add is two.
     #[serde(rename = "GFLOP/s")]
     GigaflopsPerSecond,
+    /// 10^9 integer or special operations a second.
+    #[serde(rename = "GOP/s")]
+    GigaopsPerSecond,
+    /// Nanoseconds; less is better.
+    #[serde(rename = "ns")]
+    Nanoseconds,
+}
+
+impl Unit {
+    /// The figure for so much work in so many seconds.
+    pub fn figure(self, work: f64, seconds: f64) -> f64 {
+        if self == Self::Nanoseconds { seconds / work * 1e9 } else { work / seconds * 1e-9 }
+    }
 }
 
 impl fmt::Display for Unit {
@@ -65,6 +100,8 @@ impl fmt::Display for Unit {
         f.write_str(match self {
             Self::GigabytesPerSecond => "GB/s",
             Self::GigaflopsPerSecond => "GFLOP/s",
+            Self::GigaopsPerSecond => "GOP/s",
+            Self::Nanoseconds => "ns",
         })
     }
 }
@@ -103,6 +140,14 @@ impl Rig {
     /// Operations or bytes of one repeat.
     pub fn work(&self) -> f64 {
         self.work_per_group as f64 * f64::from(self.groups) * self.bound.len() as f64
+    }
+
+    /// The wall time of so many repeats in one submission.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn time(&self, gpu: &Gpu, repeats: u32) -> Result<Nanos, gpu::Error> {
+        self.on(gpu).run(repeats)
     }
 
     /// The rig on a device, to be timed.

@@ -1,0 +1,166 @@
+//! `ridgepoint explain`: predicts what each knob would gain, turns it, measures again, and prints
+//! prediction against outcome.
+
+use std::io::Write;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Global;
+use super::roofline::{Config, Knob, Predicted, SetupArgs, knobs, main_format, predict, time};
+
+/// Predict which knob gains most, turn it, and measure whether it did
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// Sequences decoded at once, before any knob is turned
+    #[arg(long, short = 'b', default_value_t = 1, value_name = "SEQUENCES")]
+    batch: usize,
+    /// Tokens of each sequence, before any knob is turned
+    #[arg(long, default_value_t = 1024, value_name = "TOKENS")]
+    context: usize,
+    /// The most sequences that a batch may have
+    #[arg(long, default_value_t = 8, value_name = "SEQUENCES")]
+    most_sequences: usize,
+    /// Turn every knob, not only the best
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A knob's prediction and outcome.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    knob: &'static str,
+    change: String,
+    predicted_step_ns: f64,
+    measured_step_ns: f64,
+    predicted_gain: f64,
+    measured_gain: f64,
+    /// Time a token saved, measured over predicted.
+    saved_over_predicted: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Explanation {
+    step: String,
+    step_ns: f64,
+    tokens: usize,
+    outcomes: Vec<Outcome>,
+    /// Predicted but not turned: they need another file or another kernel.
+    not_turned: Vec<String>,
+}
+
+impl Explain {
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let base = Config { tokens: 1, sequences: self.batch, context: self.context };
+        let widest = Config { sequences: self.most_sequences.max(self.batch), ..base };
+        let mut prepared = self.setup.prepare(global, &[base, widest])?;
+        let roof = prepared.device.roof();
+        let weights = main_format(&prepared.model.formats);
+        let mut meter = prepared.meter();
+        if !global.quiet {
+            eprintln!("measuring {}", base.name());
+        }
+        let step = meter.measure(base)?;
+        let all = knobs(base, self.most_sequences, weights);
+        let predicted = predict(&mut meter, &roof, &step, base, all)?;
+        if predicted.is_empty() {
+            anyhow::bail!(
+                "no prediction can be made: a kernel's time is lost in noise; try again on a quieter machine, or with more --seconds"
+            );
+        }
+        let turned = if self.all { predicted.len() } else { 1 };
+        let mut explanation = Explanation {
+            step: base.name(),
+            step_ns: step.wall,
+            tokens: base.sequences,
+            outcomes: Vec::new(),
+            not_turned: Vec::new(),
+        };
+        for p in &predicted {
+            match &p.knob {
+                Knob::Config { to, .. } if explanation.outcomes.len() < turned => {
+                    if !global.quiet {
+                        eprintln!("measuring {}", to.name());
+                    }
+                    // In turn with the base, so that a machine that changes its pace changes both.
+                    let (before, after) = meter.compare(base, *to)?;
+                    explanation.outcomes.push(outcome(p, base, *to, step.wall, before, after));
+                }
+                _ => explanation.not_turned.push(format!(
+                    "{}: {:.2} times the tokens a second predicted",
+                    p.knob.change(base),
+                    p.gain
+                )),
+            }
+        }
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, &explanation)?;
+            writeln!(out)?;
+            return Ok(());
+        }
+        print(&mut out, &explanation)
+    }
+}
+
+/// `before` and `after` were measured in turn; the prediction is scaled to the pace of then.
+fn outcome(p: &Predicted, base: Config, to: Config, at_first: f64, before: f64, after: f64) -> Outcome {
+    let predicted = p.wall * before / at_first;
+    let token = |wall: f64, config: Config| wall / config.sequences as f64;
+    let saved = |wall: f64| token(before, base) - token(wall, to);
+    Outcome {
+        knob: p.knob.name(),
+        change: p.knob.change(base),
+        predicted_step_ns: predicted,
+        measured_step_ns: after,
+        predicted_gain: p.gain,
+        measured_gain: token(before, base) / token(after, to),
+        saved_over_predicted: saved(after) / saved(predicted),
+    }
+}
+
+fn print(out: &mut impl Write, e: &Explanation) -> anyhow::Result<()> {
+    writeln!(out, "{} takes {} ({} a token)", e.step, time(e.step_ns), time(e.step_ns / e.tokens as f64))?;
+    for o in &e.outcomes {
+        writeln!(out)?;
+        writeln!(out, "{}", o.change)?;
+        writeln!(
+            out,
+            "  a step: predicted {}, measured {}",
+            time(o.predicted_step_ns),
+            time(o.measured_step_ns)
+        )?;
+        writeln!(
+            out,
+            "  tokens a second: predicted {:.2} times, measured {:.2} times; time saved over predicted: {:.2}",
+            o.predicted_gain, o.measured_gain, o.saved_over_predicted
+        )?;
+    }
+    for line in &e.not_turned {
+        writeln!(out)?;
+        writeln!(out, "not turned: {line}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_compares_time_a_token() {
+        let base = Config { tokens: 1, sequences: 1, context: 64 };
+        let to = Config { sequences: 4, ..base };
+        let p = Predicted { knob: Knob::Config { name: "batch", to }, wall: 200.0, gain: 2.0 };
+        // The machine runs at half the pace by now: 100 ns at first are 200 now, and so is all else.
+        let o = outcome(&p, base, to, 100.0, 200.0, 400.0);
+        assert_eq!((o.predicted_step_ns, o.measured_gain, o.saved_over_predicted), (400.0, 2.0, 1.0));
+        // Measured 480: 120 ns a token instead of 100, of 200 before.
+        assert_eq!(outcome(&p, base, to, 100.0, 200.0, 480.0).saved_over_predicted, 0.8);
+    }
+}

@@ -1,0 +1,109 @@
+//! `ridgepoint roofline`: a model's real steps, kernel by kernel, beside this device's ceilings.
+
+mod knobs;
+mod meter;
+mod setup;
+mod table;
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::Global;
+use crate::roofline::report::{Report, SCHEMA_VERSION};
+use crate::roofline::summary;
+
+pub(super) use knobs::{Knob, Predicted, advice, knobs, main_format, predict};
+pub(super) use meter::Config;
+pub(super) use setup::{Prepared, SetupArgs};
+pub(super) use table::time;
+
+/// Say what bounds each kernel of a model's steps, and what would gain most
+#[derive(Debug, Args)]
+pub struct Roofline {
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// Prompts of so many tokens, comma-separated; 0 for none
+    #[arg(long, short = 'p', value_delimiter = ',', default_value = "512", value_name = "TOKENS")]
+    prefill: Vec<usize>,
+    /// Decodes at so many tokens of context, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "128,1024", value_name = "TOKENS")]
+    contexts: Vec<usize>,
+    /// Decodes of so many sequences at once, comma-separated; 0 for none
+    #[arg(long, short = 'b', value_delimiter = ',', default_value = "1,8", value_name = "SEQUENCES")]
+    batch: Vec<usize>,
+    /// Print the report as JSON (docs/roofline.md documents it)
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print the kernels as CSV
+    #[arg(long)]
+    csv: bool,
+}
+
+impl Roofline {
+    fn configs(&self) -> Vec<Config> {
+        let prefill = self.prefill.iter().filter(|n| **n > 0);
+        let mut all: Vec<Config> = prefill.map(|&n| Config { tokens: n, sequences: 1, context: n }).collect();
+        for &sequences in self.batch.iter().filter(|n| **n > 0) {
+            all.extend(self.contexts.iter().map(|&context| Config { tokens: 1, sequences, context }));
+        }
+        all
+    }
+
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let configs = self.configs();
+        let mut prepared = self.setup.prepare(global, &configs)?;
+        let report = report(global, &mut prepared, &configs)?;
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, &report)?;
+            writeln!(out)?;
+        } else if self.csv {
+            table::csv(&mut out, &report)?;
+        } else {
+            table::print(&mut out, &report)?;
+        }
+        Ok(())
+    }
+}
+
+/// Measures the steps and puts the report together.
+fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyhow::Result<Report> {
+    let device = prepared.device.clone();
+    let roof = device.roof();
+    let mut report = Report {
+        schema_version: SCHEMA_VERSION,
+        version: device.key.version,
+        device: device.key.device,
+        timer: device.timer,
+        model: Some(prepared.model.clone()),
+        ceilings: device.ceilings,
+        curves: device.curves,
+        kernels: Vec::new(),
+        steps: Vec::new(),
+        advice: Vec::new(),
+        summary: String::new(),
+    };
+    let most_sequences = prepared.runner.limits.sequences;
+    let weights = main_format(&prepared.model.formats);
+    let confirm = prepared.confirm;
+    let mut meter = prepared.meter();
+    for &config in configs {
+        if !global.quiet {
+            eprintln!("measuring {}", config.name());
+        }
+        let step = meter.measure(config)?;
+        let (mut rows, reconciled) = step.analyse(&roof);
+        if confirm {
+            meter.confirm(config, &mut rows)?;
+        }
+        let all = if config.tokens == 1 { knobs(config, most_sequences, weights) } else { Vec::new() };
+        let predicted = predict(&mut meter, &roof, &step, config, all)?;
+        report.advice.extend(advice(&reconciled, config, &predicted, &rows));
+        report.kernels.extend(rows);
+        report.steps.push(reconciled);
+    }
+    report.advice.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
+    report.summary = summary(&report);
+    Ok(report)
+}

@@ -1,0 +1,201 @@
+//! One step: planned, recorded, submitted; with stamps for whoever profiles.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::Error;
+use super::super::describe;
+use super::super::forward::{Loads, Visit};
+use super::super::plan::Entry;
+use super::submit::{Feed, InFlight};
+use super::{Results, Runner, Want};
+use crate::gpu::{Dispatch, Gpu, Recorder};
+use crate::kernels::{argmax, top_k};
+use crate::profile::{Dispatched, Ring, StepTimes};
+
+/// Where stamps go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamps {
+    /// At the ends of the step's one pass.
+    #[default]
+    Span,
+    /// Around each dispatch, within the one pass (TIMESTAMP_QUERY_INSIDE_PASSES).
+    Inside,
+    /// At the ends of a pass for each dispatch.
+    Passes,
+}
+
+/// How a step is profiled. The default is not at all.
+#[derive(Default)]
+pub struct Profile<'a> {
+    /// Where stamps go, if there is a ring.
+    pub stamps: Stamps,
+    /// What stamps are written to.
+    pub ring: Option<&'a mut Ring>,
+    /// Dispatches to leave out, by their place in [`Runner::describe`]: what is left takes as long
+    /// as in a whole step, since no kernel's control flow depends on data, but its results are
+    /// garbage.
+    pub without: Option<&'a dyn Fn(usize) -> bool>,
+}
+
+impl std::fmt::Debug for Profile<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Profile").field("stamps", &self.stamps).finish_non_exhaustive()
+    }
+}
+
+impl Runner {
+    /// Runs one step, waits for its results, and says where its time went.
+    ///
+    /// # Errors
+    /// As [`Runner::run`]; also when the step has more dispatches than the ring has stamps.
+    pub fn step(
+        &mut self,
+        entries: &[Entry<'_>],
+        want: Want,
+        results: &mut Results,
+        mut profile: Profile<'_>,
+    ) -> Result<StepTimes, Error> {
+        let (flight, [plan, record, submit]) = self.launch(entries, &[], want, &mut profile)?;
+        let submitted = Instant::now();
+        self.collect(flight, results)?;
+        let wait = submitted.elapsed();
+        let spans = profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&self.gpu))?;
+        Ok(StepTimes {
+            plan: plan.into(),
+            record: record.into(),
+            submit: submit.into(),
+            wait: wait.into(),
+            spans,
+        })
+    }
+
+    /// Plans, records and submits a step, with the time that each of these took.
+    pub(super) fn launch(
+        &mut self,
+        entries: &[Entry<'_>],
+        feeds: &[Feed],
+        want: Want,
+        profile: &mut Profile<'_>,
+    ) -> Result<(InFlight, [Duration; 3]), Error> {
+        let usual = profile.ring.is_none() && profile.without.is_none();
+        let gpu = Arc::clone(&self.gpu);
+        let start = Instant::now();
+        let longest = self.fill(&gpu, entries)?;
+        // Written when the submission begins, after everything submitted before has run.
+        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
+        let planned = Instant::now();
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        self.feed(&mut encoder, feeds)?;
+        if let Some(ring) = profile.ring.as_deref_mut() {
+            ring.start();
+        }
+        let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
+        let rows = self.plan.outputs;
+        let slot = self.read_later(&mut encoder, rows, want);
+        let commands = encoder.finish();
+        let recorded = Instant::now();
+        let submission = gpu.queue.submit([commands]);
+        let times = [planned - start, recorded - planned, recorded.elapsed()];
+        let paced = usual.then_some((self.plan.tokens, dispatches, planned));
+        Ok((InFlight { want, rows, slot, submission, paced }, times))
+    }
+
+    /// What a step's dispatches are, in order, without running it.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn describe(&mut self, entries: &[Entry<'_>], want: Want) -> Result<Vec<Dispatched>, Error> {
+        let gpu = Arc::clone(&self.gpu);
+        let longest = self.fill(&gpu, entries)?;
+        let mut all = Vec::new();
+        self.each(&gpu, longest, want, &mut |_, describe| {
+            all.push(describe());
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Makes the following steps read all weights or the same few again and again, to see what
+    /// reading them costs.
+    pub fn loads(&self, loads: Loads) {
+        self.forward.loads(&self.gpu, loads);
+    }
+
+    /// Fills the plan; gives the longest run of tokens of one sequence.
+    fn fill(&mut self, gpu: &Gpu, entries: &[Entry<'_>]) -> Result<usize, Error> {
+        let (heads, order) = (self.heads, self.forward.order);
+        let tile = |longest| order.attention(gpu, &heads, longest).tile_tokens(&heads);
+        self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
+        Ok(entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0))
+    }
+
+    fn each(&mut self, gpu: &Gpu, longest: usize, want: Want, visit: Visit<'_>) -> Result<(), Error> {
+        self.forward.each(gpu, &self.plan, longest, visit)?;
+        let (rows, vocab, k) = (self.plan.outputs, self.hyper.vocab, self.candidates);
+        if rows == 0 {
+            return Ok(());
+        }
+        match want {
+            Want::Argmax => {
+                let dispatch = Dispatch { bound: &self.argmax.0, grid: argmax::grid(rows) };
+                visit(dispatch, &|| describe::argmax(dispatch, vocab, rows))
+            }
+            Want::Candidates => {
+                let dispatch = Dispatch { bound: &self.top_k.0, grid: top_k::grid(rows) };
+                visit(dispatch, &|| describe::top_k(dispatch, vocab, k, rows))
+            }
+            Want::Rows => Ok(()),
+        }
+    }
+
+    /// Gives the number of dispatches.
+    fn record(
+        &mut self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        longest: usize,
+        want: Want,
+        profile: &mut Profile<'_>,
+    ) -> Result<u32, Error> {
+        let mut at = 0;
+        let without = profile.without;
+        let mut left_out = || {
+            at += 1;
+            without.is_some_and(|without| without(at - 1))
+        };
+        match (profile.stamps, profile.ring.as_deref_mut()) {
+            (Stamps::Passes, Some(ring)) => self.each(gpu, longest, want, &mut |dispatch, _| {
+                if left_out() {
+                    return Ok(());
+                }
+                let label = &dispatch.bound.pipeline.label;
+                Ok(Recorder::new(gpu, encoder, label, Some(ring.pass()?)).dispatch(dispatch)?)
+            }),
+            (Stamps::Inside, Some(ring)) => {
+                let mut pass = Recorder::new(gpu, encoder, "step", None);
+                self.each(gpu, longest, want, &mut |dispatch, _| {
+                    if left_out() {
+                        return Ok(());
+                    }
+                    let [begin, end] = ring.pair()?;
+                    pass.stamp(ring.set(), begin);
+                    pass.dispatch(dispatch)?;
+                    pass.stamp(ring.set(), end);
+                    Ok(())
+                })
+            }
+            (_, ring) => {
+                // A span is of one pass, so a stamped step is one submission.
+                let most = if ring.is_some() { u32::MAX } else { self.pace.dispatches(self.plan.tokens) };
+                let stamps = ring.map(Ring::pass).transpose()?;
+                let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
+                self.each(gpu, longest, want, &mut |dispatch, _| {
+                    if left_out() { Ok(()) } else { Ok(pass.dispatch(dispatch)?) }
+                })
+            }
+        }?;
+        Ok(at as u32)
+    }
+}

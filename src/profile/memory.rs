@@ -1,0 +1,275 @@
+//! Reads, writes and copies, of memory that no cache holds and of what a cache does.
+//!
+//! A group goes through one run of memory; a working set is a number of runs. Cold: as many groups
+//! as runs, through more memory than any cache has. Resident: many groups, around a small set again
+//! and again, so that launching is small beside it.
+//!
+//! The buffers are filled with a hash of each word's index. Reads add the words up modulo 2^32 and
+//! the host knows the sum; what was written or copied is compared word by word.
+
+use super::probe::{Error, Probe, Rig, Unit};
+use super::slope::Repeat as _;
+use crate::gpu::{Binding, Gpu, Program};
+use crate::units::Bytes;
+
+/// What is done to each byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Read it.
+    Read,
+    /// Write it.
+    Write,
+    /// Read it here and write it there: two bytes moved.
+    Copy,
+}
+
+/// A probe of memory.
+#[derive(Debug)]
+pub struct Memory {
+    name: &'static str,
+    summary: &'static str,
+    kind: Kind,
+    set: Set,
+}
+
+/// The working set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    Cold,
+    Resident,
+}
+
+/// A resident working set: within a GPU's last cache and a processor core's second.
+const RESIDENT: Bytes = Bytes(512 << 10);
+
+const fn memory(name: &'static str, summary: &'static str, kind: Kind, set: Set) -> Memory {
+    Memory { name, summary, kind, set }
+}
+
+/// Reads of memory.
+pub static READ_COLD: Memory =
+    memory("read_cold", "reads of memory that no cache holds", Kind::Read, Set::Cold);
+/// Reads of a cache.
+pub static READ_RESIDENT: Memory =
+    memory("read_resident", "reads of 512 KiB again and again", Kind::Read, Set::Resident);
+/// Writes to memory.
+pub static WRITE_COLD: Memory =
+    memory("write_cold", "writes to memory that no cache holds", Kind::Write, Set::Cold);
+/// Writes to a cache.
+pub static WRITE_RESIDENT: Memory =
+    memory("write_resident", "writes to 512 KiB again and again", Kind::Write, Set::Resident);
+/// Copies through memory.
+pub static COPY_COLD: Memory =
+    memory("copy_cold", "reads here and writes there, both counted", Kind::Copy, Set::Cold);
+/// Copies through a cache.
+pub static COPY_RESIDENT: Memory =
+    memory("copy_resident", "copies within 512 KiB again and again", Kind::Copy, Set::Resident);
+
+/// Bytes of a `vec4<u32>`.
+const VECTOR: u64 = 16;
+
+/// Lanes and steps of `noise.wgsl`: a workgroup fills 16 KiB.
+const NOISE_RUN: u64 = 64 * 16 * VECTOR;
+
+/// Every run, of noise or of any variant, divides this.
+pub const GRAIN: u64 = 1 << 18;
+
+/// Bytes to walk through: four times the largest last-level caches of today, 32 MiB of a
+/// processor's cluster of cores, some 128 MiB of a GPU.
+pub fn pool(gpu: &Gpu) -> Bytes {
+    Bytes(if gpu.adapter.is_software() { 128 << 20 } else { 512 << 20 })
+}
+
+/// A working set as buffers, each within the device's limits.
+fn sizes(set: Bytes, allowed: u64) -> Vec<u64> {
+    let each = (allowed.min(1 << 30) / GRAIN * GRAIN).max(GRAIN).min(set.0.next_multiple_of(GRAIN));
+    vec![each; set.0.div_ceil(each) as usize]
+}
+
+/// How the words are dealt out to groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    /// Lanes of a group.
+    lanes: u32,
+    /// Vectors that a lane takes.
+    steps: u32,
+}
+
+/// Variants: many steps for a processor, which starts each group anew and whose compiler slows
+/// down on a loop short enough to be unrolled whole; many lanes for GPUs.
+const WAYS: [Way; 3] =
+    [Way { lanes: 16, steps: 256 }, Way { lanes: 64, steps: 256 }, Way { lanes: 256, steps: 16 }];
+
+impl Way {
+    fn program(self, kind: Kind) -> Program {
+        let file = match kind {
+            Kind::Read => "probe/read",
+            Kind::Write => "probe/write",
+            Kind::Copy => "probe/copy",
+        };
+        Program::new(file).number("WG", self.lanes).number("STEPS", self.steps)
+    }
+
+    /// Bytes that a workgroup goes through.
+    fn run(self) -> Bytes {
+        Bytes(u64::from(self.lanes) * u64::from(self.steps) * VECTOR)
+    }
+}
+
+/// The hash that `noise.wgsl` fills with.
+fn hash(word: u32) -> u32 {
+    let x = (word ^ (word >> 16)).wrapping_mul(0x7feb_352d);
+    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
+
+/// What `write.wgsl` stores in a word.
+fn stored(word: u32) -> u32 {
+    (word / 4).wrapping_mul(0x9e37_79b9).wrapping_add(word % 4)
+}
+
+impl Probe for Memory {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::GigabytesPerSecond
+    }
+
+    fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {
+        match self.set {
+            Set::Cold => rigs(gpu, self.kind, pool(gpu)),
+            Set::Resident => rigs(gpu, self.kind, RESIDENT),
+        }
+    }
+}
+
+/// Every variant over a working set, proved right. A copy's set is what it reads and writes.
+pub fn rigs(gpu: &Gpu, kind: Kind, set: Bytes) -> Result<Vec<Rig>, Error> {
+    let widest = u64::from(gpu.limits.max_compute_workgroups_per_dimension);
+    let shortest = WAYS.iter().map(|w| w.run().0).min().unwrap_or(GRAIN);
+    let allowed =
+        gpu.limits.max_storage_buffer_binding_size.min(gpu.limits.max_buffer_size).min(widest * shortest);
+    let half = if kind == Kind::Copy { Bytes(set.0 / 2) } else { set };
+    let sizes = sizes(half, allowed);
+    let size = sizes[0];
+    let buffers = |what: &str| -> Result<Vec<wgpu::Buffer>, Error> {
+        Ok(sizes.iter().map(|&s| gpu.storage(what, s)).collect::<Result<_, _>>()?)
+    };
+    let words = buffers("probe noise")?;
+    let copies = if kind == Kind::Copy { buffers("probe copies")? } else { Vec::new() };
+    if kind != Kind::Write {
+        fill(gpu, &words, size)?;
+    }
+    let mut rigs = Vec::new();
+    for way in WAYS {
+        if way.lanes > gpu.limits.max_compute_invocations_per_workgroup {
+            continue;
+        }
+        let runs = (size / way.run().0) as u32;
+        let params = gpu.uniform_with("probe runs", bytemuck::cast_slice(&[runs, 0, 0, 0]));
+        let sums = gpu.storage("probe sums", 4 * u64::from(way.lanes) * u64::from(runs))?;
+        let pipeline = gpu.pipeline(&way.program(kind))?;
+        let bind = |i: usize| {
+            let mut bindings = vec![Binding::from(&params), (&words[i]).into()];
+            match kind {
+                Kind::Read => bindings.push((&sums).into()),
+                Kind::Write => {}
+                Kind::Copy => bindings.push((&copies[i]).into()),
+            }
+            gpu.bind(&pipeline, &bindings)
+        };
+        // One round of a cold set is long enough; a small set is gone around.
+        let around = sizes.len() == 1 && set < pool(gpu);
+        let rig = Rig {
+            program: way.program(kind),
+            bound: (0..words.len()).map(bind).collect::<Result<_, _>>()?,
+            groups: runs,
+            most_groups: if around { widest as u32 } else { runs },
+            work_per_group: way.run().0 * if kind == Kind::Copy { 2 } else { 1 },
+        };
+        rig.on(gpu).run(1)?;
+        let proof = match kind {
+            Kind::Read => summed(gpu, &sums, size),
+            Kind::Write => holds(gpu, &words, stored),
+            Kind::Copy => holds(gpu, &copies, hash),
+        }?;
+        if let Some(what) = proof {
+            return Err(Error::Wrong { probe: rig.program.label(), adapter: gpu.adapter.name.clone(), what });
+        }
+        rigs.push(rig);
+    }
+    Ok(rigs)
+}
+
+fn fill(gpu: &Gpu, words: &[wgpu::Buffer], size: u64) -> Result<(), Error> {
+    let noise = gpu.pipeline(&Program::new("probe/noise"))?;
+    let groups = (size / NOISE_RUN) as u32;
+    let fill = Rig {
+        program: Program::new("probe/noise"),
+        bound: words.iter().map(|b| gpu.bind(&noise, &[b.into()])).collect::<Result<_, _>>()?,
+        groups,
+        most_groups: groups,
+        work_per_group: NOISE_RUN,
+    };
+    fill.on(gpu).run(1)?;
+    Ok(())
+}
+
+/// What is wrong with the sums of a buffer's words. All buffers hold the same noise.
+fn summed(gpu: &Gpu, sums: &wgpu::Buffer, size: u64) -> Result<Option<String>, Error> {
+    let expected = (0..(size / 4) as u32).fold(0_u32, |sum, i| sum.wrapping_add(hash(i)));
+    let found = bytemuck::pod_collect_to_vec::<u8, u32>(&gpu.download(sums, 0, sums.size())?);
+    let found = found.into_iter().fold(0, u32::wrapping_add);
+    Ok((found != expected).then(|| format!("the words add up to {found:#010x}, not {expected:#010x}")))
+}
+
+/// What is wrong with the words of some buffers.
+fn holds(gpu: &Gpu, buffers: &[wgpu::Buffer], word: fn(u32) -> u32) -> Result<Option<String>, Error> {
+    for buffer in buffers {
+        let bytes = gpu.download(buffer, 0, buffer.size())?;
+        for (i, found) in bytes.as_chunks::<4>().0.iter().enumerate() {
+            let (found, expected) = (u32::from_le_bytes(*found), word(i as u32));
+            if found != expected {
+                return Ok(Some(format!("word {i} is {found:#010x}, not {expected:#010x}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_run_divides_every_buffer() {
+        for way in WAYS {
+            assert_eq!(GRAIN % way.run().0, 0, "{way:?}");
+        }
+        assert_eq!(GRAIN % NOISE_RUN, 0);
+        assert_eq!(RESIDENT.0 / 2 % GRAIN, 0, "a copy's halves");
+        for allowed in [1 << 27, (1 << 27) - 4, (1 << 31) - 4, 100 << 20] {
+            let sizes = sizes(Bytes(512 << 20), allowed);
+            assert!(sizes.iter().all(|s| s % GRAIN == 0 && *s <= allowed), "{sizes:?}");
+            assert!(sizes.iter().sum::<u64>() >= 512 << 20, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn the_noise_has_no_bias_that_a_compressor_could_use() {
+        let mut ones = [0_u32; 32];
+        for i in 0..4096 {
+            for (bit, count) in ones.iter_mut().enumerate() {
+                *count += hash(i) >> bit & 1;
+            }
+        }
+        // Six standard deviations of a fair coin: 6 * sqrt(4096) / 2.
+        assert!(ones.iter().all(|n| n.abs_diff(2048) < 192), "{ones:?}");
+    }
+}

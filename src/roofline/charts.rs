@@ -1,0 +1,158 @@
+//! Bandwidth over the working set, and the waterfall of a step.
+
+use super::report::{Report, Step};
+use super::svg::{Anchor, Canvas, Scale, around, short, size, time};
+
+/// Bandwidth over the working set: where the levels of memory begin and end.
+pub fn bandwidth(report: &Report) -> Option<Canvas> {
+    let curves: Vec<_> = report.curves.iter().filter(|c| c.x_unit == "bytes").collect();
+    let points = || curves.iter().flat_map(|c| &c.points);
+    let x_ends = around(points().map(|p| p.x), 1.3)?;
+    let most = points().map(|p| p.value).fold(0.0, f64::max);
+    let mut canvas = Canvas::new(920.0, 340.0);
+    let x = Scale::sizes(x_ends, [64.0, 904.0]);
+    let y = Scale::linear([0.0, most * 1.15], [292.0, 34.0]);
+    canvas.axes(&x, &y, ["working set", "GB/s"], [size, short]);
+    for (i, curve) in curves.iter().enumerate() {
+        let places: Vec<[f64; 2]> = curve.points.iter().map(|p| [x.at(p.x), y.at(p.value)]).collect();
+        canvas.path(&format!("series c{i}"), &places);
+        for (point, [px, py]) in curve.points.iter().zip(&places) {
+            let about = format!("{}: {} at {}", curve.name, rate(point.value, &curve.unit), size(point.x));
+            canvas.bar(&format!("c{i}"), [px - 2.5, py - 2.5], [5.0, 5.0], &about);
+            canvas.take([*px, *py], 4.0);
+        }
+        for plateau in &curve.plateaus {
+            let level = y.at(plateau.value);
+            canvas.line(&format!("plateau c{i}"), [x.at(plateau.from), level], [x.at(plateau.to), level]);
+        }
+    }
+    for (i, curve) in curves.iter().enumerate() {
+        // Names in the free corner: at their ends, curves of one memory come together.
+        let at = [904.0 - 56.0 * (curves.len() - 1 - i) as f64, 18.0];
+        canvas.text(&format!("head ink{i}"), at, Anchor::End, &curve.name);
+        for plateau in &curve.plateaus {
+            let middle = (x.at(plateau.from) + x.at(plateau.to)) / 2.0;
+            canvas.label("note", [middle, y.at(plateau.value)], 3.0, &rate(plateau.value, &curve.unit));
+        }
+    }
+    Some(canvas)
+}
+
+fn rate(value: f64, unit: &str) -> String {
+    format!("{} {unit}", short(value))
+}
+
+/// A part of a step: its name, its class, and how long it takes.
+fn parts(report: &Report, step: &Step) -> Vec<(&'static str, &'static str, f64)> {
+    let rows = report.kernels.iter().filter(|row| row.step == step.name);
+    let floor: f64 = rows.map(|row| row.calls as f64 * row.floor_ns).sum();
+    let mut parts = vec![
+        ("kernels at their ceilings", "floor", floor),
+        ("kernels, above that", "excess", step.kernels_ns - floor),
+    ];
+    match step.gpu_ns {
+        // Negative where kernels timed one by one take longer than they do together.
+        Some(gpu) => parts.extend([
+            ("between kernels", "gap", gpu - step.kernels_ns),
+            ("GPU idle", "idle", step.wall_ns - gpu),
+        ]),
+        None => parts.push(("not in kernels", "gap", step.wall_ns - step.kernels_ns)),
+    }
+    parts
+}
+
+/// A step from what it must take to what it takes, and below, what the host does meanwhile.
+pub fn waterfall(report: &Report, step: &Step) -> Canvas {
+    let parts = parts(report, step);
+    let host = [
+        ("host: plan", step.host.plan_ns),
+        ("host: record", step.host.record_ns),
+        ("host: submit", step.host.submit_ns),
+        ("host: wait", step.host.wait_ns),
+    ];
+    let host: Vec<_> = host.into_iter().filter(|(_, ns)| *ns > 0.0).collect();
+    let row = 19.0;
+    let height = 50.0 + row * (parts.len() + host.len()) as f64;
+    let mut canvas = Canvas::new(450.0, height);
+    let starts = parts.iter().scan(0.0, |sum, (.., ns)| {
+        *sum += ns;
+        Some(*sum)
+    });
+    let most = starts.fold(step.wall_ns, f64::max);
+    let x = Scale::linear([0.0, most.max(1.0)], [158.0, 350.0]);
+    canvas.text("head", [8.0, 18.0], Anchor::Start, &step.name);
+    let wall = format!("{} wall", time(step.wall_ns));
+    canvas.text("head", [442.0, 18.0], Anchor::End, &wall);
+    let mut at = 0.0;
+    let mut top = 32.0;
+    for (name, class, ns) in parts {
+        bar(&mut canvas, &x, (name, class), [at, at + ns], step.wall_ns, top);
+        at += ns;
+        top += row;
+    }
+    canvas.line("axis", [x.at(step.wall_ns), 28.0], [x.at(step.wall_ns), top]);
+    top += row / 2.0;
+    at = 0.0;
+    for (name, ns) in host {
+        bar(&mut canvas, &x, (name, "host"), [at, at + ns], step.wall_ns, top);
+        at += ns;
+        top += row;
+    }
+    canvas
+}
+
+fn bar(
+    canvas: &mut Canvas,
+    x: &Scale,
+    (name, class): (&str, &str),
+    [from, to]: [f64; 2],
+    wall: f64,
+    top: f64,
+) {
+    let (left, right) = (x.at(from.min(to)), x.at(from.max(to)));
+    let part = 100.0 * (to - from) / wall.max(1.0);
+    canvas.text("note", [150.0, top + 11.0], Anchor::End, name);
+    canvas.bar(
+        class,
+        [left, top],
+        [right - left, 14.0],
+        &format!("{name}: {} ({part:.1} %)", time(to - from)),
+    );
+    canvas.text("tick", [442.0, top + 11.0], Anchor::End, &format!("{}  {part:.0} %", time(to - from)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roofline::sample;
+
+    #[test]
+    fn the_parts_of_a_step_are_its_wall_clock() {
+        let report = sample::report();
+        for step in &report.steps {
+            let sum: f64 = parts(&report, step).iter().map(|(.., ns)| ns).sum();
+            assert!((sum - step.wall_ns).abs() < 1e-6 * step.wall_ns, "{}: {sum}", step.name);
+            let unstamped = Step { gpu_ns: None, ..step.clone() };
+            let sum: f64 = parts(&report, &unstamped).iter().map(|(.., ns)| ns).sum();
+            assert!((sum - step.wall_ns).abs() < 1e-6 * step.wall_ns, "{}: {sum}", step.name);
+        }
+    }
+
+    #[test]
+    fn kernels_that_overlap_draw_a_bar_backwards() {
+        let report = sample::report();
+        let step = Step { gpu_ns: Some(0.8 * report.steps[0].kernels_ns), ..report.steps[0].clone() };
+        let markup = waterfall(&report, &step).element("step");
+        assert!(markup.contains("between kernels: -"), "{markup}");
+        assert!(!markup.contains("width=\"-"), "{markup}");
+    }
+
+    #[test]
+    fn every_point_of_a_curve_is_drawn() {
+        let report = sample::report();
+        let points: usize = report.curves.iter().map(|c| c.points.len()).sum();
+        assert_eq!(bandwidth(&report).unwrap().element("").matches("<rect").count(), points);
+        let bare = Report { curves: vec![], ..report };
+        assert!(bandwidth(&bare).is_none());
+    }
+}

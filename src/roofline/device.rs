@@ -1,0 +1,205 @@
+//! What belongs to the device alone, ceilings, curves and the timer's grade: measured once, kept in
+//! a file of its own, since it takes a minute and changes only with the driver or with us.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::report::{Ceiling, Curve, Device, Plateau, Point, Timer};
+use super::roof::Roof;
+use super::timer::grade;
+use crate::gpu::{Checks, Gpu};
+use crate::profile::timer::{GpuClock, examine};
+use crate::profile::{self, Budget, Error, Kind, PROBES, Windows, curve, fill, levels, measure};
+
+/// What a kept measurement holds for: another driver or another version measures anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Ridgepoint's version.
+    pub version: String,
+    /// The device as reports name it.
+    pub device: Device,
+}
+
+/// Whether a kept measurement will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remeasure {
+    /// Yes, if there is one.
+    IfAbsent,
+    /// No.
+    Always,
+}
+
+/// The device's part of a report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// The device and whose figures these are.
+    #[serde(flatten)]
+    pub key: Key,
+    /// The timer's self-test.
+    pub timer: Timer,
+    /// What an interval around an empty dispatch reads, in ns.
+    pub null_interval_ns: Option<f64>,
+    /// The ceilings.
+    pub ceilings: Vec<Ceiling>,
+    /// The curves.
+    pub curves: Vec<Curve>,
+}
+
+impl Key {
+    /// The key of an open device.
+    pub fn of(gpu: &Gpu) -> Self {
+        let a = &gpu.adapter;
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            device: Device {
+                name: a.name.clone(),
+                kind: a.kind.to_string(),
+                backend: a.backend.clone(),
+                driver: a.driver.clone(),
+                subgroup_size: a.subgroup_size,
+                f16: a.f16,
+                software: a.is_software(),
+                checks: match gpu.checks {
+                    Checks::Trusted => "trusted",
+                    Checks::Checked => "checked",
+                }
+                .to_string(),
+                wgpu: "30".to_string(),
+            },
+        }
+    }
+
+    fn path(&self, folder: &Path) -> PathBuf {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let digest: String = Sha256::digest(&text).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        folder.join(format!("{digest}.json"))
+    }
+}
+
+impl DeviceReport {
+    /// The roof that it makes.
+    pub fn roof(&self) -> Roof {
+        Roof::new(self.ceilings.clone(), self.curves.clone())
+    }
+
+    /// The kept measurement of this device in `folder`, or a new one, which is then kept there.
+    /// What can't be kept is measured all the same, and logged. `progress` is told what is measured.
+    ///
+    /// # Errors
+    /// A device that fails or runs a probe wrong.
+    pub fn get(
+        gpu: &Gpu,
+        folder: &Path,
+        remeasure: Remeasure,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, Error> {
+        let key = Key::of(gpu);
+        let path = key.path(folder);
+        if remeasure == Remeasure::IfAbsent
+            && let Some(kept) = Self::kept(&path, &key)
+        {
+            return Ok(kept);
+        }
+        let report = Self::measure(gpu, key, progress)?;
+        if let Err(error) = report.keep(&path) {
+            tracing::warn!("can't keep the ceilings in {}: {error}", path.display());
+        }
+        Ok(report)
+    }
+
+    /// A kept file that is this key's; another's, or a broken one, is as good as none.
+    fn kept(path: &Path, key: &Key) -> Option<Self> {
+        let kept: Self = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+        (kept.key == *key).then_some(kept)
+    }
+
+    /// Written beside and renamed: a reader sees all or nothing.
+    fn keep(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        let part = path.with_extension(format!("part{}", std::process::id()));
+        fs::write(&part, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(part, path)
+    }
+
+    fn measure(gpu: &Gpu, key: Key, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
+        let mut ceilings = Vec::new();
+        for probe in PROBES {
+            progress(probe.name());
+            match measure(gpu, &[probe.name()], Budget::Full) {
+                Ok(found) => ceilings.extend(found.into_iter().map(ceiling)),
+                // A row that can't be had is left out: never a 0.
+                Err(error @ (Error::Missing { .. } | Error::Noisy { .. })) => progress(&error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut curves = Vec::new();
+        for (name, kind) in [("read", Kind::Read), ("write", Kind::Write), ("copy", Kind::Copy)] {
+            progress(&format!("{name} over the working set"));
+            curves.push(over_working_set(name, &curve(gpu, kind)?));
+        }
+        progress("fill");
+        let filled = fill(gpu)?;
+        ceilings.push(filling(&filled));
+        curves.push(over_grid(&filled));
+        progress("timer");
+        let launch = ceilings.iter().find(|c| c.name == "launch").map(|c| c.value);
+        let findings = match GpuClock::new(gpu)? {
+            Some(mut clock) => Some(examine(&mut clock)?),
+            None => None,
+        };
+        let timer = grade(findings.as_ref(), launch);
+        Ok(Self { key, timer, null_interval_ns: findings.and_then(|f| f.null), ceilings, curves })
+    }
+}
+
+fn ceiling(c: profile::Ceiling) -> Ceiling {
+    Ceiling {
+        name: c.name.to_string(),
+        unit: c.unit.to_string(),
+        value: c.value,
+        low: c.low,
+        high: c.high,
+        probe: c.probe,
+        agreed: matches!(c.windows, Windows::Agreed(_)),
+    }
+}
+
+fn over_working_set(name: &str, points: &[profile::At]) -> Curve {
+    let plateau = |l: profile::Level| Plateau { from: l.from.0 as f64, to: l.to.0 as f64, value: l.rate };
+    Curve {
+        name: name.to_string(),
+        x_unit: "bytes".to_string(),
+        unit: "GB/s".to_string(),
+        points: points.iter().map(|p| Point { x: p.set.0 as f64, value: p.rate }).collect(),
+        plateaus: levels(points).into_iter().map(plateau).collect(),
+    }
+}
+
+/// The smallest full grid, between the largest that is not and the next that was tried.
+fn filling(fill: &profile::Fill) -> Ceiling {
+    let smallest = f64::from(fill.smallest);
+    let grids = || fill.rates.iter().map(|r| f64::from(r.0));
+    Ceiling {
+        name: "fill".to_string(),
+        unit: "workgroups".to_string(),
+        value: smallest,
+        low: grids().filter(|g| *g < smallest).fold(1.0, f64::max),
+        high: smallest,
+        probe: fill.probe.clone(),
+        agreed: true,
+    }
+}
+
+fn over_grid(fill: &profile::Fill) -> Curve {
+    Curve {
+        name: "fill".to_string(),
+        x_unit: "workgroups".to_string(),
+        unit: "GFLOP/s".to_string(),
+        points: fill.rates.iter().map(|&(g, rate)| Point { x: f64::from(g), value: rate }).collect(),
+        plateaus: Vec::new(),
+    }
+}

@@ -1,0 +1,31 @@
+//! What bounds a kernel, and what to do about it: measured times joined with costs and ceilings.
+//!
+//! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
+//! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
+//! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
+//! grades its timestamps. `svg` is a canvas, `plot` the roofline, `charts` the other pictures, `html`
+//! the page with all of them, `trace` the steps for Perfetto.
+
+mod analyse;
+pub mod charts;
+mod device;
+pub mod html;
+pub mod plot;
+mod predict;
+mod read;
+pub mod report;
+mod roof;
+#[cfg(test)]
+mod sample;
+pub mod svg;
+mod timer;
+pub mod trace;
+pub mod verdict;
+mod words;
+
+pub use analyse::{Group, MeasuredStep};
+pub use device::{DeviceReport, Key, Remeasure};
+pub use predict::{Baseline, Overlap, reformatted};
+pub use roof::{Floors, Roof};
+pub use timer::grade;
+pub use words::summary;

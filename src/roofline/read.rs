@@ -1,0 +1,57 @@
+//! Reading a report back.
+
+use serde::Deserialize;
+
+use super::report::{Report, SCHEMA_VERSION};
+
+/// Why a file is no report that can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It is no JSON of a report.
+    #[error("this is no report of `ridgepoint roofline --json`: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It was written by another version.
+    #[error(
+        "the report has schema version {found}, this version reads {SCHEMA_VERSION}: write it anew with `ridgepoint roofline --json`"
+    )]
+    Schema {
+        /// The file's.
+        found: u32,
+    },
+}
+
+impl Report {
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// When it is none, or of another schema.
+    pub fn from_json(text: &str) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema_version: u32,
+        }
+        let head: Head = serde_json::from_str(text)?;
+        if head.schema_version != SCHEMA_VERSION {
+            return Err(Unreadable::Schema { found: head.schema_version });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// A ceiling's figure.
+    pub fn ceiling(&self, name: &str) -> Option<f64> {
+        self.ceilings.iter().find(|c| c.name == name).map(|c| c.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_schema_is_named_before_any_field_is_missed() {
+        let error = Report::from_json(r#"{"schema_version": 99}"#).unwrap_err();
+        assert!(error.to_string().contains("99"), "{error}");
+        let error = Report::from_json("[]").unwrap_err();
+        assert!(error.to_string().contains("no report"), "{error}");
+    }
+}

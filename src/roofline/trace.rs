@@ -1,0 +1,164 @@
+//! The report's steps as a trace that Perfetto and Chrome's `about:tracing` open: the Trace Event
+//! Format's JSON object, with a track for the host and one for the GPU.
+//!
+//! The report holds medians, not each dispatch, so a trace shows each step once: its kernels in the
+//! order of their first dispatch, all calls of a row as one event of calls x median, and the host's
+//! parts. Times are microseconds from the trace's begin.
+
+use serde_json::{Value, json};
+
+use super::plot::words;
+use super::report::{Report, Step};
+
+const PROCESS: u32 = 1;
+const HOST: u32 = 1;
+const GPU: u32 = 2;
+
+/// Nanoseconds between two steps, so that they can be told apart.
+const PAUSE: f64 = 50_000.0;
+
+/// The trace.
+pub fn trace(report: &Report) -> Value {
+    let name = |what: &str, thread: u32, name: &str| json!({ "ph": "M", "name": what, "pid": PROCESS, "tid": thread, "args": { "name": name } });
+    let gpu = format!("GPU: {}", report.device.name);
+    let mut events = vec![
+        name("process_name", 0, "ridgepoint"),
+        name("thread_name", HOST, "host"),
+        name("thread_name", GPU, &gpu),
+    ];
+    let mut start = 0.0;
+    for step in &report.steps {
+        let host = host(&mut events, step, start);
+        let gpu = kernels(&mut events, report, step, start + host);
+        start += step.wall_ns.max(host + gpu) + PAUSE;
+    }
+    json!({
+        "displayTimeUnit": "ns",
+        "otherData": { "version": report.version, "device": report.device.name, "driver": report.device.driver },
+        "traceEvents": events,
+    })
+}
+
+/// A complete event; times in nanoseconds.
+fn event(name: &str, category: &str, thread: u32, [from, long]: [f64; 2], args: Value) -> Value {
+    // Rounded to the format's picoseconds, so that neighbours that touch don't overlap.
+    let [from, to] = [from, from + long.max(0.0)].map(f64::round);
+    json!({
+        "ph": "X", "name": name, "cat": category, "pid": PROCESS, "tid": thread,
+        "ts": from / 1000.0, "dur": (to - from) / 1000.0, "args": args,
+    })
+}
+
+/// The step and, within it, the host's parts; when it has submitted, after `start`.
+fn host(events: &mut Vec<Value>, step: &Step, start: f64) -> f64 {
+    let parts = [
+        ("plan", step.host.plan_ns),
+        ("record", step.host.record_ns),
+        ("submit", step.host.submit_ns),
+        ("wait", step.host.wait_ns),
+    ];
+    let all: f64 = parts.iter().map(|(_, ns)| ns).sum();
+    let args = json!({
+        "tokens": step.tokens, "sequences": step.sequences, "context": step.context,
+        "coverage": step.coverage, "gpu_idle": step.gpu_idle, "profiling_tax": step.profiling_tax,
+    });
+    events.push(event(&step.name, "step", HOST, [start, step.wall_ns.max(all)], args));
+    let mut at = start;
+    for (name, ns) in parts {
+        if ns > 0.0 {
+            events.push(event(name, "host", HOST, [at, ns], json!({})));
+        }
+        at += ns;
+    }
+    all - step.host.wait_ns
+}
+
+/// The step's span on the GPU and its kernels in it; how long it is.
+fn kernels(events: &mut Vec<Value>, report: &Report, step: &Step, start: f64) -> f64 {
+    let span = step.gpu_ns.unwrap_or(0.0).max(step.kernels_ns);
+    let mut at = start;
+    let mut inside = Vec::new();
+    for row in report.kernels.iter().filter(|row| row.step == step.name) {
+        let long = row.calls as f64 * row.time_ns.p50;
+        let args = json!({
+            "shape": row.shape, "calls": row.calls, "median_ns": row.time_ns.p50,
+            "bytes": row.bytes.low, "ops": row.ops, "share": row.share,
+            "verdict": words(row.verdict), "reason": row.reason, "floor_ns": row.floor_ns,
+        });
+        inside.push(event(&row.kernel, "kernel", GPU, [at, long], args));
+        at += long;
+    }
+    let span = span.max(at - start);
+    events.push(event(&step.name, "gpu", GPU, [start, span], json!({ "gpu_ns": step.gpu_ns })));
+    events.extend(inside);
+    span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roofline::sample;
+
+    fn number(event: &Value, key: &str) -> f64 {
+        event[key].as_f64().unwrap_or_else(|| panic!("no {key} in {event}"))
+    }
+
+    /// The rules of the Trace Event Format that viewers rely on (its section 'Event Descriptions').
+    fn check(trace: &Value) -> usize {
+        let events = trace["traceEvents"].as_array().unwrap();
+        let mut complete = 0;
+        for thread in [HOST, GPU] {
+            let mut open: Vec<[f64; 2]> = Vec::new();
+            let mut last = 0.0;
+            for event in events.iter().filter(|e| e["tid"] == thread && e["ph"] == "X") {
+                let (from, long) = (number(event, "ts"), number(event, "dur"));
+                assert!(event["name"].is_string() && event["cat"].is_string() && event["args"].is_object());
+                assert!(from.is_finite() && from >= last && long >= 0.0, "out of order: {event}");
+                last = from;
+                while open.last().is_some_and(|[_, end]| *end <= from + 1e-9) {
+                    open.pop();
+                }
+                if let Some([_, end]) = open.last() {
+                    assert!(from + long <= end + 1e-6, "not nested: {event} ends after {end}");
+                }
+                open.push([from, from + long]);
+                complete += 1;
+            }
+        }
+        let metadata = events.iter().filter(|e| e["ph"] == "M").count();
+        assert_eq!(metadata + complete, events.len(), "phases other than X and M");
+        complete
+    }
+
+    #[test]
+    fn events_are_ordered_and_nested_and_none_is_missing() {
+        let report = sample::report();
+        // Two of each step, one of each kernel row, four parts of the host.
+        let expected = 2 * report.steps.len() + report.kernels.len() + 4 * report.steps.len();
+        assert_eq!(check(&trace(&report)), expected);
+    }
+
+    #[test]
+    fn durations_are_the_reports_in_microseconds() {
+        let report = sample::report();
+        let trace = trace(&report);
+        let kernels: Vec<&Value> =
+            trace["traceEvents"].as_array().unwrap().iter().filter(|e| e["cat"] == "kernel").collect();
+        for (event, row) in kernels.iter().zip(&report.kernels) {
+            assert_eq!(event["name"], row.kernel.as_str());
+            let long = row.calls as f64 * row.time_ns.p50 / 1000.0;
+            assert!((number(event, "dur") - long).abs() <= 0.001, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_step_whose_kernels_sum_to_more_than_its_span_still_nests() {
+        let mut report = sample::report();
+        for step in &mut report.steps {
+            step.gpu_ns = step.gpu_ns.map(|ns| ns / 3.0);
+        }
+        check(&trace(&report));
+        report.steps.iter_mut().for_each(|step| step.gpu_ns = None);
+        check(&trace(&report));
+    }
+}

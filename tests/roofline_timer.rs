@@ -1,0 +1,100 @@
+//! The timer's self-test on clocks that lie in the ways that drivers were seen to, and on the
+//! adapter that is there.
+
+use ridgepoint::gpu::{AdapterChoice, Checks, Error, Gpu};
+use ridgepoint::profile::Counts;
+use ridgepoint::profile::timer::{Clock, GpuClock, examine};
+use ridgepoint::roofline::grade;
+use ridgepoint::roofline::report::Grade;
+use ridgepoint::units::Nanos;
+
+/// A device of 1 ms a unit, whose stamps say what `lie` makes of them.
+struct Lying<F> {
+    counts: Counts,
+    empty: u64,
+    lie: F,
+}
+
+/// What a lie is told: the pass's place, its true begin and end, the end of the submission.
+type Stamps = [u64; 2];
+
+impl<F: Fn(usize, Stamps) -> Stamps> Clock for Lying<F> {
+    fn passes(&mut self, units: &[u32]) -> Result<(Vec<Option<f64>>, Nanos), Error> {
+        let mut now = 1_000_000;
+        let mut spans = Vec::new();
+        for (i, &n) in units.iter().enumerate() {
+            let end = now + if n == 0 { self.empty } else { 1_000_000 * u64::from(n) };
+            spans.push(self.counts.interval((self.lie)(i, [now, end]), 1.0));
+            now = end;
+        }
+        Ok((spans, Nanos(now - 1_000_000 + 200_000)))
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+fn graded(empty: u64, lie: impl Fn(usize, Stamps) -> Stamps) -> (Grade, String) {
+    let mut clock = Lying { counts: Counts::default(), empty, lie };
+    let findings = examine(&mut clock).unwrap();
+    let timer = grade(Some(&findings), Some(5_000.0));
+    (timer.grade, timer.reason)
+}
+
+#[test]
+fn an_honest_clock_is_trusted() {
+    assert_eq!(graded(6_000, |_, s| s).0, Grade::Trusted);
+}
+
+#[test]
+fn wrong_units_zeros_swaps_and_coarse_stamps_are_found() {
+    // A period of 1 where it is 41.67: ticks are taken for nanoseconds.
+    let (grade, why) = graded(6_000, |_, s| s.map(|t| (t as f64 / 41.67) as u64));
+    assert_eq!(grade, Grade::WallOnly);
+    assert!(why.contains("units"), "{why}");
+    let (grade, why) = graded(6_000, |_, s| s.map(|t| (t as f64 * 41.67) as u64));
+    assert_eq!(grade, Grade::WallOnly, "{why}");
+    let (grade, why) = graded(6_000, |_, _| [0, 0]);
+    assert_eq!(grade, Grade::WallOnly);
+    assert!(why.contains("zeros"), "{why}");
+    let (grade, why) = graded(6_000, |_, [a, b]| [b, a]);
+    assert_eq!(grade, Grade::WallOnly);
+    assert!(why.contains("before they begin"), "{why}");
+    // All stamps alike: a driver that writes them when it likes.
+    assert_eq!(graded(6_000, |_, [a, _]| [a, a]).0, Grade::WallOnly);
+}
+
+#[test]
+fn a_pass_that_holds_the_one_before_is_good_for_batches_only() {
+    // The second pass's begin is the first's, as where a begin is stamped at the top of the pipe.
+    let (grade, why) = graded(6_000, |i, [a, b]| if i > 0 { [1_000_000, b] } else { [a, b] });
+    assert_eq!(grade, Grade::BatchOnly);
+    assert!(why.contains("heavy"), "{why}");
+}
+
+#[test]
+fn stamps_that_cost_more_than_a_dispatch_are_good_for_batches_only() {
+    let (grade, why) = graded(110_000, |_, s| s);
+    assert_eq!(grade, Grade::BatchOnly);
+    assert!(why.contains("empty dispatch"), "{why}");
+}
+
+#[test]
+fn no_timestamps_are_the_wall_clock_alone() {
+    let timer = grade(None, Some(5_000.0));
+    assert_eq!((timer.grade, timer.samples), (Grade::WallOnly, 0));
+    assert_eq!(timer.wall_agreement, None, "null, not 0");
+}
+
+#[test]
+fn the_adapter_s_stamps_agree_with_the_wall_clock() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
+    let Some(mut clock) = GpuClock::new(&gpu).expect("probes that run") else { return };
+    let findings = examine(&mut clock).expect("a device that runs");
+    println!("{findings:?}");
+    assert_eq!((findings.counts.zeros, findings.counts.negatives), (0, 0));
+    // 5 % on a quiet machine (the grade asks for that); here others may run beside us.
+    let agreement = findings.agreement.expect("stamps");
+    assert!((0.5..1.05).contains(&agreement), "{agreement}");
+}
