@@ -11,6 +11,7 @@ mod completions;
 mod detokenize;
 mod devices;
 mod doctor;
+pub mod engine_args;
 mod explain;
 mod isa;
 mod limits;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 pub use model_arg::ModelArg;
@@ -80,6 +81,16 @@ pub struct Cli {
     global: Global,
 }
 
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// An object a line
+    Json,
+}
+
 /// Flags that every command takes.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
@@ -102,8 +113,12 @@ pub struct Global {
     pub quiet: bool,
     /// Print logs of this level to stderr: error, warn, info, debug, trace, or a filter such as
     /// ridgepoint=debug,wgpu=warn
-    #[arg(long, global = true, value_name = "LEVEL", env = "RIDGEPOINT_LOG", default_value = "warn")]
-    pub log: String,
+    /// [default: warn; for serve info]
+    #[arg(long, global = true, value_name = "LEVEL", env = "RIDGEPOINT_LOG")]
+    pub log: Option<String>,
+    /// How logs are written
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
     /// Fetch nothing: use cached models only (also by HF_HUB_OFFLINE=1)
     #[arg(long, global = true)]
     pub offline: bool,
@@ -179,7 +194,7 @@ impl Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse_from(llama_cpps(std::env::args_os()));
     hide_caught_panics();
-    let started = survive_a_full_disk().and_then(|()| start_log(&cli.global.log));
+    let started = survive_a_full_disk().and_then(|()| start_log(&cli));
     match started.and_then(|()| cli.command.run(&cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `ridgepoint models list | head -1`.
@@ -232,17 +247,20 @@ fn survive_a_full_disk() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_log(level: &str) -> anyhow::Result<()> {
+fn start_log(cli: &Cli) -> anyhow::Result<()> {
+    // A server's log is what it shows; wgpu's own would drown it.
+    let usual = if matches!(cli.command, Command::Serve(_)) { "warn,ridgepoint=info" } else { "warn" };
+    let level = cli.global.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(level).map_err(|error| {
         anyhow::anyhow!(
             "--log '{level}' can't be read: {error}; expected error, warn, info, debug, trace, or a filter"
         )
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match cli.global.log_format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     Ok(())
 }
 

@@ -9,10 +9,10 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Global;
-use super::load::LoadArgs;
+use super::engine_args::EngineArgs;
 use crate::engine::Engine;
 use crate::engine::service::Service;
-use crate::scheduler::SchedulerConfig;
+use crate::model::Runner;
 use crate::server::app::{App, Model};
 use crate::server::auth::{Guard, Keys};
 use crate::server::caps::Caps;
@@ -28,13 +28,7 @@ pub struct Serve {
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     positional: Option<String>,
     #[command(flatten)]
-    load: LoadArgs,
-    /// Most sequences in a step
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    max_num_seqs: u32,
-    /// Most requests that may wait
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    max_queue: usize,
+    engine: EngineArgs,
     /// The address to listen on; one beyond loopback needs an API key or --no-auth
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "RIDGEPOINT_HOST")]
     host: IpAddr,
@@ -77,11 +71,11 @@ impl Serve {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let config = self.config()?;
         let caps = self.caps()?;
-        let mut load = self.load.clone();
+        let mut engine = self.engine.clone();
         if let Some(model) = &self.positional {
-            load.model.model.clone_from(model);
+            engine.load.model.model.clone_from(model);
         }
-        let opened = load.open(global)?;
+        let opened = engine.load.open(global)?;
         let tokenizer = Arc::new(opened.file.tokenizer()?);
         let model = Model {
             names: self.names(&opened.path),
@@ -93,23 +87,24 @@ impl Serve {
             created: now(),
         };
         let names = model.names.join(", ");
-        let sequences = self.max_num_seqs as usize;
-        let limits = load.limits(&opened, sequences, sequences);
-        let max_queue = self.max_queue;
+        let limits = engine.limits(&opened)?;
         let read = move |progress: &mut dyn FnMut(u64, u64)| {
-            let runner = crate::model::Runner::load(&opened.gpu, &opened.file, limits, progress)?;
-            let config = SchedulerConfig {
-                max_num_seqs: limits.sequences as u32,
-                max_num_batched_tokens: limits.tokens as u32,
-                max_model_len: limits.context as u32,
-                max_queue,
-                ..SchedulerConfig::default()
-            };
-            let mut engine = Engine::new(runner, tokenizer, config)?;
+            let runner = Runner::load(&opened.gpu, &opened.file, limits, progress)?;
+            let (scheduler, options) = (engine.scheduler(opened.context), engine.options());
+            let mut engine = Engine::with_options(runner, tokenizer, scheduler, options)?;
             // The widths of the kernels for few tokens, and those for many.
             for tokens in [2, 4, 8, 64] {
                 engine.prepare(tokens)?;
             }
+            let m = engine.runner().memory;
+            tracing::info!(
+                "weights {}, KV cache {}, activations {}; maximum concurrency for {} tokens per request: {:.2}x",
+                m.weights,
+                m.cache,
+                m.scratch,
+                limits.context,
+                limits.cache.capacity_tokens() as f64 / limits.context as f64
+            );
             Ok::<_, crate::engine::Error>(engine)
         };
         let read = Box::new(move |progress: &mut dyn FnMut(u64, u64)| {
@@ -175,7 +170,7 @@ impl Serve {
         if !given.is_empty() {
             return given.into_iter().cloned().collect();
         }
-        let asked = self.positional.as_ref().unwrap_or(&self.load.model.model);
+        let asked = self.positional.as_ref().unwrap_or(&self.engine.load.model.model);
         // A name of the catalog is a name; of a path, the file's name without its ending.
         let is_path = std::path::Path::new(asked).exists();
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());

@@ -6,10 +6,12 @@
 
 mod group;
 mod live;
+mod options;
 mod request;
 mod results;
 pub mod service;
 mod stats;
+mod step;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,15 +19,18 @@ use std::time::{Duration, Instant};
 
 use group::Group;
 use live::Live;
+pub use options::{Ahead, Options};
 pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
 pub use stats::{Counters, Stats};
+use step::Flight;
 
 use crate::cache::Salt;
+use crate::format;
 use crate::format::Tokenizer;
-use crate::model::{self, Entry, Outputs, Results, Runner, Want};
-use crate::sample::{Needs, ParamError};
+use crate::model::{self, Results, Runner};
+use crate::profile::StepTime;
+use crate::sample::ParamError;
 use crate::scheduler::{Batch, CompletionError, ConfigError, Refusal, Scheduler, SchedulerConfig, SeqId};
-use crate::{format, kernels};
 
 /// What can go wrong with the engine or a request.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,9 @@ pub struct StepRecord {
     pub run: Duration,
     /// Sampling, detokenising, stop conditions.
     pub sample: Duration,
+    /// The device's time for the step: from its submission, or the end of the step before if that was
+    /// later, to its results.
+    pub device: Duration,
 }
 
 /// A model that serves requests.
@@ -77,7 +85,14 @@ pub struct Engine {
     live: HashMap<SeqId, Live>,
     groups: HashMap<RequestId, Group>,
     next_id: u64,
-    batch: Batch,
+    options: Options,
+    /// A step that runs while the one before it was handled.
+    flight: Option<Flight>,
+    /// Batches to use again.
+    spare: Vec<Batch>,
+    /// When the last step's results were there.
+    done: Option<Instant>,
+    times: StepTime,
     results: Results,
     /// A row of logits that a sampler may change.
     row: Vec<f32>,
@@ -90,11 +105,21 @@ impl Engine {
     ///
     /// # Errors
     /// When the settings contradict each other.
-    pub fn new(
-        runner: Runner,
+    pub fn new(runner: Runner, tokenizer: Arc<Tokenizer>, config: SchedulerConfig) -> Result<Self, Error> {
+        Self::with_options(runner, tokenizer, config, Options::default())
+    }
+
+    /// An engine that runs its steps by `options`.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_options(
+        mut runner: Runner,
         tokenizer: Arc<Tokenizer>,
         mut config: SchedulerConfig,
+        options: Options,
     ) -> Result<Self, Error> {
+        runner.set_order(options.order);
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
         config.max_num_batched_tokens = config.max_num_batched_tokens.min(l.tokens as u32);
@@ -107,7 +132,11 @@ impl Engine {
             live: HashMap::new(),
             groups: HashMap::new(),
             next_id: 0,
-            batch: Batch::default(),
+            options,
+            flight: None,
+            spare: Vec::new(),
+            done: None,
+            times: StepTime::default(),
             results: Results::default(),
             row: Vec::new(),
             last: StepRecord::default(),
@@ -133,6 +162,11 @@ impl Engine {
     /// What the last step did.
     pub fn last_step(&self) -> StepRecord {
         self.last
+    }
+
+    /// What is known of the time that steps take.
+    pub fn step_time(&self) -> &StepTime {
+        &self.times
     }
 
     /// Builds the kernels that a prompt of `prompt` tokens and the decode after it will run.
@@ -212,63 +246,5 @@ impl Engine {
     /// Whether any request is not finished.
     pub fn has_work(&self) -> bool {
         self.scheduler.has_work()
-    }
-
-    /// Computes one batch and appends what came of it to `events`.
-    ///
-    /// # Errors
-    /// When the device fails; requests that fail on their own end with [`Finish::Error`].
-    pub fn step(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
-        let start = Instant::now();
-        let mut batch = std::mem::take(&mut self.batch);
-        self.scheduler.schedule(&mut batch);
-        let scheduled = Instant::now();
-        let outcome = if batch.is_empty() { Ok(()) } else { self.run(&batch, scheduled) };
-        let ran = Instant::now();
-        let outcome = outcome.and_then(|()| self.take_results(&batch, ran, events));
-        self.last = StepRecord {
-            tokens: batch.tokens(),
-            sequences: batch.items().len(),
-            schedule: scheduled - start,
-            run: ran - scheduled,
-            sample: ran.elapsed(),
-        };
-        if !batch.is_empty() {
-            self.counters.step(&self.last);
-        }
-        self.batch = batch;
-        outcome
-    }
-
-    fn run(&mut self, batch: &Batch, now: Instant) -> Result<(), Error> {
-        self.runner.copy_blocks(batch.copies())?;
-        let mut entries = Vec::with_capacity(batch.items().len());
-        let mut want = Want::Argmax;
-        for item in batch.items() {
-            let Some(row) = self.scheduler.row(item) else { continue };
-            let outputs = if item.wants_token() { Outputs::Last } else { Outputs::None };
-            entries.push(Entry {
-                tokens: row.tokens,
-                start: item.start as usize,
-                blocks: row.blocks,
-                outputs,
-            });
-            if let Some(live) = self.live.get_mut(&item.seq) {
-                live.started.get_or_insert(now);
-                if item.wants_token() {
-                    want = want.max(wanted(live.needs()));
-                }
-            }
-        }
-        Ok(self.runner.run(&entries, want, &mut self.results)?)
-    }
-}
-
-/// What the device must bring back.
-fn wanted(needs: Needs) -> Want {
-    match needs {
-        Needs::Argmax => Want::Argmax,
-        Needs::TopK(k) | Needs::TopMass(k) if k <= kernels::top_k::CANDIDATES => Want::Candidates,
-        Needs::TopK(_) | Needs::TopMass(_) | Needs::FullRow => Want::Rows,
     }
 }

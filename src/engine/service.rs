@@ -121,7 +121,6 @@ impl Service {
                 let engine = load(&mut |done, total| {
                     report.send_replace(State::Loading { done, total });
                 })?;
-                report.send_replace(State::Ready);
                 Worker { engine, observer, inbox, report: &report, owners: HashMap::new(), until: None }
                     .run();
                 Ok(())
@@ -210,6 +209,8 @@ impl Worker<'_> {
     fn run(&mut self) {
         let mut events = Vec::new();
         let mut failures = 0;
+        self.observer.stepped(&self.engine, &events);
+        self.report.send_replace(State::Ready);
         loop {
             if self.take_commands().is_err() {
                 return;

@@ -7,6 +7,7 @@ use super::adapter::{AdapterChoice, AdapterSummary, pick};
 use super::limits::{LimitProfile, refuse_too_low};
 use super::pipeline::PipelineCache;
 use super::store::Store;
+use crate::units::Bytes;
 
 /// What can go wrong between us and the device.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,22 @@ pub enum Error {
     /// A shader that can't be expanded or a grid that the device can't run.
     #[error("{0}")]
     Kernel(String),
+    /// The device has no memory left.
+    #[error(
+        "{what} needs {}, which {adapter} has no room for ({left}): give the KV cache less (--kv-cache-memory), or choose \
+         a smaller batch or weight format",
+        Bytes(*.asked)
+    )]
+    OutOfMemory {
+        /// What was to be allocated.
+        what: String,
+        /// Bytes asked.
+        asked: u64,
+        /// The adapter's name.
+        adapter: String,
+        /// What is left, in words.
+        left: String,
+    },
     /// More memory was asked for than one buffer or binding may hold.
     #[error("{what} needs {asked} {unit}, but {adapter} allows {allowed}: {hint}")]
     TooLarge {
@@ -194,6 +211,17 @@ impl Gpu {
     /// A lost device, or an error since the last check.
     pub fn wait(&self) -> Result<(), Error> {
         let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| Error::Device(e.to_string()))
+    }
+
+    /// Waits until one submission is done, whatever was submitted after it, and checks.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), Error> {
+        let polled =
+            self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
         self.check()?;
         polled.map(|_| ()).map_err(|e| Error::Device(e.to_string()))
     }

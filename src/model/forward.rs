@@ -16,7 +16,7 @@ use crate::format::Hyper;
 use crate::gpu::{Binding, Bound, Dispatch, Gpu};
 use crate::kernels::linear::{Activation, Form, Params};
 use crate::kernels::rope_cache::{Heads, QkNorm};
-use crate::kernels::{attention, embed, gated, rope_cache};
+use crate::kernels::{Order, attention, embed, gated, rope_cache};
 use crate::profile::Dispatched;
 use crate::quant::Format;
 
@@ -46,6 +46,8 @@ enum Op {
 /// All ops of a model.
 #[derive(Debug)]
 pub(super) struct Forward {
+    /// The order of sums in the steps to come.
+    pub order: Order,
     heads: Heads,
     /// What one buffer of a layer's cache holds of them.
     part: Heads,
@@ -305,17 +307,18 @@ impl Forward {
                 bias: None,
             },
         )?;
-        Ok(Self { heads, part, ops, head: b.ops })
+        Ok(Self { order: Order::default(), heads, part, ops, head: b.ops })
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
     pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize]) -> Result<(), Error> {
+        let order = self.order;
         for &n in tokens {
             for op in &mut self.ops {
                 match op {
-                    Op::Linear(l) => drop(l.bound(gpu, n)?),
+                    Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
-                        let variant = attention::Variant::choose(gpu, &self.part, n);
+                        let variant = order.attention(gpu, &self.part, n);
                         a.bound(gpu, &self.part, variant)?;
                     }
                     Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
@@ -324,7 +327,7 @@ impl Forward {
         }
         for op in &mut self.head {
             if let Op::Linear(l) = op {
-                l.bound(gpu, 1)?;
+                l.bound(gpu, 1, order)?;
             }
         }
         Ok(())
@@ -346,21 +349,21 @@ impl Forward {
     /// Hands out a step's dispatches in order, each with a way to say what it is. `longest` is the
     /// longest run of tokens of one sequence.
     pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
-        let (n, heads) = (plan.tokens, self.heads);
+        let (n, heads, order) = (plan.tokens, self.heads, self.order);
         for op in &mut self.ops {
             match op {
                 Op::Embed { bound, units, format, k } => {
                     let dispatch = Dispatch { bound, grid: embed::grid(*units, n) };
                     visit(dispatch, &|| describe::embed(dispatch, *format, *k, n))?;
                 }
-                Op::Linear(l) => linear(l, gpu, n, visit)?,
+                Op::Linear(l) => linear(l, gpu, n, order, visit)?,
                 Op::Rope { bound, norm } => {
                     let dispatch = Dispatch { bound, grid: rope_cache::grid(&heads, n) };
                     visit(dispatch, &|| describe::rope(dispatch, &heads, *norm, n))?;
                 }
                 Op::Attention(a) => {
                     let part = self.part;
-                    let variant = attention::Variant::choose(gpu, &part, longest);
+                    let variant = order.attention(gpu, &part, longest);
                     let grid = variant.grid(&part, plan.tiles.len());
                     let window = a.window;
                     let dispatch = Dispatch { bound: a.bound(gpu, &part, variant)?, grid };
@@ -377,16 +380,16 @@ impl Forward {
         }
         for op in &mut self.head {
             if let Op::Linear(l) = op {
-                linear(l, gpu, plan.outputs, visit)?;
+                linear(l, gpu, plan.outputs, order, visit)?;
             }
         }
         Ok(())
     }
 }
 
-fn linear(l: &mut Linear, gpu: &Gpu, n: usize, visit: Visit<'_>) -> Result<(), Error> {
+fn linear(l: &mut Linear, gpu: &Gpu, n: usize, order: Order, visit: Visit<'_>) -> Result<(), Error> {
     let (form, m, k, format) = (l.form, l.m, l.k, l.format);
-    let (variant, bound) = l.bound(gpu, n)?;
+    let (variant, bound) = l.bound(gpu, n, order)?;
     let dispatch = Dispatch { bound, grid: variant.grid(form, m, n) };
     visit(dispatch, &|| describe::linear(dispatch, format, form, m, k, n, variant))
 }

@@ -4,6 +4,7 @@
 mod architecture;
 mod describe;
 mod fit;
+mod footprint;
 mod forward;
 mod op;
 mod plan;
@@ -13,10 +14,11 @@ mod scratch;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
+pub use footprint::{CacheBudget, Footprint, SOFTWARE_CACHE, gpu_bytes};
 pub use forward::Loads;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
-pub use runner::{Limits, Memory, Profile, Results, Runner, Stamps, Want};
+pub use runner::{Feed, InFlight, Limits, Memory, Profile, Results, Runner, Stamps, Want};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;
@@ -40,6 +42,9 @@ pub enum Error {
         /// What was expected, what was found, what to do.
         what: String,
     },
+    /// Memory that isn't there, what would fit, and by which flag.
+    #[error("{0}")]
+    Memory(String),
     /// A step that can't be run as asked.
     #[error("{0}")]
     Step(String),

@@ -1,6 +1,7 @@
 //! A loaded model: runs steps over a paged cache and brings back what was asked for.
 
 mod step;
+mod submit;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
 use crate::gpu::{Bound, Gpu, Pace, Readback};
 use crate::kernels::rope_cache::{CacheType, Heads};
-use crate::kernels::{argmax, top_k};
+use crate::kernels::{Order, argmax, top_k};
 use crate::units::Bytes;
 
 pub use step::{Profile, Stamps};
+pub use submit::{Feed, InFlight};
 
 /// The sizes that a runner is built for.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +76,37 @@ pub struct Results {
     pub logsumexp: Vec<f32>,
 }
 
+impl Results {
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.top.clear();
+        self.logits.clear();
+        self.candidates.clear();
+        self.logsumexp.clear();
+    }
+
+    /// Takes what the device wrote; `k` is the number of candidates.
+    fn fill(&mut self, bytes: &[u8], want: Want, k: usize) {
+        match want {
+            Want::Argmax => {
+                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
+                    self.ids.push(best[0]);
+                    self.top.push(f32::from_bits(best[1]));
+                }
+            }
+            Want::Rows => self.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
+            Want::Candidates => {
+                let words: &[u32] = bytemuck::cast_slice(bytes);
+                for row in words.chunks_exact(top_k::out_words(k)) {
+                    self.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
+                    self.candidates.extend_from_slice(&row[2..2 + k]);
+                    self.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
+                }
+            }
+        }
+    }
+}
+
 /// A model on the GPU.
 #[derive(Debug)]
 pub struct Runner {
@@ -100,7 +133,11 @@ pub struct Runner {
     argmax: (Bound, wgpu::Buffer),
     top_k: (Bound, wgpu::Buffer),
     candidates: usize,
-    readback: Readback,
+    readbacks: [Readback; 2],
+    /// Which of them the next step uses.
+    slot: usize,
+    /// Rows of the last step's argmax, 0 if it made none.
+    fed_rows: usize,
     plan: Plan,
     pace: Pace,
 }
@@ -191,8 +228,7 @@ impl Runner {
             cache: Bytes(layer_bytes * weights.layers.len() as u64),
             scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
         };
-        let readback =
-            Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
+        let most = 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64;
         Ok(Self {
             gpu: Arc::clone(gpu),
             hyper,
@@ -210,7 +246,9 @@ impl Runner {
             argmax,
             top_k,
             candidates,
-            readback,
+            readbacks: [Readback::new(gpu, most), Readback::new(gpu, most)],
+            slot: 0,
+            fed_rows: 0,
             plan: Plan::default(),
             pace: Pace::default(),
         })
@@ -257,6 +295,11 @@ impl Runner {
         heads.block_bytes() * hyper.layers as u64
     }
 
+    /// Sets the order of sums from the next step on.
+    pub fn set_order(&mut self, order: Order) {
+        self.forward.order = order;
+    }
+
     /// Builds the kernels that steps of these sizes will run, and runs each once on block 0, since
     /// some drivers compile at the first dispatch. Call it before any request.
     ///
@@ -301,15 +344,5 @@ impl Runner {
         }
         self.gpu.queue.submit([encoder.finish()]);
         Ok(self.gpu.check()?)
-    }
-
-    /// The whole row of logits of the last step's wanted token `row`.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn logits_row(&self, row: usize) -> Result<Vec<f32>, Error> {
-        let bytes = 4 * self.hyper.vocab as u64;
-        let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
-        Ok(bytemuck::pod_collect_to_vec(&row))
     }
 }

@@ -15,6 +15,7 @@ mod health;
 mod listen;
 pub mod metrics;
 pub mod openai;
+mod openapi;
 mod page;
 pub mod reply;
 pub mod request;

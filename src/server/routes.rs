@@ -12,7 +12,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::app::App;
 use super::auth::{self, Guard};
 use super::error::ApiError;
-use super::{access, anthropic, health, openai, page, tokens};
+use super::{access, anthropic, health, openai, openapi, page, tokens};
 
 /// The whole server as a service.
 pub fn router(app: Arc<App>, guard: Guard) -> Router {
@@ -22,6 +22,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/health", get(health::health))
         .route("/ping", get(health::health).post(health::health))
         .route("/metrics", get(|State(app): State<Arc<App>>| async move { app.metrics.respond() }))
+        .route("/openapi.json", get(openapi::document))
         .route("/version", get(health::version))
         .route("/reset_prefix_cache", post(health::reset_prefix_cache))
         .route("/v1/models", get(openai::models::list))

@@ -1,20 +1,25 @@
 //! The engine on a tiny model: choices of a request, figures, and that nothing but the request itself
 //! decides its text.
 
+mod ahead;
+mod bound;
 mod choices;
+mod determinism;
+mod invariance;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use ridgepoint::cache::CacheConfig;
-use ridgepoint::engine::{Engine, Event, FinishedRequest, GenerationRequest, RequestId};
+use ridgepoint::engine::{Engine, Event, FinishedRequest, GenerationRequest, Options, RequestId};
 use ridgepoint::format::ModelFile;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::kernels::Noise;
 use ridgepoint::kernels::rope_cache::CacheType;
 use ridgepoint::model::{Limits, Runner};
-use ridgepoint::sample::SamplingParams;
+use ridgepoint::sample::{Choice, SamplingParams};
 use ridgepoint::scheduler::SchedulerConfig;
 
 static GPU: LazyLock<Arc<Gpu>> =
@@ -29,6 +34,7 @@ struct Setup {
     blocks: u32,
     prefixes: bool,
     config: SchedulerConfig,
+    options: Options,
 }
 
 impl Default for Setup {
@@ -39,13 +45,12 @@ impl Default for Setup {
             max_model_len: 256,
             ..SchedulerConfig::default()
         };
-        Self { blocks: 256, prefixes: true, config }
+        Self { blocks: 256, prefixes: true, config, options: Options::default() }
     }
 }
 
 impl Setup {
-    fn engine(&self) -> Engine {
-        let file = ModelFile::open(Path::new("tests/data/tiny/llama")).unwrap();
+    fn runner(&self, file: &ModelFile) -> Runner {
         let limits = Limits {
             tokens: self.config.max_num_batched_tokens as usize,
             outputs: 32,
@@ -54,9 +59,19 @@ impl Setup {
             cache: CacheConfig { enable_prefix_caching: self.prefixes, ..CacheConfig::new(self.blocks) },
             cache_type: CacheType::F16,
         };
-        let runner = Runner::load(&GPU, &file, limits, &mut |_, _| {}).unwrap();
-        Engine::new(runner, Arc::new(file.tokenizer().unwrap()), self.config.clone()).unwrap()
+        Runner::load(&GPU, file, limits, &mut |_, _| {}).unwrap()
     }
+
+    fn engine(&self) -> Engine {
+        let file = tiny();
+        let tokenizer = Arc::new(file.tokenizer().unwrap());
+        let config = self.config.clone();
+        Engine::with_options(self.runner(&file), tokenizer, config, self.options).unwrap()
+    }
+}
+
+fn tiny() -> ModelFile {
+    ModelFile::open(Path::new("tests/data/tiny/llama")).unwrap()
 }
 
 /// `n` random token ids.
@@ -82,6 +97,7 @@ fn greedy(tokens: u32) -> SamplingParams {
 #[derive(Clone, Debug, Default)]
 struct Answer {
     tokens: Vec<u32>,
+    choices: Vec<Choice>,
     text: String,
     result: Option<FinishedRequest>,
 }
@@ -97,6 +113,7 @@ impl Answers {
                     let answer = self.0.entry((id, index)).or_default();
                     assert!(answer.result.is_none(), "a token after the end");
                     answer.tokens.push(choice.id);
+                    answer.choices.push(choice);
                     answer.text += &text;
                 }
                 Event::Finished { id, index, text, result } => {

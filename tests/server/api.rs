@@ -156,6 +156,14 @@ fn others(server: &Server) {
     assert_eq!(server.get("/v1/models/alias").status, 200);
     assert_eq!(server.get("/version").json()["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(server.post("/reset_prefix_cache", &json!({})).status, 200);
+    let document = server.get("/openapi.json").json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 10);
+    for (path, methods) in paths {
+        let status =
+            if methods.get("get").is_some() { server.get(path) } else { server.post(path, &json!({})) };
+        assert!(!matches!(status.status, 404 | 405), "{path}: {}", status.head);
+    }
     let page = server.get("/");
     assert!(page.head.contains("text/html") && page.body.contains("<title>Ridgepoint</title>"));
 }

@@ -160,12 +160,12 @@ fn an_open_address_needs_a_key() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("--api-key") && said.contains("--no-auth"), "{said}");
     for (flags, expected) in [
-        (["--api-key", ""], "empty"),
-        (["--cap", "stops"], "stops=8"),
-        (["--cap", "nothing=1"], "answers"),
-        (["--api-key-file", "/nonexistent"], "/nonexistent"),
+        (&["--api-key", ""][..], "empty"),
+        (&["--no-auth", "--cap", "stops"], "stops=8"),
+        (&["--no-auth", "--cap", "nothing=1"], "answers"),
+        (&["--api-key-file", "/nonexistent"], "/nonexistent"),
     ] {
-        let output = run(&flags);
+        let output = run(flags);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && said.contains(expected), "{flags:?}: {said}");
     }

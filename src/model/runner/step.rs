@@ -1,15 +1,16 @@
-//! One step: planned, recorded, submitted, waited for; and the same with stamps for whoever profiles.
+//! One step: planned, recorded, submitted; with stamps for whoever profiles.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::Error;
 use super::super::describe;
 use super::super::forward::{Loads, Visit};
 use super::super::plan::Entry;
+use super::submit::{Feed, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Dispatch, Gpu, Recorder};
-use crate::kernels::{argmax, attention, top_k};
+use crate::kernels::{argmax, top_k};
 use crate::profile::{Dispatched, Ring, StepTimes};
 
 /// Where stamps go.
@@ -44,14 +45,6 @@ impl std::fmt::Debug for Profile<'_> {
 }
 
 impl Runner {
-    /// Runs one step and waits for its results.
-    ///
-    /// # Errors
-    /// When an entry points outside the model's or the cache's bounds, or the device fails.
-    pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
-        self.step(entries, want, results, Profile::default()).map(drop)
-    }
-
     /// Runs one step, waits for its results, and says where its time went.
     ///
     /// # Errors
@@ -63,47 +56,50 @@ impl Runner {
         results: &mut Results,
         mut profile: Profile<'_>,
     ) -> Result<StepTimes, Error> {
+        let (flight, [plan, record, submit]) = self.launch(entries, &[], want, &mut profile)?;
+        let submitted = Instant::now();
+        self.collect(flight, results)?;
+        let wait = submitted.elapsed();
+        let spans = profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&self.gpu))?;
+        Ok(StepTimes {
+            plan: plan.into(),
+            record: record.into(),
+            submit: submit.into(),
+            wait: wait.into(),
+            spans,
+        })
+    }
+
+    /// Plans, records and submits a step, with the time that each of these took.
+    pub(super) fn launch(
+        &mut self,
+        entries: &[Entry<'_>],
+        feeds: &[Feed],
+        want: Want,
+        profile: &mut Profile<'_>,
+    ) -> Result<(InFlight, [Duration; 3]), Error> {
+        let usual = profile.ring.is_none() && profile.without.is_none();
         let gpu = Arc::clone(&self.gpu);
         let start = Instant::now();
         let longest = self.fill(&gpu, entries)?;
+        // Written when the submission begins, after everything submitted before has run.
         gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
         let planned = Instant::now();
         let mut encoder =
             gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        self.feed(&mut encoder, feeds)?;
         if let Some(ring) = profile.ring.as_deref_mut() {
             ring.start();
         }
-        let whole = profile.ring.is_none() && profile.without.is_none();
-        let dispatches = self.record(&gpu, &mut encoder, longest, want, &mut profile)?;
+        let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
         let rows = self.plan.outputs;
-        let (source, words) = match want {
-            Want::Argmax => (&self.argmax.1, argmax::OUT_WORDS),
-            Want::Candidates => (&self.top_k.1, top_k::out_words(self.candidates)),
-            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
-        };
-        let bytes = 4 * (words * rows) as u64;
-        if rows > 0 {
-            self.readback.copy(&mut encoder, source, 0, bytes, 0);
-        }
+        let slot = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
-        gpu.queue.submit([commands]);
-        let submitted = Instant::now();
-        if rows == 0 {
-            gpu.wait()?;
-        }
-        self.read(&gpu, bytes, want, results)?;
-        let done = Instant::now();
-        if whole {
-            self.pace.measured(self.plan.tokens, dispatches, done - planned);
-        }
-        Ok(StepTimes {
-            plan: (planned - start).into(),
-            record: (recorded - planned).into(),
-            submit: (submitted - recorded).into(),
-            wait: (done - submitted).into(),
-            spans: profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&gpu))?,
-        })
+        let submission = gpu.queue.submit([commands]);
+        let times = [planned - start, recorded - planned, recorded.elapsed()];
+        let paced = usual.then_some((self.plan.tokens, dispatches, planned));
+        Ok((InFlight { want, rows, slot, submission, paced }, times))
     }
 
     /// What a step's dispatches are, in order, without running it.
@@ -129,8 +125,8 @@ impl Runner {
 
     /// Fills the plan; gives the longest run of tokens of one sequence.
     fn fill(&mut self, gpu: &Gpu, entries: &[Entry<'_>]) -> Result<usize, Error> {
-        let heads = self.heads;
-        let tile = |longest| attention::Variant::choose(gpu, &heads, longest).tile_tokens(&heads);
+        let (heads, order) = (self.heads, self.forward.order);
+        let tile = |longest| order.attention(gpu, &heads, longest).tile_tokens(&heads);
         self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
         Ok(entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0))
     }
@@ -201,35 +197,5 @@ impl Runner {
             }
         }?;
         Ok(at as u32)
-    }
-
-    fn read(&mut self, gpu: &Gpu, bytes: u64, want: Want, results: &mut Results) -> Result<(), Error> {
-        results.ids.clear();
-        results.top.clear();
-        results.logits.clear();
-        results.candidates.clear();
-        results.logsumexp.clear();
-        if bytes == 0 {
-            return Ok(());
-        }
-        let k = self.candidates;
-        self.readback.read(gpu, bytes, |bytes| match want {
-            Want::Argmax => {
-                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
-                    results.ids.push(best[0]);
-                    results.top.push(f32::from_bits(best[1]));
-                }
-            }
-            Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
-            Want::Candidates => {
-                let words: &[u32] = bytemuck::cast_slice(bytes);
-                for row in words.chunks_exact(top_k::out_words(k)) {
-                    results.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
-                    results.candidates.extend_from_slice(&row[2..2 + k]);
-                    results.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
-                }
-            }
-        })?;
-        Ok(())
     }
 }

@@ -1,0 +1,138 @@
+//! A step on the device: submitted, and collected later, so that the next one can be recorded and
+//! queued while it runs.
+
+use std::time::Instant;
+
+use super::super::Error;
+use super::super::plan::Entry;
+use super::{Profile, Results, Runner, Want};
+use crate::kernels::{argmax, top_k};
+
+/// A token of a step whose id is not known on the host yet: it is the largest logit of an earlier row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The token's place in the step.
+    pub token: usize,
+    /// The row of the last submitted step, which must have been one of [`Want::Argmax`].
+    pub row: usize,
+}
+
+/// A submitted step.
+#[derive(Debug)]
+#[must_use = "its results are collected with Runner::collect"]
+pub struct InFlight {
+    pub(super) want: Want,
+    pub(super) rows: usize,
+    pub(super) slot: usize,
+    pub(super) submission: wgpu::SubmissionIndex,
+    /// Its tokens, its dispatches and its beginning, if it ran as usual.
+    pub(super) paced: Option<(usize, u32, Instant)>,
+}
+
+impl InFlight {
+    /// Wanted tokens.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// What it brings back for each.
+    pub fn want(&self) -> Want {
+        self.want
+    }
+}
+
+impl Runner {
+    /// Runs one step and waits for its results.
+    ///
+    /// # Errors
+    /// When an entry points outside the model's or the cache's bounds, or the device fails.
+    pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
+        let step = self.submit(entries, &[], want)?;
+        self.collect(step, results)
+    }
+
+    /// Submits one step; the host's id of a token in `feeds` counts for nothing. Two steps may be
+    /// under way at once, and are collected in order.
+    ///
+    /// # Errors
+    /// When an entry or a feed points outside the model's, the cache's or the last step's bounds.
+    pub fn submit(&mut self, entries: &[Entry<'_>], feeds: &[Feed], want: Want) -> Result<InFlight, Error> {
+        Ok(self.launch(entries, feeds, want, &mut Profile::default())?.0)
+    }
+
+    /// Records the copies of the last step's ids into this one's.
+    pub(super) fn feed(&self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed]) -> Result<(), Error> {
+        for feed in feeds {
+            if feed.token >= self.plan.tokens || feed.row >= self.fed_rows {
+                return Err(Error::Step(format!(
+                    "token {} of {} is to be row {} of a step with {} rows of argmax",
+                    feed.token, self.plan.tokens, feed.row, self.fed_rows
+                )));
+            }
+            let from = 4 * (feed.row * argmax::OUT_WORDS) as u64;
+            let to = self.sections.ids.0 + 4 * feed.token as u64;
+            encoder.copy_buffer_to_buffer(&self.argmax.1, from, &self.scratch.step, to, 4);
+        }
+        Ok(())
+    }
+
+    /// Records the copy of a step's results to where they can be read; gives the place.
+    pub(super) fn read_later(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        rows: usize,
+        want: Want,
+    ) -> usize {
+        let source = match want {
+            Want::Argmax => &self.argmax.1,
+            Want::Candidates => &self.top_k.1,
+            Want::Rows => &self.scratch.logits,
+        };
+        let slot = self.slot;
+        if rows > 0 {
+            self.readbacks[slot].copy(encoder, source, 0, self.result_bytes(rows, want), 0);
+        }
+        self.slot = (slot + 1) % self.readbacks.len();
+        self.fed_rows = if want == Want::Argmax { rows } else { 0 };
+        slot
+    }
+
+    fn result_bytes(&self, rows: usize, want: Want) -> u64 {
+        let words = match want {
+            Want::Argmax => argmax::OUT_WORDS,
+            Want::Candidates => top_k::out_words(self.candidates),
+            Want::Rows => self.hyper.vocab,
+        };
+        4 * (words * rows) as u64
+    }
+
+    /// Waits for a submitted step, and for no later one, and brings its results back.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn collect(&mut self, step: InFlight, results: &mut Results) -> Result<(), Error> {
+        results.clear();
+        let gpu = &self.gpu;
+        let bytes = self.result_bytes(step.rows, step.want);
+        if bytes == 0 {
+            gpu.wait_for(step.submission)?;
+        } else {
+            let take = |bytes: &[u8]| results.fill(bytes, step.want, self.candidates);
+            self.readbacks[step.slot].read_after(gpu, step.submission, bytes, take)?;
+        }
+        if let Some((tokens, dispatches, began)) = step.paced {
+            self.pace.measured(tokens, dispatches, began.elapsed());
+        }
+        Ok(())
+    }
+
+    /// The whole row of logits of the last submitted step's wanted token `row`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn logits_row(&self, row: usize) -> Result<Vec<f32>, Error> {
+        let bytes = 4 * self.hyper.vocab as u64;
+        let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
+        Ok(bytemuck::pod_collect_to_vec(&row))
+    }
+}
