@@ -60,7 +60,8 @@ fn every_case_is_within_its_tolerance() {
         gpu.adapter.name, gpu.adapter.subgroup_size[0], gpu.adapter.subgroup_size[1]
     );
     assert!(total + lacking >= 3000, "only {} cases", total + lacking);
-    assert!(total > lacking, "more cases need what this device lacks than ran");
+    // SwiftShader, which has neither f16 nor subgroups of 8, still runs 2,000.
+    assert!(total >= 1500, "only {total} cases ran");
     assert!(failures.is_empty(), "{} cases are wrong:\n{}", failures.len(), failures.join("\n"));
 }
 
