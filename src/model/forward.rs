@@ -46,6 +46,8 @@ enum Op {
 /// All ops of a model.
 #[derive(Debug)]
 pub(super) struct Forward {
+    /// The order of sums in the steps to come.
+    pub order: Order,
     heads: Heads,
     /// What one buffer of a layer's cache holds of them.
     part: Heads,
@@ -305,11 +307,12 @@ impl Forward {
                 bias: None,
             },
         )?;
-        Ok(Self { heads, part, ops, head: b.ops })
+        Ok(Self { order: Order::default(), heads, part, ops, head: b.ops })
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
-    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize], order: Order) -> Result<(), Error> {
+    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize]) -> Result<(), Error> {
+        let order = self.order;
         for &n in tokens {
             for op in &mut self.ops {
                 match op {
@@ -345,15 +348,8 @@ impl Forward {
 
     /// Hands out a step's dispatches in order, each with a way to say what it is. `longest` is the
     /// longest run of tokens of one sequence.
-    pub fn each(
-        &mut self,
-        gpu: &Gpu,
-        plan: &Plan,
-        longest: usize,
-        order: Order,
-        visit: Visit<'_>,
-    ) -> Result<(), Error> {
-        let (n, heads) = (plan.tokens, self.heads);
+    pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
+        let (n, heads, order) = (plan.tokens, self.heads, self.order);
         for op in &mut self.ops {
             match op {
                 Op::Embed { bound, units, format, k } => {

@@ -11,7 +11,6 @@ mod plan;
 mod reference;
 mod runner;
 mod scratch;
-mod stepping;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
@@ -19,8 +18,7 @@ pub use footprint::{CacheBudget, Footprint, SOFTWARE_CACHE, gpu_bytes};
 pub use forward::Loads;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
-pub use runner::{Limits, Memory, Profile, Results, Runner, Stamps, Want};
-pub use stepping::{Feed, InFlight};
+pub use runner::{Feed, InFlight, Limits, Memory, Profile, Results, Runner, Stamps, Want};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;

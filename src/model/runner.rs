@@ -1,6 +1,7 @@
 //! A loaded model: runs steps over a paged cache and brings back what was asked for.
 
 mod step;
+mod submit;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::kernels::{Order, argmax, top_k};
 use crate::units::Bytes;
 
 pub use step::{Profile, Stamps};
+pub use submit::{Feed, InFlight};
 
 /// The sizes that a runner is built for.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +77,7 @@ pub struct Results {
 }
 
 impl Results {
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.ids.clear();
         self.top.clear();
         self.logits.clear();
@@ -84,7 +86,7 @@ impl Results {
     }
 
     /// Takes what the device wrote; `k` is the number of candidates.
-    pub(super) fn fill(&mut self, bytes: &[u8], want: Want, k: usize) {
+    fn fill(&mut self, bytes: &[u8], want: Want, k: usize) {
         match want {
             Want::Argmax => {
                 for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
@@ -118,27 +120,26 @@ pub struct Runner {
     pub limits: Limits,
     /// What the memory holds.
     pub memory: Memory,
-    pub(super) heads: Heads,
-    pub(super) bounds: Bounds,
-    pub(super) sections: Sections,
+    heads: Heads,
+    bounds: Bounds,
+    sections: Sections,
     // Keeps the buffers that the ops are bound to.
     _weights: Weights,
     caches: Vec<wgpu::Buffer>,
     /// Buffers that a layer's cache takes.
     parts: usize,
-    pub(super) scratch: Scratch,
-    pub(super) forward: Forward,
-    pub(super) argmax: (Bound, wgpu::Buffer),
-    pub(super) top_k: (Bound, wgpu::Buffer),
-    pub(super) candidates: usize,
-    pub(super) readbacks: [Readback; 2],
+    scratch: Scratch,
+    forward: Forward,
+    argmax: (Bound, wgpu::Buffer),
+    top_k: (Bound, wgpu::Buffer),
+    candidates: usize,
+    readbacks: [Readback; 2],
     /// Which of them the next step uses.
-    pub(super) slot: usize,
+    slot: usize,
     /// Rows of the last step's argmax, 0 if it made none.
-    pub(super) fed_rows: usize,
-    pub(super) order: Order,
-    pub(super) plan: Plan,
-    pub(super) pace: Pace,
+    fed_rows: usize,
+    plan: Plan,
+    pace: Pace,
 }
 
 impl Runner {
@@ -248,7 +249,6 @@ impl Runner {
             readbacks: [Readback::new(gpu, most), Readback::new(gpu, most)],
             slot: 0,
             fed_rows: 0,
-            order: Order::Free,
             plan: Plan::default(),
             pace: Pace::default(),
         })
@@ -297,7 +297,7 @@ impl Runner {
 
     /// Sets the order of sums from the next step on.
     pub fn set_order(&mut self, order: Order) {
-        self.order = order;
+        self.forward.order = order;
     }
 
     /// Builds the kernels that steps of these sizes will run, and runs each once on block 0, since
@@ -306,7 +306,7 @@ impl Runner {
     /// # Errors
     /// When the driver refuses a kernel.
     pub fn prepare(&mut self, tokens: &[usize]) -> Result<(), Error> {
-        self.forward.prepare(&self.gpu, tokens, self.order)?;
+        self.forward.prepare(&self.gpu, tokens)?;
         let mut results = Results::default();
         for &n in tokens {
             // Above 8 tokens the kernels are those of any longer prompt.

@@ -98,28 +98,32 @@ impl DeviceReport {
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, Error> {
         let key = Key::of(gpu);
-        let path = key.path(folder);
         if remeasure == Remeasure::IfAbsent
-            && let Some(kept) = Self::kept(&path, &key)
+            && let Some(kept) = Self::kept(folder, &key)
         {
             return Ok(kept);
         }
         let report = Self::measure(gpu, key, progress)?;
-        if let Err(error) = report.keep(&path) {
-            tracing::warn!("can't keep the ceilings in {}: {error}", path.display());
+        if let Err(error) = report.keep(folder) {
+            tracing::warn!("can't keep the ceilings in {}: {error}", folder.display());
         }
         Ok(report)
     }
 
     /// A kept file that is this key's; another's, or a broken one, is as good as none.
-    fn kept(path: &Path, key: &Key) -> Option<Self> {
-        let kept: Self = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    fn kept(folder: &Path, key: &Key) -> Option<Self> {
+        let kept: Self = serde_json::from_str(&fs::read_to_string(key.path(folder)).ok()?).ok()?;
         (kept.key == *key).then_some(kept)
     }
 
-    /// Written beside and renamed: a reader sees all or nothing.
-    fn keep(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    /// Keeps it in a folder for [`DeviceReport::get`]. Written beside and renamed: a reader sees all
+    /// or nothing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+        let path = self.key.path(folder);
+        fs::create_dir_all(folder)?;
         let part = path.with_extension(format!("part{}", std::process::id()));
         fs::write(&part, serde_json::to_vec_pretty(self)?)?;
         fs::rename(part, path)

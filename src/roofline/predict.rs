@@ -11,6 +11,9 @@ use crate::profile::Dispatched;
 use crate::profile::stats::Samples;
 use crate::units::{Bytes, Flops};
 
+/// Kernels must add up to so much of the step's span.
+const COVERED: [f64; 2] = [0.75, 1.25];
+
 /// Whether a device's pipes work side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlap {
@@ -47,7 +50,8 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// The baseline of a measured step; none if a kernel's time is unknown.
+    /// The baseline of a measured step; none if its kernels don't add up to it: from times that are
+    /// lost in noise nothing can be predicted.
     pub fn new(step: &MeasuredStep, overlap: Overlap) -> Option<Self> {
         let timed = |g: &super::Group| {
             let time = Samples::new(g.samples.clone())?.median().max(0.0);
@@ -55,6 +59,10 @@ impl Baseline {
         };
         let groups = step.groups.iter().map(timed).collect::<Option<Vec<_>>>()?;
         let kernels: f64 = groups.iter().map(|(_, calls, _, time)| *calls as f64 * time).sum();
+        let covered = kernels / step.gpu.unwrap_or(step.wall);
+        if !(COVERED[0]..=COVERED[1]).contains(&covered) {
+            return None;
+        }
         Some(Self { groups, rest: (step.wall - kernels).max(0.0), bytes: step.lasting_bytes(), overlap })
     }
 
@@ -156,6 +164,9 @@ mod tests {
     fn each_kernel_keeps_its_part_of_the_roof() {
         // 10 kB at 10 GB/s are 1000 ns; it took 1250. Half the bytes take half, the rest stays.
         let base = Baseline::new(&step(cost(10_000, 0, 0), 1250.0), Overlap::Apart).unwrap();
+        let mut noisy = step(cost(10_000, 0, 0), 1250.0);
+        noisy.wall *= 2.0;
+        assert!(Baseline::new(&noisy, Overlap::Apart).is_none());
         assert_eq!(base.predict(&roof(), &[dispatched(cost(5_000, 0, 0))]), Some(1250.0 + 500.0));
         assert_eq!(base.predict(&roof(), &[]), None);
     }

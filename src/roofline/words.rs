@@ -38,6 +38,10 @@ pub fn summary(report: &Report) -> String {
 
 fn of_step(step: &Step, rows: &[&KernelRow]) -> String {
     let mut text = format!("A step '{}' takes {}", step.name, milliseconds(step.wall_ns));
+    if rows.iter().all(|r| r.verdict == Verdict::Unknown) {
+        return text
+            + "; what its kernels take is lost in noise: measure on a quieter machine, or with more --seconds.";
+    }
     // Verdicts by the part of the step that they hold for.
     let mut kinds: Vec<(Verdict, Option<&str>, f64)> = Vec::new();
     for row in rows {
@@ -51,7 +55,8 @@ fn of_step(step: &Step, rows: &[&KernelRow]) -> String {
     if let Some((verdict, pipe, share)) = kinds.first() {
         text += &format!("; {:.0} % of its kernels' time is {}", 100.0 * share, bound(*verdict, *pipe));
     }
-    if let Some(row) = rows.iter().max_by(|a, b| a.headroom_ns.total_cmp(&b.headroom_ns))
+    let told = rows.iter().filter(|r| r.verdict != Verdict::Unknown);
+    if let Some(row) = told.max_by(|a, b| a.headroom_ns.total_cmp(&b.headroom_ns))
         && row.headroom_ns > 0.0
     {
         text += &format!(

@@ -3,7 +3,7 @@
 use crate::kernels::rope_cache::CacheType;
 use crate::profile::Dispatched;
 use crate::quant::{FORMATS, Format, Layout, by_name};
-use crate::roofline::report::{Advice, KernelRow, Step};
+use crate::roofline::report::{Advice, KernelRow, Step, Verdict};
 use crate::roofline::{Baseline, MeasuredStep, Overlap, Roof, reformatted};
 
 use super::meter::{Config, Meter, grouped};
@@ -144,7 +144,8 @@ pub fn advice(step: &Step, config: Config, predicted: &[Predicted], rows: &[Kern
             because: "each kernel keeps the part of its ceiling that it reached".to_string(),
         })
         .collect();
-    let rows = rows.iter().filter(|r| r.step == step.name && r.headroom_ns > 0.0);
+    let told = |r: &&KernelRow| r.step == step.name && r.verdict != Verdict::Unknown && r.headroom_ns > 0.0;
+    let rows = rows.iter().filter(told);
     if let Some(row) = rows.max_by(|a, b| a.headroom_ns.total_cmp(&b.headroom_ns)) {
         all.push(Advice {
             step: step.name.clone(),

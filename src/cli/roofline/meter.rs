@@ -251,19 +251,24 @@ impl<'a> Meter<'a> {
             if round >= ROUNDS[0] && start.elapsed() > self.budget {
                 break;
             }
-            for (i, (_, calls)) in groups.iter().enumerate() {
-                // The order turns around each round, so that no place in it is always the second.
-                let first = round % 2 == 0;
-                let mut whole = first.then(|| self.step(config, Stamps::Span, None)).transpose()?;
-                let rest = self.step(config, Stamps::Span, Some(&|at| of.get(at) == Some(&i)))?;
-                if whole.is_none() {
-                    whole = Some(self.step(config, Stamps::Span, None)?);
+            // One group before and one after each whole step, and the other way round next time, so
+            // that neither place favours any.
+            let mut order: Vec<usize> = (0..groups.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for pair in order.chunks(2) {
+                let mut rests =
+                    vec![self.step(config, Stamps::Span, Some(&|at| of.get(at) == pair.first()))?];
+                let whole = self.step(config, Stamps::Span, None)?;
+                if pair.len() > 1 {
+                    rests.push(self.step(config, Stamps::Span, Some(&|at| of.get(at) == pair.get(1)))?);
                 }
-                if let Some(whole) = whole {
-                    let both = self.time(&whole).zip(self.time(&rest));
-                    samples[i].extend(both.map(|(whole, rest)| (whole - rest) / *calls as f64));
-                    plain.push(whole);
+                for (&group, rest) in pair.iter().zip(&rests) {
+                    let both = self.time(&whole).zip(self.time(rest));
+                    samples[group].extend(both.map(|(whole, rest)| (whole - rest) / groups[group].1 as f64));
                 }
+                plain.push(whole);
             }
         }
         // Nothing is stamped but the pass: profiling is only that there are more steps.

@@ -6,12 +6,17 @@ mod setup;
 mod table;
 
 use std::io::Write;
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::Global;
+use crate::roofline::html::html;
+use crate::roofline::plot::roofline;
 use crate::roofline::report::{Report, SCHEMA_VERSION};
 use crate::roofline::summary;
+use crate::roofline::trace::trace;
 
 pub(super) use knobs::{Knob, Predicted, advice, knobs, main_format, predict};
 pub(super) use meter::Config;
@@ -38,6 +43,15 @@ pub struct Roofline {
     /// Print the kernels as CSV
     #[arg(long)]
     csv: bool,
+    /// Also write the report as one HTML page, readable offline
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also write the roofline of all steps as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Also write the steps as a trace for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 impl Roofline {
@@ -50,10 +64,28 @@ impl Roofline {
         all
     }
 
+    /// Writes the pictures that were asked for.
+    fn draw(&self, report: &Report) -> anyhow::Result<()> {
+        let write = |path: &PathBuf, text: String| {
+            std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+        };
+        if let Some(path) = &self.html {
+            write(path, html(report))?;
+        }
+        if let Some(path) = &self.svg {
+            write(path, roofline(report, None).file("Roofline"))?;
+        }
+        if let Some(path) = &self.trace {
+            write(path, serde_json::to_string(&trace(report))?)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let configs = self.configs();
         let mut prepared = self.setup.prepare(global, &configs)?;
         let report = report(global, &mut prepared, &configs)?;
+        self.draw(&report)?;
         let mut out = std::io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &report)?;

@@ -1,12 +1,13 @@
-//! One step: planned, recorded, submitted, waited for; and the same with stamps for whoever profiles.
+//! One step: planned, recorded, submitted; with stamps for whoever profiles.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::Error;
 use super::super::describe;
 use super::super::forward::{Loads, Visit};
 use super::super::plan::Entry;
+use super::submit::{Feed, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
@@ -55,20 +56,50 @@ impl Runner {
         results: &mut Results,
         mut profile: Profile<'_>,
     ) -> Result<StepTimes, Error> {
+        let (flight, [plan, record, submit]) = self.launch(entries, &[], want, &mut profile)?;
+        let submitted = Instant::now();
+        self.collect(flight, results)?;
+        let wait = submitted.elapsed();
+        let spans = profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&self.gpu))?;
+        Ok(StepTimes {
+            plan: plan.into(),
+            record: record.into(),
+            submit: submit.into(),
+            wait: wait.into(),
+            spans,
+        })
+    }
+
+    /// Plans, records and submits a step, with the time that each of these took.
+    pub(super) fn launch(
+        &mut self,
+        entries: &[Entry<'_>],
+        feeds: &[Feed],
+        want: Want,
+        profile: &mut Profile<'_>,
+    ) -> Result<(InFlight, [Duration; 3]), Error> {
+        let usual = profile.ring.is_none() && profile.without.is_none();
+        let gpu = Arc::clone(&self.gpu);
+        let start = Instant::now();
+        let longest = self.fill(&gpu, entries)?;
+        // Written when the submission begins, after everything submitted before has run.
+        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
+        let planned = Instant::now();
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        self.feed(&mut encoder, feeds)?;
         if let Some(ring) = profile.ring.as_deref_mut() {
             ring.start();
         }
-        let step = self.launch(entries, &[], want, &mut profile)?;
-        let marks = step.marks;
-        self.collect(step, results)?;
-        let done = Instant::now();
-        Ok(StepTimes {
-            plan: (marks.planned - marks.start).into(),
-            record: (marks.recorded - marks.planned).into(),
-            submit: (marks.submitted - marks.recorded).into(),
-            wait: (done - marks.submitted).into(),
-            spans: profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&self.gpu))?,
-        })
+        let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
+        let rows = self.plan.outputs;
+        let slot = self.read_later(&mut encoder, rows, want);
+        let commands = encoder.finish();
+        let recorded = Instant::now();
+        let submission = gpu.queue.submit([commands]);
+        let times = [planned - start, recorded - planned, recorded.elapsed()];
+        let paced = usual.then_some((self.plan.tokens, dispatches, planned));
+        Ok((InFlight { want, rows, slot, submission, paced }, times))
     }
 
     /// What a step's dispatches are, in order, without running it.
@@ -93,15 +124,15 @@ impl Runner {
     }
 
     /// Fills the plan; gives the longest run of tokens of one sequence.
-    pub(in super::super) fn fill(&mut self, gpu: &Gpu, entries: &[Entry<'_>]) -> Result<usize, Error> {
-        let (heads, order) = (self.heads, self.order);
+    fn fill(&mut self, gpu: &Gpu, entries: &[Entry<'_>]) -> Result<usize, Error> {
+        let (heads, order) = (self.heads, self.forward.order);
         let tile = |longest| order.attention(gpu, &heads, longest).tile_tokens(&heads);
         self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
         Ok(entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0))
     }
 
     fn each(&mut self, gpu: &Gpu, longest: usize, want: Want, visit: Visit<'_>) -> Result<(), Error> {
-        self.forward.each(gpu, &self.plan, longest, self.order, visit)?;
+        self.forward.each(gpu, &self.plan, longest, visit)?;
         let (rows, vocab, k) = (self.plan.outputs, self.hyper.vocab, self.candidates);
         if rows == 0 {
             return Ok(());
@@ -120,7 +151,7 @@ impl Runner {
     }
 
     /// Gives the number of dispatches.
-    pub(in super::super) fn record(
+    fn record(
         &mut self,
         gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,

@@ -1,11 +1,11 @@
 //! A step on the device: submitted, and collected later, so that the next one can be recorded and
 //! queued while it runs.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use super::plan::Entry;
-use super::{Error, Profile, Results, Runner, Want};
+use super::super::Error;
+use super::super::plan::Entry;
+use super::{Profile, Results, Runner, Want};
 use crate::kernels::{argmax, top_k};
 
 /// A token of a step whose id is not known on the host yet: it is the largest logit of an earlier row.
@@ -21,23 +21,12 @@ pub struct Feed {
 #[derive(Debug)]
 #[must_use = "its results are collected with Runner::collect"]
 pub struct InFlight {
-    want: Want,
-    rows: usize,
-    slot: usize,
-    submission: wgpu::SubmissionIndex,
-    tokens: usize,
-    /// Its dispatches, if it ran as usual.
-    paced: Option<u32>,
-    pub(super) marks: Marks,
-}
-
-/// When a step's parts were done.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Marks {
-    pub start: Instant,
-    pub planned: Instant,
-    pub recorded: Instant,
-    pub submitted: Instant,
+    pub(super) want: Want,
+    pub(super) rows: usize,
+    pub(super) slot: usize,
+    pub(super) submission: wgpu::SubmissionIndex,
+    /// Its tokens, its dispatches and its beginning, if it ran as usual.
+    pub(super) paced: Option<(usize, u32, Instant)>,
 }
 
 impl InFlight {
@@ -68,26 +57,11 @@ impl Runner {
     /// # Errors
     /// When an entry or a feed points outside the model's, the cache's or the last step's bounds.
     pub fn submit(&mut self, entries: &[Entry<'_>], feeds: &[Feed], want: Want) -> Result<InFlight, Error> {
-        self.launch(entries, feeds, want, &mut Profile::default())
+        Ok(self.launch(entries, feeds, want, &mut Profile::default())?.0)
     }
 
-    /// As [`Runner::submit`], with stamps.
-    pub(super) fn launch(
-        &mut self,
-        entries: &[Entry<'_>],
-        feeds: &[Feed],
-        want: Want,
-        profile: &mut Profile<'_>,
-    ) -> Result<InFlight, Error> {
-        let gpu = Arc::clone(&self.gpu);
-        let start = Instant::now();
-        let longest = self.fill(&gpu, entries)?;
-        // Written when the submission begins, after everything submitted before has run.
-        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
-        let planned = Instant::now();
-        let rows = self.plan.outputs;
-        let mut encoder =
-            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+    /// Records the copies of the last step's ids into this one's.
+    pub(super) fn feed(&self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed]) -> Result<(), Error> {
         for feed in feeds {
             if feed.token >= self.plan.tokens || feed.row >= self.fed_rows {
                 return Err(Error::Step(format!(
@@ -99,24 +73,37 @@ impl Runner {
             let to = self.sections.ids.0 + 4 * feed.token as u64;
             encoder.copy_buffer_to_buffer(&self.argmax.1, from, &self.scratch.step, to, 4);
         }
-        let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
-        let (source, words) = match want {
-            Want::Argmax => (&self.argmax.1, argmax::OUT_WORDS),
-            Want::Candidates => (&self.top_k.1, top_k::out_words(self.candidates)),
-            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
+        Ok(())
+    }
+
+    /// Records the copy of a step's results to where they can be read; gives the place.
+    pub(super) fn read_later(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        rows: usize,
+        want: Want,
+    ) -> usize {
+        let source = match want {
+            Want::Argmax => &self.argmax.1,
+            Want::Candidates => &self.top_k.1,
+            Want::Rows => &self.scratch.logits,
         };
         let slot = self.slot;
-        self.slot = (slot + 1) % self.readbacks.len();
         if rows > 0 {
-            self.readbacks[slot].copy(&mut encoder, source, 0, 4 * (words * rows) as u64, 0);
+            self.readbacks[slot].copy(encoder, source, 0, self.result_bytes(rows, want), 0);
         }
-        let commands = encoder.finish();
-        let recorded = Instant::now();
-        let submission = gpu.queue.submit([commands]);
-        let marks = Marks { start, planned, recorded, submitted: Instant::now() };
+        self.slot = (slot + 1) % self.readbacks.len();
         self.fed_rows = if want == Want::Argmax { rows } else { 0 };
-        let paced = (profile.ring.is_none() && profile.without.is_none()).then_some(dispatches);
-        Ok(InFlight { want, rows, slot, submission, tokens: self.plan.tokens, paced, marks })
+        slot
+    }
+
+    fn result_bytes(&self, rows: usize, want: Want) -> u64 {
+        let words = match want {
+            Want::Argmax => argmax::OUT_WORDS,
+            Want::Candidates => top_k::out_words(self.candidates),
+            Want::Rows => self.hyper.vocab,
+        };
+        4 * (words * rows) as u64
     }
 
     /// Waits for a submitted step, and for no later one, and brings its results back.
@@ -124,24 +111,17 @@ impl Runner {
     /// # Errors
     /// When the device fails.
     pub fn collect(&mut self, step: InFlight, results: &mut Results) -> Result<(), Error> {
-        let gpu = Arc::clone(&self.gpu);
-        let words = match step.want {
-            Want::Argmax => argmax::OUT_WORDS,
-            Want::Candidates => top_k::out_words(self.candidates),
-            Want::Rows => self.hyper.vocab,
-        };
-        let bytes = 4 * (words * step.rows) as u64;
         results.clear();
+        let gpu = &self.gpu;
+        let bytes = self.result_bytes(step.rows, step.want);
         if bytes == 0 {
             gpu.wait_for(step.submission)?;
         } else {
-            let readback = &self.readbacks[step.slot];
-            readback.read_after(&gpu, step.submission, bytes, |bytes| {
-                results.fill(bytes, step.want, self.candidates);
-            })?;
+            let take = |bytes: &[u8]| results.fill(bytes, step.want, self.candidates);
+            self.readbacks[step.slot].read_after(gpu, step.submission, bytes, take)?;
         }
-        if let Some(dispatches) = step.paced {
-            self.pace.measured(step.tokens, dispatches, step.marks.planned.elapsed());
+        if let Some((tokens, dispatches, began)) = step.paced {
+            self.pace.measured(tokens, dispatches, began.elapsed());
         }
         Ok(())
     }
