@@ -50,7 +50,7 @@ impl Server {
         }
         fs::write(model.path().join("chat_template.jinja"), TEMPLATE).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
-            .args(["serve", "--port", "0", "--served-model-name", "tiny,alias"])
+            .args(["serve", "--port", "0", "--kv-cache-memory", "4MiB", "--served-model-name", "tiny,alias"])
             .args(flags)
             .arg(model.path())
             .env("HF_HUB_OFFLINE", "1")
