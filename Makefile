@@ -25,7 +25,8 @@ test-drivers: setup ## Every kernel by spirv-val and Tint, and on other software
 fuzz: ## Run every fuzz target for 30 s (FUZZ_SECONDS=...)
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
-bench: setup ## Prefill and decode speed of the model, beside this machine's own ceilings
+bench: setup ## This machine's ceilings, the kernels, and prefill and decode speed of the model
+	cargo bench --locked --bench ceilings --bench kernels
 	cargo build --release --locked
 	target/release/ridgepoint bench model --model "$(MODEL)" -p 512 -n 128 -r 3 -o md
 

@@ -17,3 +17,5 @@ step cargo clippy --locked --all-targets -- -D warnings
 # --examples: so that dev-dependencies count in choosing features, as for clippy, and metadata is shared.
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --examples
 step cargo test --locked --release
+# The benches, only to see that they run and that what they time is right.
+step env QUICK=1 cargo bench --locked --bench kernels --bench ceilings

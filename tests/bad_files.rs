@@ -277,6 +277,11 @@ fn directories() {
             &["chat template", "line 1"],
         ),
         (
+            "a template with half a tag",
+            vec![("chat_template.jinja", Some(b"{%}".into()))],
+            &["chat template"],
+        ),
+        (
             "a template that is no text",
             vec![("chat_template.jinja", Some(vec![0xff; 9]))],
             &["expected UTF-8"],

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, SHADERS};
-use ridgepoint::kernels::{Case, KERNELS, Outcome, run_case};
+use ridgepoint::kernels::{Case, Input, KERNELS, Kernel, Outcome, gated, run_case};
 
 /// Cases go to two threads: most of the time is the driver's compiler.
 #[test]
@@ -60,8 +60,22 @@ fn every_case_is_within_its_tolerance() {
         gpu.adapter.name, gpu.adapter.subgroup_size[0], gpu.adapter.subgroup_size[1]
     );
     assert!(total + lacking >= 3000, "only {} cases", total + lacking);
-    assert!(total > lacking, "more cases need what this device lacks than ran");
+    // SwiftShader, which has neither f16 nor subgroups of 8, still runs 2,000.
+    assert!(total >= 1500, "only {total} cases ran");
     assert!(failures.is_empty(), "{} cases are wrong:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A watched kernel with half of its input missing says which array it left; with all of it, nothing.
+#[test]
+fn an_index_that_strays_is_found() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Checked).expect("an adapter");
+    let mut case = gated::Gated.cases().next().expect("a case");
+    assert!(matches!(run_case(&gpu, &case), Ok(Outcome::Right { .. })));
+    let Input::Storage(gate_up) = &mut case.inputs[2] else { panic!("gate and up are no storage buffer") };
+    *gate_up = vec![0; 4 * 4];
+    case.inputs[0] = Input::Uniform(gated::params(64, 64));
+    let error = run_case(&gpu, &case).unwrap_err().to_string();
+    assert!(error.contains("indexes outside of gate_up"), "{error}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 use output::{Output, Printer, Row};
 
 use super::Global;
+use super::cpu_profile::CpuProfile;
 use super::load::{LoadArgs, Opened};
 use crate::cache::BlockId;
 use crate::format;
@@ -36,6 +37,8 @@ enum What {
 struct Model {
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    profile: CpuProfile,
     /// Prompt tokens, comma-separated; 0 for no such test
     #[arg(long, short = 'p', value_delimiter = ',', default_value = "512")]
     n_prompt: Vec<usize>,
@@ -73,7 +76,7 @@ fn pair(text: &str) -> Result<(usize, usize), String> {
 impl Bench {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let What::Model(model) = &self.what;
-        model.run(global)
+        model.profile.around(global.quiet, || model.run(global))
     }
 }
 

@@ -7,7 +7,9 @@
 mod bench;
 mod ceilings;
 mod chat;
+mod compare;
 mod completions;
+mod cpu_profile;
 mod detokenize;
 mod devices;
 mod doctor;
@@ -159,6 +161,7 @@ enum Command {
     Devices(devices::Devices),
     /// Compare every kernel, and a tiny model, with plain loops on the processor
     Doctor(doctor::Doctor),
+    Compare(compare::Compare),
     Isa(isa::Isa),
     /// Print a completion script for a shell
     Completions(completions::Completions),
@@ -183,6 +186,7 @@ impl Command {
             Self::Detokenize(command) => command.run(global),
             Self::Devices(command) => command.run(global),
             Self::Doctor(command) => command.run(global),
+            Self::Compare(command) => command.run(global),
             Self::Isa(command) => command.run(global),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

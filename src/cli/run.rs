@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Global;
+use super::cpu_profile::CpuProfile;
 use super::load::LoadArgs;
 use super::sampling::SamplingArgs;
 use super::session::Session;
@@ -19,6 +20,8 @@ pub struct Run {
     load: LoadArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    profile: CpuProfile,
     /// Continue the text as it is, without the model's chat template
     #[arg(long)]
     raw: bool,
@@ -31,6 +34,10 @@ pub struct Run {
 
 impl Run {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        self.profile.around(global.quiet, || self.answer(global))
+    }
+
+    fn answer(&self, global: &Global) -> anyhow::Result<()> {
         let prompt = if self.prompt == "-" { standard_input()? } else { self.prompt.clone() };
         let opened = self.load.open(global)?;
         let tokenizer = opened.file.tokenizer()?;

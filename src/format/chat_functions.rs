@@ -72,11 +72,11 @@ pub fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        // After the opening, whose own `%` begins no end: `{%}` is no tag.
+        let Some((inner, after)) = tag[2..].split_once("%}") else {
             rest = tag;
             break;
         };
-        let inner = &tag[2..end];
         let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         let instead = match word {
             "generation" => inner.replace("generation", "if true"),
@@ -86,7 +86,7 @@ pub fn without_generation_tags(source: &str) -> String {
         out.push_str("{%");
         out.push_str(&instead);
         out.push_str("%}");
-        rest = &tag[end + 2..];
+        rest = after;
     }
     out.push_str(rest);
     out

@@ -255,6 +255,8 @@ mod tests {
             ("{{ messages[9].content }}", "line 1"),
             ("{{ strftime_now('%Q') }}", "%Q"),
             ("{% if %}", "line 1"),
+            ("{%}", "line 1"),
+            ("{%}}{% ", "line 1"),
             ("{% for", ""),
             ("{{ ''.__class__.__mro__ }}", ""),
             ("{% include '/etc/passwd' %}", ""),

@@ -10,10 +10,13 @@ use std::fmt::Write;
 use super::report::{KernelRow, Range, Report};
 use super::svg::{Anchor, COLOURS, Canvas, Scale, around, escape, short, time};
 
-/// Roofs by ceiling: diagonal ones, then flat ones.
-const MEMORY: [(&str, &str, &str); 2] =
+/// A roof: its ceiling, its words and its class.
+type Line = (&'static str, &'static str, &'static str);
+
+/// Diagonal roofs, then flat ones.
+const MEMORY: [Line; 2] =
     [("read_cold", "memory, cold", "roof"), ("read_resident", "memory, resident", "resident")];
-const PIPES: [(&str, &str, &str); 5] = [
+const PIPES: [Line; 5] = [
     ("fma_f32", "f32 multiply-add", "roof"),
     ("fma_f16", "f16 multiply-add", "pipe"),
     ("dot4_i8", "packed int8 dot", "pipe"),
@@ -29,6 +32,7 @@ const LABELLED: f64 = 0.03;
 /// A kernel's place.
 struct Dot<'a> {
     row: &'a KernelRow,
+    colour: usize,
     intensity: f64,
     rate: f64,
     predicted: Option<f64>,
@@ -36,14 +40,14 @@ struct Dot<'a> {
 
 impl<'a> Dot<'a> {
     /// None for a kernel without arithmetic or without a time.
-    fn new(row: &'a KernelRow) -> Option<Self> {
+    fn new(row: &'a KernelRow, colour: usize) -> Option<Self> {
         let (_, ops) = busiest(row)?;
         let Range { low, high } = row.intensity;
         let intensity = (low * high).sqrt();
         let rate = ops / row.time_ns.p50;
         let predicted = (row.floor_ns > 0.0).then(|| ops / row.floor_ns);
         let sound = intensity > 0.0 && intensity.is_finite() && rate > 0.0 && rate.is_finite();
-        sound.then_some(Self { row, intensity, rate, predicted })
+        sound.then_some(Self { row, colour, intensity, rate, predicted })
     }
 }
 
@@ -108,61 +112,69 @@ pub fn words(value: impl serde::Serialize) -> String {
     }
 }
 
-/// The plot of one report: only the rows of `step`, or all.
+/// The plot of one report: only the rows of `step`, or all. A colour for each kernel.
 pub fn roofline(report: &Report, step: Option<&str>) -> Canvas {
-    let mut canvas = Canvas::new(920.0, 540.0);
+    let names = kernels(report);
+    let colour = |row: &KernelRow| names.iter().position(|n| *n == row.kernel).unwrap_or(0);
     let rows = report.kernels.iter().filter(|row| step.is_none_or(|s| row.step == s));
-    let mut dots: Vec<Dot<'_>> = rows.filter_map(Dot::new).collect();
+    let mut dots: Vec<Dot<'_>> = rows.filter_map(|row| Dot::new(row, colour(row) % COLOURS)).collect();
+    let roofs = Roofs::new(report, &PIPES, None);
+    draw(&mut dots, &[roofs])
+}
+
+/// The plots of several reports over each other: a colour for each report, and of the pipes those
+/// that its kernels are judged by.
+pub fn overlay(reports: &[&Report]) -> Canvas {
+    let mut dots = Vec::new();
+    let mut roofs = Vec::new();
+    for (i, report) in reports.iter().enumerate() {
+        let colour = i % COLOURS;
+        dots.extend(report.kernels.iter().filter_map(|row| Dot::new(row, colour)));
+        let used = |pipe: &&Line| report.kernels.iter().any(|r| busiest(r).is_some_and(|(p, _)| p == pipe.0));
+        let pipes: Vec<Line> = PIPES.iter().filter(used).copied().collect();
+        roofs.push(Roofs::new(report, &pipes, Some(colour)));
+    }
+    draw(&mut dots, &roofs)
+}
+
+/// The roofs of a report, with their words and classes.
+struct Roofs {
+    memory: Vec<(f64, &'static str, String)>,
+    pipes: Vec<(f64, &'static str, String)>,
+    labelled: bool,
+}
+
+impl Roofs {
+    fn new(report: &Report, pipes: &[Line], colour: Option<usize>) -> Self {
+        let find = |list: &[Line]| {
+            let value = |line: &Line| report.ceiling(line.0).filter(|v| *v > 0.0);
+            let class = |class: &str| colour.map_or(class.into(), |c| format!("{class} c{c}"));
+            list.iter().filter_map(|line| Some((value(line)?, line.1, class(line.2)))).collect()
+        };
+        Self { memory: find(&MEMORY), pipes: find(pipes), labelled: colour.is_none_or(|c| c == 0) }
+    }
+
+    fn ridges(&self) -> impl Iterator<Item = f64> {
+        self.memory.iter().flat_map(|(b, ..)| self.pipes.iter().map(move |(p, ..)| p / b))
+    }
+}
+
+fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs]) -> Canvas {
+    let mut canvas = Canvas::new(920.0, 540.0);
     // Small ones on top, so that none is hidden.
     dots.sort_by(|a, b| b.row.share.total_cmp(&a.row.share));
-    let ceilings = |list: &[(&str, &'static str, &'static str)]| -> Vec<(f64, &'static str, &'static str)> {
-        let found =
-            list.iter().filter_map(|(name, words, class)| Some((report.ceiling(name)?, *words, *class)));
-        found.filter(|(value, ..)| *value > 0.0).collect()
-    };
-    let (memory, pipes) = (ceilings(&MEMORY), ceilings(&PIPES));
-    let ridges = || memory.iter().flat_map(|(b, ..)| pipes.iter().map(move |(p, ..)| p / b));
     let intensities = dots.iter().flat_map(|d| [d.row.intensity.low, d.row.intensity.high]);
     let rates = dots.iter().flat_map(|d| [Some(d.rate), d.predicted]).flatten();
-    let x_ends = around(intensities.chain(ridges()), 2.5).unwrap_or([0.1, 100.0]);
-    let y_ends = around(rates.chain(pipes.iter().map(|(p, ..)| *p)), 1.9).unwrap_or([1.0, 1000.0]);
+    let tops = roofs.iter().flat_map(|r| r.pipes.iter().map(|(p, ..)| *p));
+    let x_ends = around(intensities.chain(roofs.iter().flat_map(Roofs::ridges)), 2.5).unwrap_or([0.1, 100.0]);
+    let y_ends = around(rates.chain(tops), 1.9).unwrap_or([1.0, 1000.0]);
     let x = Scale::log(x_ends, [64.0, 904.0]);
     let y = Scale::log(y_ends, [492.0, 34.0]);
     canvas.axes(&x, &y, ["operations per byte", "10⁹ operations a second"], [short, short]);
-    for (rate, words, class) in &pipes {
-        let left = memory.iter().map(|(b, ..)| rate / b).fold(f64::INFINITY, f64::min);
-        let left = if left.is_finite() { left } else { x_ends[0] };
-        canvas.line(class, [x.at(left), y.at(*rate)], [x.at(x_ends[1]), y.at(*rate)]);
-        let text = format!("{words} {}", short(*rate));
-        canvas.text("note", [x.at(x_ends[1]) - 4.0, y.at(*rate) - 4.0], Anchor::End, &text);
+    for roofs in roofs {
+        lines(&mut canvas, roofs, [&x, &y], [x_ends, y_ends]);
     }
-    let top = pipes.iter().map(|(p, ..)| *p).fold(0.0, f64::max);
-    for (i, (rate, words, class)) in memory.iter().enumerate() {
-        // Held inside the picture: where the roof enters it, and where the highest pipe cuts it.
-        let from = x_ends[0].max(y_ends[0] / rate);
-        let to = if top > 0.0 { (top / rate).min(x_ends[1]) } else { x_ends[1].min(y_ends[1] / rate) };
-        if from < to {
-            canvas.line(class, [x.at(from), y.at(rate * from)], [x.at(to), y.at(rate * to)]);
-            // Along the line, on either side of it, so that two close roofs keep apart.
-            let (dx, dy) = (x.at(to) - x.at(from), y.at(rate * to) - y.at(rate * from));
-            let angle = dy.atan2(dx).to_degrees();
-            let (px, py) = (
-                x.at(from) + dx * 0.04 + 14.0,
-                y.at(rate * from) + dy * 0.04 - 14.0 * dy.abs() / dx.max(1.0),
-            );
-            let shift = if i + 1 == memory.len() && i > 0 { -6.0 } else { 15.0 };
-            canvas.raw(&format!(
-                "<text class=\"note\" transform=\"translate({px:.1} {py:.1}) rotate({angle:.1})\" y=\"{shift}\">{} {} GB/s</text>\n",
-                escape(words),
-                short(*rate)
-            ));
-        }
-        for (pipe, ..) in &pipes {
-            let ridge = pipe / rate;
-            canvas.line("ridge", [x.at(ridge), y.at(*pipe)], [x.at(ridge), y.at(y_ends[0])]);
-        }
-    }
-    marks(&mut canvas, report, &dots, x, y);
+    marks(&mut canvas, dots, x, y);
     if dots.is_empty() {
         canvas.text(
             "note",
@@ -174,12 +186,49 @@ pub fn roofline(report: &Report, step: Option<&str>) -> Canvas {
     canvas
 }
 
-fn marks(canvas: &mut Canvas, report: &Report, dots: &[Dot<'_>], x: Scale, y: Scale) {
-    let names = kernels(report);
+fn lines(canvas: &mut Canvas, roofs: &Roofs, [x, y]: [&Scale; 2], [x_ends, y_ends]: [[f64; 2]; 2]) {
+    for (rate, words, class) in &roofs.pipes {
+        let left = roofs.memory.iter().map(|(b, ..)| rate / b).fold(f64::INFINITY, f64::min);
+        let left = if left.is_finite() { left } else { x_ends[0] };
+        canvas.line(class, [x.at(left), y.at(*rate)], [x.at(x_ends[1]), y.at(*rate)]);
+        if roofs.labelled {
+            let text = format!("{words} {}", short(*rate));
+            canvas.text("note", [x.at(x_ends[1]) - 4.0, y.at(*rate) - 4.0], Anchor::End, &text);
+        }
+    }
+    let top = roofs.pipes.iter().map(|(p, ..)| *p).fold(0.0, f64::max);
+    for (i, (rate, words, class)) in roofs.memory.iter().enumerate() {
+        for (pipe, ..) in &roofs.pipes {
+            let ridge = pipe / rate;
+            canvas.line("ridge", [x.at(ridge), y.at(*pipe)], [x.at(ridge), y.at(y_ends[0])]);
+        }
+        // Held inside the picture: where the roof enters it, and where the highest pipe cuts it.
+        let from = x_ends[0].max(y_ends[0] / rate);
+        let to = if top > 0.0 { (top / rate).min(x_ends[1]) } else { x_ends[1].min(y_ends[1] / rate) };
+        if from >= to {
+            continue;
+        }
+        let (start, end) = ([x.at(from), y.at(rate * from)], [x.at(to), y.at(rate * to)]);
+        canvas.line(class, start, end);
+        if roofs.labelled {
+            // Along the line, on either side of it, so that two close roofs keep apart.
+            let (dx, dy) = (end[0] - start[0], end[1] - start[1]);
+            let angle = dy.atan2(dx).to_degrees();
+            let (px, py) = (start[0] + dx * 0.02 + 8.0, start[1] + dy * 0.02 + 8.0 * dy / dx.max(1.0));
+            let shift = if i + 1 == roofs.memory.len() && i > 0 { -6.0 } else { 15.0 };
+            canvas.raw(&format!(
+                "<text class=\"note\" transform=\"translate({px:.1} {py:.1}) rotate({angle:.1})\" y=\"{shift}\">{} {} GB/s</text>\n",
+                escape(words),
+                short(*rate)
+            ));
+        }
+    }
+}
+
+fn marks(canvas: &mut Canvas, dots: &[Dot<'_>], x: Scale, y: Scale) {
     let radius = |dot: &Dot<'_>| (dot.row.share.max(0.0).sqrt() * RADIUS).clamp(3.0, RADIUS);
     for dot in dots {
-        let colour = names.iter().position(|n| *n == dot.row.kernel).unwrap_or(0) % COLOURS;
-        let (px, py, r) = (x.at(dot.intensity), y.at(dot.rate), radius(dot));
+        let (colour, px, py, r) = (dot.colour, x.at(dot.intensity), y.at(dot.rate), radius(dot));
         canvas.take([px, py], r);
         let mut group = format!("<g class=\"dot\"><title>{}</title>\n", escape(&about(dot.row)));
         if let Some(predicted) = dot.predicted {
@@ -223,7 +272,7 @@ mod tests {
     fn a_dot_lies_where_its_figures_say() {
         let report = sample::report();
         let row = &report.kernels[0];
-        let dot = Dot::new(row).unwrap();
+        let dot = Dot::new(row, 0).unwrap();
         assert!((dot.intensity - (row.intensity.low * row.intensity.high).sqrt()).abs() < 1e-9);
         let ops = row.ops["fma_f32"] as f64;
         assert!((dot.rate - ops / row.time_ns.p50).abs() < 1e-9);
@@ -235,7 +284,7 @@ mod tests {
         let mut report = sample::report();
         report.kernels[0].shape = "<script>\"&'".into();
         let markup = roofline(&report, None).element("roofline");
-        let drawn = report.kernels.iter().filter(|r| Dot::new(r).is_some()).count();
+        let drawn = report.kernels.iter().filter(|r| Dot::new(r, 0).is_some()).count();
         assert!(drawn > 4);
         assert_eq!(markup.matches("measured").count(), drawn);
         assert!(!markup.contains("<script>") && markup.contains("&lt;script&gt;&quot;&amp;&#39;"));

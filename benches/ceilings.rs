@@ -1,0 +1,66 @@
+//! What the device can do: every probe, as `ridgepoint ceilings` measures them.
+//!
+//! `cargo bench --bench ceilings -- [WORD]... [--json] [--baseline FILE]`. `QUICK=1` builds every probe's
+//! variants, which proves each right against the host, and times none.
+
+mod report;
+
+use clap::Parser;
+use report::{Flags, Row, Run, quick};
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+use ridgepoint::profile::{Budget, Error, PROBES, measure};
+
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Part of the adapter's name, or its index
+    #[arg(long, env = "RIDGEPOINT_ADAPTER", default_value = "")]
+    adapter: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let gpu = Gpu::open(&AdapterChoice::from(args.adapter.as_str()), Checks::Trusted)?;
+    let mut run = Run::new("ceilings", &gpu);
+    eprintln!("{}", run.device);
+    let mut proved = 0;
+    for probe in PROBES.iter().filter(|probe| args.flags.want(probe.name())) {
+        if quick() {
+            match probe.rigs(&gpu) {
+                Ok(rigs) => proved += rigs.len(),
+                Err(Error::Missing { .. }) => {
+                    eprintln!("{}: this adapter lacks what it needs", probe.name())
+                }
+                Err(error) => return Err(error.into()),
+            }
+            continue;
+        }
+        let found = match measure(&gpu, &[probe.name()], Budget::Full) {
+            Err(Error::Missing { .. }) => {
+                eprintln!("{}: this adapter lacks what it needs", probe.name());
+                continue;
+            }
+            found => found?,
+        };
+        for c in found {
+            let row = Row {
+                name: c.name.to_string(),
+                unit: c.unit.to_string(),
+                value: c.value,
+                low: c.low.min(c.high),
+                high: c.high.max(c.low),
+                samples: Budget::Full.draws(),
+                note: format!("{} ({:?})", c.probe, c.windows),
+            };
+            run.push(&args.flags, row);
+        }
+    }
+    if quick() {
+        anyhow::ensure!(proved > 0, "no probe has all of '{}' in its name", args.flags.words.join(" "));
+        println!("{proved} variants of probes are right");
+        return Ok(());
+    }
+    anyhow::ensure!(!run.rows.is_empty(), "no probe has all of '{}' in its name", args.flags.words.join(" "));
+    run.finish(&args.flags)
+}

@@ -1,0 +1,100 @@
+//! Every kernel at the shapes of real layers: models of 135 M, 1 B and 8 B parameters.
+//!
+//! `cargo bench --bench kernels -- [WORD]... [--json] [--baseline FILE]`. The bench walks `KERNELS`;
+//! `shapes` has real shapes for those that take most of a step, and the others run their largest case.
+//! A kernel is proved right at its shape before it is timed, and must compute the same afterwards.
+//! Dispatches go through copies of their buffers that are larger together than any cache, since a
+//! step's weights are cold; clocks are warmed by time; a sample is the wall time of 2 n dispatches less
+//! that of n, over n; the figure is the median with its 95 % interval.
+
+#[path = "../report/mod.rs"]
+mod report;
+mod shapes;
+mod timing;
+
+use anyhow::Context;
+use clap::Parser;
+use report::{Flags, Row, Run, quick, short};
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+use ridgepoint::kernels::{Case, KERNELS, Kernel, Outcome, judge, run_outputs};
+use shapes::{LAYERS, Subject};
+use timing::Timed;
+
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Part of the adapter's name, or its index
+    #[arg(long, env = "RIDGEPOINT_ADAPTER", default_value = "")]
+    adapter: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let gpu = Gpu::open(&AdapterChoice::from(args.adapter.as_str()), Checks::Trusted)?;
+    let mut run = Run::new("kernels", &gpu);
+    eprintln!(
+        "{}{}",
+        run.device,
+        if gpu.adapter.is_software() { ": a software adapter, no GPU" } else { "" }
+    );
+    for kernel in KERNELS {
+        for subject in subjects(*kernel, &gpu) {
+            if args.flags.want(&subject.name) {
+                match bench(&gpu, &subject).with_context(|| subject.name.clone())? {
+                    Some(row) => run.push(&args.flags, row),
+                    None => eprintln!("{}: this adapter lacks what it needs", subject.name),
+                }
+            }
+        }
+    }
+    anyhow::ensure!(!run.rows.is_empty(), "no row has all of '{}' in its name", args.flags.words.join(" "));
+    run.finish(&args.flags)
+}
+
+/// What a kernel is timed on; made one at a time, since weights are large.
+fn subjects<'a>(kernel: &'static dyn Kernel, gpu: &'a Gpu) -> Box<dyn Iterator<Item = Subject> + 'a> {
+    let layers = if quick() { &LAYERS[..1] } else { &LAYERS[..] };
+    if shapes::has(kernel.name()) {
+        return Box::new(layers.iter().flat_map(move |layer| shapes::of(kernel.name(), layer, gpu)));
+    }
+    let bytes = |case: &Case| case.cost.bytes().1.0;
+    let largest = kernel.cases().filter(|case| case.needs.met_by(gpu)).max_by_key(bytes);
+    let subject =
+        |case: Case| Subject { name: format!("{} largest case: {}", kernel.name(), case.label), case };
+    Box::new(largest.map(subject).into_iter())
+}
+
+fn bench(gpu: &Gpu, subject: &Subject) -> anyhow::Result<Option<Row>> {
+    let case = &subject.case;
+    let Some(before) = run_outputs(gpu, case)? else { return Ok(None) };
+    if let Outcome::Wrong(what) = judge(case, &before) {
+        anyhow::bail!("wrong before it was timed: {what}");
+    }
+    let mut timed = Timed::new(gpu, case)?;
+    let figures = timed.measure()?;
+    // Timing left the device able to compute the same.
+    let after = run_outputs(gpu, case)?.context("the case ran before")?;
+    if let Outcome::Wrong(what) = judge(case, &after) {
+        anyhow::bail!("wrong after it was timed: {what}");
+    }
+    let seconds = figures.median();
+    let interval = figures.median_interval();
+    let bytes = case.cost.bytes().0.0 as f64;
+    let ops = case.cost.work.pipes().into_iter().map(|(_, work)| work.0).max().unwrap_or(0) as f64;
+    Ok(Some(Row {
+        name: subject.name.clone(),
+        unit: "ns".into(),
+        value: seconds * 1e9,
+        low: interval.low * 1e9,
+        high: interval.high * 1e9,
+        samples: figures.count(),
+        note: format!(
+            "{} GB/s, {} GOP/s, {} copies of {}",
+            short(bytes / seconds * 1e-9),
+            short(ops / seconds * 1e-9),
+            timed.copies(),
+            timed.bytes()
+        ),
+    }))
+}

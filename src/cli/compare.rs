@@ -1,0 +1,185 @@
+//! `ridgepoint compare`: roofline reports side by side, and why they differ.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::Global;
+use crate::roofline::compare::{Blame, Comparison, KernelRatio, Other, html};
+use crate::roofline::plot::words;
+use crate::roofline::report::Report;
+use crate::roofline::svg::{short, time};
+
+/// Set roofline reports side by side: devices, drivers, versions or weight formats
+///
+/// Each report is compared with the first: times, intensities, parts of the own ceilings, verdicts,
+/// and whether the device, the work or the kernel is to blame for a difference.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Reports of `ridgepoint roofline --json`, the baseline first
+    #[arg(required = true, num_args = 2.., value_name = "REPORT.json")]
+    reports: Vec<PathBuf>,
+    /// Fail (exit code 1) if a kernel or a step is slower than in the baseline by more than so many
+    /// percent, and by more than noise
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    threshold: Option<f64>,
+    /// Write a page with the rooflines over each other into this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let value: f64 =
+        text.trim_end_matches('%').parse().map_err(|_| "expected a number of percent".to_string())?;
+    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err("expected 0 or more".into()) }
+}
+
+impl Compare {
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let reports = self.reports.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+        let names: Vec<String> = self.reports.iter().map(|path| path.display().to_string()).collect();
+        let all: Vec<(&str, &Report)> = names.iter().map(String::as_str).zip(&reports).collect();
+        let (first, others) = all.split_first().context("two reports at least")?;
+        let comparison = Comparison::new(*first, others);
+        if let Some(path) = &self.html {
+            let pages: Vec<&Report> = reports.iter().collect();
+            fs::write(path, html(&comparison, &pages))
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, &comparison)?;
+            writeln!(out)?;
+        } else {
+            write!(out, "{}", table(&comparison))?;
+        }
+        out.flush()?;
+        let Some(threshold) = self.threshold else { return Ok(()) };
+        let slower = comparison.slower(threshold / 100.0);
+        if slower.is_empty() {
+            if !global.quiet {
+                eprintln!("nothing is slower by more than {threshold} % and by more than noise");
+            }
+            return Ok(());
+        }
+        anyhow::bail!("slower by more than {threshold} %, and by more than noise:\n  {}", slower.join("\n  "))
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Report> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Report::from_json(&text).with_context(|| format!("in {}", path.display()))
+}
+
+fn table(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    let about = |s: &crate::roofline::compare::Subject| {
+        let model = s.model.as_ref().map(|m| format!("{m} on ")).unwrap_or_default();
+        format!("{}: {model}{} ({}), Ridgepoint {}", s.file, s.device, s.driver, s.version)
+    };
+    let _ = writeln!(text, "baseline {}", about(&comparison.baseline));
+    for other in &comparison.others {
+        let _ = writeln!(text, "\n{}", about(&other.subject));
+        one(&mut text, other);
+    }
+    text
+}
+
+fn one(text: &mut String, other: &Other) {
+    let ceilings: Vec<String> = other
+        .ceilings
+        .iter()
+        .filter(|c| (c.ratio - 1.0).abs() > 0.05)
+        .map(|c| {
+            format!("{} {} -> {} {} ({:.2} x)", c.name, short(c.baseline), short(c.here), c.unit, c.ratio)
+        })
+        .collect();
+    let same = if ceilings.is_empty() { "the same within 5 %".into() } else { ceilings.join(", ") };
+    let _ = writeln!(text, "ceilings: {same}");
+    for step in &other.steps {
+        let noise = if step.significant { "" } else { ", within noise" };
+        let _ = writeln!(
+            text,
+            "\n{}: kernels {} -> {} ({:.2} x{noise}), wall {} -> {}",
+            step.step,
+            time(step.kernels_ns[0]),
+            time(step.kernels_ns[1]),
+            step.ratio,
+            time(step.wall_ns[0]),
+            time(step.wall_ns[1])
+        );
+        let rows: Vec<&KernelRatio> = other.kernels.iter().filter(|k| k.step == step.step).collect();
+        let width = rows.iter().map(|k| k.kernel.len() + k.shape.len() + 1).max().unwrap_or(0);
+        let _ = writeln!(
+            text,
+            "  {:width$} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7}  {:<8} {:>12} {:>15}  verdict",
+            "kernel",
+            "baseline",
+            "here",
+            "ratio",
+            "device",
+            "work",
+            "kernel",
+            "blame",
+            "of memory",
+            "ops/byte"
+        );
+        rows.iter().for_each(|k| row(text, k, width));
+    }
+    for (what, rows) in [("baseline", &other.only_in_baseline), ("other report", &other.only_here)] {
+        if !rows.is_empty() {
+            let _ = writeln!(text, "\nonly in the {what}:\n  {}", rows.join("\n  "));
+        }
+    }
+}
+
+fn row(text: &mut String, k: &KernelRatio, width: usize) {
+    let name = format!("{} {}", k.kernel, k.shape);
+    let factors = k.factors.map_or(["-".to_string(), "-".into(), "-".into()], |f| {
+        [f.device, f.work, f.kernel].map(|x| format!("{x:.2}"))
+    });
+    let blame = match (k.p, k.significant, k.blame) {
+        (None, ..) => "untested".into(),
+        (_, false, _) => "noise".into(),
+        (_, true, Blame::None) => "-".into(),
+        (_, true, blame) => words(blame),
+    };
+    let verdict = if k.baseline.verdict == k.here.verdict {
+        words(k.here.verdict)
+    } else {
+        format!("{} -> {}", words(k.baseline.verdict), words(k.here.verdict))
+    };
+    let _ = writeln!(
+        text,
+        "  {name:width$} {:>9} {:>9} {:>7.2} {:>7} {:>6} {:>7}  {blame:<8} {:>12} {:>15}  {verdict}",
+        time(k.baseline.time_ns.p50),
+        time(k.here.time_ns.p50),
+        k.ratio,
+        factors[0],
+        factors[1],
+        factors[2],
+        format!("{:.0}->{:.0} %", 100.0 * k.baseline.of_memory, 100.0 * k.here.of_memory),
+        format!("{}..{}", short(k.here.intensity.low), short(k.here.intensity.high)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn thresholds_are_percentages() {
+        assert_eq!(percent("5"), Ok(5.0));
+        assert_eq!(percent("2.5%"), Ok(2.5));
+        for bad in ["-1", "nan", "five", ""] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Reports side by side: what differs, whether by more than the noise, and why.
+//!
+//! A kernel's time is what its cost takes at least on its device, over the part of that which it
+//! reaches. So the ratio of two times is a product of three: the devices' (the same cost under both
+//! ceilings), the work's (both costs under one device's ceilings) and the kernels' (the rest: their
+//! efficiency). The one that is farthest from 1 is blamed. `significance` says which ratios are more
+//! than noise, `html` draws.
+
+mod html;
+mod significance;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::report::{KernelRow, Percentiles, Range, Report, Side, Verdict};
+pub use html::html;
+use significance::{Medians, holm};
+
+/// The version of the JSON's shape.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What is smaller than this is no cause.
+const CAUSE: f64 = 1.03;
+
+/// Rows below this part of their step can't make a comparison fail alone: their steps can.
+const LEAST_SHARE: f64 = 0.01;
+
+/// The chance of a false alarm that a whole comparison may have.
+const ALPHA: f64 = 0.05;
+
+/// Everything against the first report.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The first report.
+    pub baseline: Subject,
+    /// Each of the others against it.
+    pub others: Vec<Other>,
+}
+
+/// Which report.
+#[derive(Debug, Serialize)]
+pub struct Subject {
+    /// The file it was read from.
+    pub file: String,
+    /// The device's name.
+    pub device: String,
+    /// Driver and version.
+    pub driver: String,
+    /// Ridgepoint's version.
+    pub version: String,
+    /// The model, if there is one.
+    pub model: Option<String>,
+}
+
+/// A report against the baseline.
+#[derive(Debug, Serialize)]
+pub struct Other {
+    /// Which.
+    pub subject: Subject,
+    /// Ceilings that both have.
+    pub ceilings: Vec<CeilingRatio>,
+    /// Steps that both have.
+    pub steps: Vec<StepRatio>,
+    /// Kernels that both have, in the baseline's order.
+    pub kernels: Vec<KernelRatio>,
+    /// Rows of the baseline alone, as `step: kernel shape`.
+    pub only_in_baseline: Vec<String>,
+    /// Rows of this report alone.
+    pub only_here: Vec<String>,
+}
+
+/// A ceiling of two devices.
+#[derive(Debug, Serialize)]
+pub struct CeilingRatio {
+    /// Its name.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// The baseline's.
+    pub baseline: f64,
+    /// This report's.
+    pub here: f64,
+    /// `here / baseline`.
+    pub ratio: f64,
+}
+
+/// The kernels of a step together.
+#[derive(Debug, Serialize)]
+pub struct StepRatio {
+    /// The step's name.
+    pub step: String,
+    /// Sums of kernel times, the baseline's and this report's.
+    pub kernels_ns: [f64; 2],
+    /// Wall clocks.
+    pub wall_ns: [f64; 2],
+    /// Of the sums, this report's over the baseline's.
+    pub ratio: f64,
+    /// The chance of such a ratio by noise alone; none where nothing tells.
+    pub p: Option<f64>,
+    /// Whether it is more than noise, all comparisons of the report considered.
+    pub significant: bool,
+}
+
+/// What a ratio is made of; 1 is no difference, 2 twice the time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Factors {
+    /// The same cost under the other device's ceilings.
+    pub device: f64,
+    /// The other cost.
+    pub work: f64,
+    /// The kernel's efficiency.
+    pub kernel: f64,
+}
+
+/// What a difference is blamed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// Nothing: the difference is small, or no more than noise.
+    None,
+    /// The device's ceilings.
+    Device,
+    /// Other bytes or operations, as another weight format's.
+    Work,
+    /// The kernel reaches another part of what is possible.
+    Kernel,
+}
+
+/// One side of a kernel's row.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Time of a dispatch.
+    pub time_ns: Percentiles,
+    /// Part of its step.
+    pub share: f64,
+    /// Operations per byte.
+    pub intensity: Range,
+    /// Part of the own memory ceiling.
+    pub of_memory: f64,
+    /// Part of the own pipe's ceiling.
+    pub of_pipe: Option<f64>,
+    /// Predicted side.
+    pub side: Side,
+    /// Verdict.
+    pub verdict: Verdict,
+}
+
+/// A kernel of both reports.
+#[derive(Debug, Serialize)]
+pub struct KernelRatio {
+    /// The step.
+    pub step: String,
+    /// The kernel.
+    pub kernel: String,
+    /// What it works on.
+    pub shape: String,
+    /// The baseline's figures.
+    pub baseline: Figures,
+    /// This report's.
+    pub here: Figures,
+    /// Of the medians, this report's over the baseline's.
+    pub ratio: f64,
+    /// Its factors; none where the ceilings don't tell.
+    pub factors: Option<Factors>,
+    /// The greatest of them.
+    pub blame: Blame,
+    /// The chance of such a ratio by noise alone; none where nothing tells.
+    pub p: Option<f64>,
+    /// Whether it is more than noise, all comparisons of the report considered.
+    pub significant: bool,
+}
+
+impl Comparison {
+    /// Compares reports, each with the file that it comes from, with the first.
+    pub fn new(baseline: (&str, &Report), others: &[(&str, &Report)]) -> Self {
+        let other = |(file, report): &(&str, &Report)| Other::new(baseline.1, file, report);
+        Self {
+            schema_version: SCHEMA_VERSION,
+            baseline: Subject::new(baseline.0, baseline.1),
+            others: others.iter().map(other).collect(),
+        }
+    }
+
+    /// What is slower than the baseline by more than `threshold` (0.1 is 10 %) and by more than
+    /// noise, in words.
+    pub fn slower(&self, threshold: f64) -> Vec<String> {
+        let mut found = Vec::new();
+        for other in &self.others {
+            let name = &other.subject.file;
+            for s in other.steps.iter().filter(|s| s.significant && s.ratio > 1.0 + threshold) {
+                found.push(format!("{name}: {}: kernels take {:.2} times as long", s.step, s.ratio));
+            }
+            let large = |k: &&KernelRatio| k.baseline.share.max(k.here.share) >= LEAST_SHARE;
+            let slow = |k: &&KernelRatio| k.significant && k.ratio > 1.0 + threshold;
+            for k in other.kernels.iter().filter(large).filter(slow) {
+                found.push(format!(
+                    "{name}: {}: {} {} takes {:.2} times as long{}",
+                    k.step,
+                    k.kernel,
+                    k.shape,
+                    k.ratio,
+                    match k.blame {
+                        Blame::None => "",
+                        Blame::Device => " (the device)",
+                        Blame::Work => " (more work)",
+                        Blame::Kernel => " (the kernel)",
+                    }
+                ));
+            }
+        }
+        found
+    }
+}
+
+impl Subject {
+    fn new(file: &str, report: &Report) -> Self {
+        Self {
+            file: file.to_string(),
+            device: report.device.name.clone(),
+            driver: report.device.driver.clone(),
+            version: report.version.clone(),
+            model: report.model.as_ref().map(|m| m.name.clone()),
+        }
+    }
+}
+
+/// What names a row in every report.
+fn key(row: &KernelRow) -> (&str, &str, &str) {
+    (&row.step, &row.kernel, &row.shape)
+}
+
+fn named((step, kernel, shape): (&str, &str, &str)) -> String {
+    format!("{step}: {kernel} {shape}")
+}
+
+impl Other {
+    fn new(baseline: &Report, file: &str, here: &Report) -> Self {
+        let ceilings = baseline.ceilings.iter().filter_map(|a| {
+            let b = here.ceilings.iter().find(|b| b.name == a.name && b.unit == a.unit)?;
+            let ratio = b.value / a.value;
+            let (name, unit) = (a.name.clone(), a.unit.clone());
+            Some(CeilingRatio { name, unit, baseline: a.value, here: b.value, ratio })
+        });
+        let rows: BTreeMap<_, _> = here.kernels.iter().map(|row| (key(row), row)).collect();
+        let old: BTreeMap<_, _> = baseline.kernels.iter().map(|row| (key(row), row)).collect();
+        let pairs = || baseline.kernels.iter().filter_map(|a| Some((a, *rows.get(&key(a))?)));
+        let mut kernels: Vec<KernelRatio> =
+            pairs().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
+        let mut steps: Vec<StepRatio> = baseline
+            .steps
+            .iter()
+            .filter_map(|a| {
+                let b = here.steps.iter().find(|b| b.name == a.name)?;
+                let sum = |report: &Report| Medians::sum(report.kernels.iter().filter(|r| r.step == a.name));
+                Some(StepRatio {
+                    step: a.name.clone(),
+                    kernels_ns: [a.kernels_ns, b.kernels_ns],
+                    wall_ns: [a.wall_ns, b.wall_ns],
+                    ratio: b.kernels_ns / a.kernels_ns,
+                    p: significance::p(sum(baseline), sum(here)),
+                    significant: false,
+                })
+            })
+            .collect();
+        // One family: the more is compared, the less a single p says.
+        let all: Vec<Option<f64>> = steps.iter().map(|s| s.p).chain(kernels.iter().map(|k| k.p)).collect();
+        let mut sure = holm(&all, ALPHA).into_iter();
+        steps.iter_mut().zip(&mut sure).for_each(|(s, sure)| s.significant = sure);
+        kernels.iter_mut().zip(&mut sure).for_each(|(k, sure)| k.judge(sure));
+        Self {
+            subject: Subject::new(file, here),
+            ceilings: ceilings.collect(),
+            steps,
+            kernels,
+            only_in_baseline: old.keys().filter(|k| !rows.contains_key(*k)).map(|k| named(*k)).collect(),
+            only_here: rows.keys().filter(|k| !old.contains_key(*k)).map(|k| named(*k)).collect(),
+        }
+    }
+}
+
+/// The least that a row's cost takes by a report's ceilings, by those that the other one has too.
+fn least(cost: &KernelRow, by: &Report, other: &Report) -> f64 {
+    let both = |name: &str| by.ceiling(name).filter(|v| *v > 0.0 && other.ceiling(name).is_some());
+    let memory = both("read_cold").map(|rate| cost.bytes.low / rate);
+    let pipes = cost.ops.iter().filter_map(|(pipe, ops)| both(pipe).map(|rate| *ops as f64 / rate));
+    pipes.chain(memory).chain(both("launch")).fold(0.0, f64::max)
+}
+
+impl KernelRatio {
+    fn new(baseline: &Report, a: &KernelRow, here: &Report, b: &KernelRow) -> Self {
+        let figures = |row: &KernelRow| Figures {
+            time_ns: row.time_ns,
+            share: row.share,
+            intensity: row.intensity,
+            of_memory: row.of_ceiling.memory,
+            of_pipe: row.of_ceiling.pipe,
+            side: row.side,
+            verdict: row.verdict,
+        };
+        let ratio = b.time_ns.p50 / a.time_ns.p50;
+        let own = least(a, baseline, here);
+        let moved = least(a, here, baseline);
+        let other = least(b, here, baseline);
+        let known = own > 0.0 && moved > 0.0 && other > 0.0;
+        let factors = known.then(|| {
+            let (device, work) = (moved / own, other / moved);
+            Factors { device, work, kernel: ratio / (device * work) }
+        });
+        Self {
+            step: a.step.clone(),
+            kernel: a.kernel.clone(),
+            shape: a.shape.clone(),
+            baseline: figures(a),
+            here: figures(b),
+            ratio,
+            factors,
+            blame: Blame::None,
+            p: significance::p(Medians::of(a), Medians::of(b)),
+            significant: false,
+        }
+    }
+
+    fn judge(&mut self, significant: bool) {
+        self.significant = significant;
+        let Some(f) = self.factors.filter(|_| significant) else { return };
+        let causes = [(Blame::Device, f.device), (Blame::Work, f.work), (Blame::Kernel, f.kernel)];
+        // Only what pushed the time the way that it went.
+        let way = self.ratio.ln().signum();
+        let push = |factor: f64| factor.ln() * way;
+        let greatest = causes.into_iter().max_by(|x, y| push(x.1).total_cmp(&push(y.1)));
+        self.blame = greatest.filter(|(_, f)| push(*f) > CAUSE.ln()).map_or(Blame::None, |(blame, _)| blame);
+    }
+}

@@ -1,0 +1,120 @@
+//! On reports of simulated devices: `simulated.json`; the same with half the cold bandwidth; the same
+//! with `attention_tiled` taking twice as long. Each kernel's time has 1 % of noise.
+
+use super::*;
+
+fn report(name: &str) -> Report {
+    let text = match name {
+        "half-bandwidth" => include_str!("../../../tests/data/roofline/half-bandwidth.json"),
+        "slow-kernel" => include_str!("../../../tests/data/roofline/slow-kernel.json"),
+        _ => include_str!("../../../tests/data/roofline/simulated.json"),
+    };
+    Report::from_json(text).unwrap()
+}
+
+fn against(name: &str) -> Comparison {
+    Comparison::new(("simulated", &report("simulated")), &[(name, &report(name))])
+}
+
+#[test]
+fn half_the_bandwidth_is_blamed_on_the_device() {
+    let comparison = against("half-bandwidth");
+    let other = &comparison.others[0];
+    let read = other.ceilings.iter().find(|c| c.name == "read_cold").unwrap();
+    assert!((read.ratio - 0.5).abs() < 1e-9);
+    // Memory-bound in both: twice the time, by the device, none by the kernel.
+    let bound = |k: &&KernelRatio| k.baseline.verdict == Verdict::MemoryBound;
+    let mut seen = 0;
+    for k in other.kernels.iter().filter(bound).filter(|k| k.step == "decode x1 at 512") {
+        let f = k.factors.unwrap();
+        assert!(k.significant && k.blame == Blame::Device, "{k:?}");
+        assert!((f.device - 2.0).abs() < 0.05 && (f.kernel - 1.0).abs() < 0.05, "{k:?}");
+        seen += 1;
+    }
+    assert!(seen >= 4, "{seen}");
+    // What arithmetic bounds doesn't care.
+    let prefill = other.kernels.iter().filter(|k| k.kernel == "linear_tiled");
+    for k in prefill {
+        assert!((k.ratio - 1.0).abs() < 0.1 && k.blame != Blame::Device, "{k:?}");
+    }
+    // Launching adds to the time of the smallest, where a floor is the greatest of its parts.
+    let mut large = other.kernels.iter().filter(|k| k.here.share >= LEAST_SHARE);
+    assert!(large.all(|k| k.blame != Blame::Kernel), "no kernel is to blame");
+}
+
+#[test]
+fn a_kernel_that_takes_twice_as_long_is_blamed_itself_and_alone() {
+    let comparison = against("slow-kernel");
+    for k in &comparison.others[0].kernels {
+        if k.kernel == "attention_tiled" {
+            assert!(k.significant && k.blame == Blame::Kernel, "{k:?}");
+            let f = k.factors.unwrap();
+            assert!((f.device - 1.0).abs() < 1e-9 && (f.kernel - 2.0).abs() < 0.1, "{k:?}");
+        } else {
+            assert!((k.ratio - 1.0).abs() < 0.03, "{k:?}");
+        }
+    }
+    let slower = comparison.slower(0.1);
+    assert!(slower.iter().any(|s| s.contains("attention_tiled") && s.contains("(the kernel)")), "{slower:?}");
+    assert!(!slower.iter().any(|s| s.contains("linear") || s.contains("argmax")), "{slower:?}");
+}
+
+#[test]
+fn a_report_is_no_slower_than_itself() {
+    let comparison = against("simulated");
+    assert_eq!(comparison.slower(0.0), Vec::<String>::new());
+    let other = &comparison.others[0];
+    assert!(other.kernels.iter().all(|k| k.ratio == 1.0 && k.blame == Blame::None && !k.significant));
+    assert!(other.only_here.is_empty() && other.only_in_baseline.is_empty());
+}
+
+#[test]
+fn more_bytes_are_blamed_on_the_work() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    for row in b.kernels.iter_mut().filter(|r| r.kernel == "linear_split" && r.step.starts_with("decode x1"))
+    {
+        // Weights of twice the size take twice the time.
+        (row.bytes.low, row.bytes.high) = (2.0 * row.bytes.low, 2.0 * row.bytes.high);
+        row.time_ns.p50 *= 2.0;
+        (row.interval_ns.low, row.interval_ns.high) = (2.0 * row.interval_ns.low, 2.0 * row.interval_ns.high);
+    }
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let changed: Vec<_> = comparison.others[0].kernels.iter().filter(|k| k.significant).collect();
+    assert!(changed.len() >= 4 && changed.iter().all(|k| k.blame == Blame::Work), "{changed:?}");
+}
+
+#[test]
+fn rows_of_one_report_are_listed_and_not_compared() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    b.kernels[1].kernel = "linear_lanes".into();
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let other = &comparison.others[0];
+    assert_eq!(other.kernels.len(), a.kernels.len() - 1);
+    assert!(
+        other.only_here[0].contains("linear_lanes") && other.only_in_baseline[0].contains("linear_split")
+    );
+}
+
+#[test]
+fn noise_as_large_as_the_difference_raises_no_alarm() {
+    let (mut a, mut b) = (report("simulated"), report("slow-kernel"));
+    for row in a.kernels.iter_mut().chain(&mut b.kernels) {
+        row.timed_by = crate::roofline::report::TimedBy::InsidePass;
+        row.interval_ns.low = row.time_ns.p50 / 2.5;
+        row.interval_ns.high = row.time_ns.p50 * 2.5;
+    }
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    assert_eq!(comparison.slower(0.1), Vec::<String>::new());
+}
+
+#[test]
+fn the_page_has_every_kernel_and_both_roofs() {
+    let (a, b) = (report("simulated"), report("half-bandwidth"));
+    let comparison = Comparison::new(("a.json", &a), &[("b.json", &b)]);
+    let page = html(&comparison, &[&a, &b]);
+    for k in &comparison.others[0].kernels {
+        assert!(page.contains(&format!("<td>{}<br><span class=\"small\">{}", k.kernel, k.shape)), "{k:?}");
+    }
+    assert!(page.contains("\"roof c0\"") && page.contains("\"roof c1\""));
+    assert!(!page.contains("NaN"));
+}
