@@ -40,8 +40,8 @@ struct Outcome {
     measured_step_ns: f64,
     predicted_gain: f64,
     measured_gain: f64,
-    /// Time a token saved, measured over predicted.
-    saved_over_predicted: f64,
+    /// Time a token saved, measured over predicted; none where nothing was predicted to be saved.
+    saved_over_predicted: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,7 +120,7 @@ fn outcome(p: &Predicted, base: Config, to: Config, at_first: f64, before: f64, 
         measured_step_ns: after,
         predicted_gain: p.gain,
         measured_gain: token(before, base) / token(after, to),
-        saved_over_predicted: saved(after) / saved(predicted),
+        saved_over_predicted: (saved(predicted) > 0.0).then(|| saved(after) / saved(predicted)),
     }
 }
 
@@ -135,10 +135,13 @@ fn print(out: &mut impl Write, e: &Explanation) -> anyhow::Result<()> {
             time(o.predicted_step_ns),
             time(o.measured_step_ns)
         )?;
+        let saved = o.saved_over_predicted;
         writeln!(
             out,
-            "  tokens a second: predicted {:.2} times, measured {:.2} times; time saved over predicted: {:.2}",
-            o.predicted_gain, o.measured_gain, o.saved_over_predicted
+            "  tokens a second: predicted {:.2} times, measured {:.2} times{}",
+            o.predicted_gain,
+            o.measured_gain,
+            saved.map_or(String::new(), |saved| format!("; time saved over predicted: {saved:.2}"))
         )?;
     }
     for line in &e.not_turned {
@@ -159,8 +162,8 @@ mod tests {
         let p = Predicted { knob: Knob::Config { name: "batch", to }, wall: 200.0, gain: 2.0 };
         // The machine runs at half the pace by now: 100 ns at first are 200 now, and so is all else.
         let o = outcome(&p, base, to, 100.0, 200.0, 400.0);
-        assert_eq!((o.predicted_step_ns, o.measured_gain, o.saved_over_predicted), (400.0, 2.0, 1.0));
+        assert_eq!((o.predicted_step_ns, o.measured_gain, o.saved_over_predicted), (400.0, 2.0, Some(1.0)));
         // Measured 480: 120 ns a token instead of 100, of 200 before.
-        assert_eq!(outcome(&p, base, to, 100.0, 200.0, 480.0).saved_over_predicted, 0.8);
+        assert_eq!(outcome(&p, base, to, 100.0, 200.0, 480.0).saved_over_predicted, Some(0.8));
     }
 }
