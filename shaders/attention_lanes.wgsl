@@ -46,7 +46,7 @@ fn main(
     let tile = tiles[wg.x];
     let kv_head = wg.y * HB / GROUP;
     let t = min(tid / LANES_PER_TOKEN, tile.y - 1u);
-    let head0 = wg.y * HB + (tid % LANES_PER_TOKEN) * HL;
+    let head0 = p.first_head + wg.y * HB + (tid % LANES_PER_TOKEN) * HL;
     let pos = tile.z + t;
     let low = first_key(pos);
     var ql: array<vec4<f32>, HL * QUADS_PER_HEAD>;
@@ -54,7 +54,7 @@ fn main(
     var m: array<f32, HL>;
     var l: array<f32, HL>;
     for (var h = 0u; h < HL; h++) {
-        let at = ((tile.x + t) * HEADS + head0 + h) * QUADS_PER_HEAD;
+        let at = (tile.x + t) * p.q_stride + (head0 + h) * QUADS_PER_HEAD;
         for (var d = 0u; d < QUADS_PER_HEAD; d++) { ql[h * QUADS_PER_HEAD + d] = q[at + d] * p.scale; }
         m[h] = LOWEST;
     }

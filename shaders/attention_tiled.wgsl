@@ -37,8 +37,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     let t = min(r / HB, tile.y - 1u);
     let pos = tile.z + t;
     let low = first_key(pos);
-    let head = wg.y * HB + r % HB;
-    let at = ((tile.x + t) * HEADS + head) * QUADS_PER_HEAD;
+    let head = p.first_head + wg.y * HB + r % HB;
+    let at = (tile.x + t) * p.q_stride + head * QUADS_PER_HEAD;
     var own: array<vec4<f32>, OWN>;
     var m = LOWEST;
     var l = 0.0;

@@ -2,19 +2,20 @@
 //
 //   (a, b) -> (a cos - b sin, b cos + a sin),  a = v[i], b = v[i + D/2],  angle = position * f_i
 //
-// qkv     tokens x (HEADS + 2 KV_HEADS) x D, q heads first      q_out  tokens x HEADS x D
+// qkv     tokens x (HEADS + 2 KV) x D, q heads first      q_out  tokens x HEADS x D
 // angles  positions x D/2 of (cos, sin), from the host in f64 (a shader's sin may be off by 2^-11)
 // places  tokens of (position, slot = block * BLOCK + offset)
 // QK_NORM RMS norm per head of Q and K first, with gains of D numbers each
 // A lane takes 4 dimensions of one head: i, i+1, i+D/2, i+1+D/2. Grid: heads * D/4 / WG, tokens.
 const WG = 32u;
 const HEADS = 1u;
+const KV = 1u;   // KV heads in all; a cache in parts takes a dispatch per part, the first does Q too
 #import lib/cache
 #import lib/step
 
 struct Rope {
     eps: f32,
-    pad0: u32,
+    first: u32,   // this buffer's first KV head
     pad1: u32,
     pad2: u32,
 }
@@ -29,7 +30,7 @@ struct Rope {
 @group(0) @binding(7) var<storage, read> gains: array<f32>;   // D for Q, then D for K
 #endif
 
-const ALL_HEADS: u32 = HEADS + 2u * KV_HEADS;
+const ALL_HEADS: u32 = HEADS + 2u * KV;
 const QUADS: u32 = D / 4u;
 
 // Two neighbouring numbers of a row of the cache whose first vec4 is `row`.
@@ -48,11 +49,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let i = (id.x % QUADS) * 2u;
     let t = id.y;
     if (head >= ALL_HEADS || t >= step.tokens) { return; }
+    let own = (head - HEADS) % KV - p.first;   // wraps below the part
+    if ((head >= HEADS && own >= KV_HEADS) || (head < HEADS && p.first > 0u)) { return; }
     let base = (t * ALL_HEADS + head) * D;
     var a = vec2(qkv[base + i], qkv[base + i + 1u]);
     var b = vec2(qkv[base + D / 2u + i], qkv[base + D / 2u + i + 1u]);
     let place = places[t];
-    if (head < HEADS + KV_HEADS) {
+    if (head < HEADS + KV) {
 #ifdef QK_NORM
         var squares = 0.0;
         for (var d = 0u; d < D; d++) { squares += qkv[base + d] * qkv[base + d]; }
@@ -76,8 +79,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         q_out[to + D / 2u + i] = b.x;
         q_out[to + D / 2u + i + 1u] = b.y;
     } else {
-        let kv = head - HEADS;
-        let row = cache_row(place.y / BLOCK, kv / KV_HEADS, kv % KV_HEADS, place.y % BLOCK);
+        let row = cache_row(place.y / BLOCK, (head - HEADS) / KV, own, place.y % BLOCK);
         put(row, i, a);
         put(row, D / 2u + i, b);
     }

@@ -31,4 +31,6 @@ pub mod sample;
 
 pub mod engine;
 
+pub mod server;
+
 pub mod cli;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use ridgepoint::cache::{BlockId, CacheConfig};
 use ridgepoint::format::ModelFile;
-use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, LimitProfile, OpenOptions};
 use ridgepoint::kernels::Noise;
 use ridgepoint::kernels::rope_cache::CacheType;
 use ridgepoint::model::{Entry, Limits, Outputs, Results, Runner, Want};
@@ -30,17 +30,17 @@ struct Expected {
 
 const BLOCKS: u32 = 12;
 
-fn load(path: &Path, cache_type: CacheType) -> Runner {
+fn load(gpu: &Arc<Gpu>, path: &Path, cache_type: CacheType) -> Runner {
     let file = ModelFile::open(path).unwrap();
     let limits = Limits {
-        tokens: 80,
+        tokens: 80.min(gpu.limits.max_compute_workgroups_per_dimension as usize),
         outputs: 4,
         context: 128,
         sequences: 2,
         cache: CacheConfig::new(BLOCKS),
         cache_type,
     };
-    Runner::load(&GPU, &file, limits, &mut |_, _| {}).unwrap()
+    Runner::load(gpu, &file, limits, &mut |_, _| {}).unwrap()
 }
 
 /// Logits after the last of `tokens`, computed from position `start` on in chunks.
@@ -62,13 +62,21 @@ fn difference(got: &[f32], want: &[f32]) -> f32 {
 }
 
 /// Compares every case; gives the largest relative difference.
-fn check(name: &str, path: &Path, expected: &Expected, cache_type: CacheType, tolerance: f32) {
-    let mut runner = load(path, cache_type);
+fn check(
+    gpu: &Arc<Gpu>,
+    name: &str,
+    path: &Path,
+    expected: &Expected,
+    cache_type: CacheType,
+    tolerance: f32,
+) {
+    let mut runner = load(gpu, path, cache_type);
+    let most = runner.limits.tokens;
     let mut worst = 0.0_f32;
     for (i, case) in expected.cases.iter().enumerate() {
         let mut blocks = Noise::new(i as u64).shuffled(BLOCKS as usize);
         let blocks: Vec<BlockId> = blocks.drain(..).map(BlockId).collect();
-        for chunk in [80, 16, 5, 1] {
+        for chunk in [80, 16, 5, 1].map(|chunk| most.min(chunk)) {
             let got = logits(&mut runner, &blocks, &case.prompt, 0, chunk);
             let off = difference(&got, &case.last_logits);
             assert!(
@@ -81,7 +89,7 @@ fn check(name: &str, path: &Path, expected: &Expected, cache_type: CacheType, to
         let mut tokens = case.prompt.clone();
         for (step, (&want, &margin)) in case.greedy.iter().zip(&case.greedy_margin).enumerate() {
             let start = if step == 0 { 0 } else { tokens.len() - 1 };
-            let row = logits(&mut runner, &blocks, &tokens, start, 80);
+            let row = logits(&mut runner, &blocks, &tokens, start, most);
             let got = ridgepoint::kernels::argmax::reference(&row);
             assert!(
                 got == want || margin <= 2.0 * tolerance * largest,
@@ -104,8 +112,28 @@ fn architectures_agree_with_transformers() {
         let expected = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&expected).unwrap();
         for (cache, tolerance) in [F32, F16] {
-            check(name, &dir, &expected, cache, tolerance);
+            check(&GPU, name, &dir, &expected, cache, tolerance);
         }
+    }
+}
+
+/// WebGPU's defaults, and less: every matrix and every layer's cache is larger than a binding, and no
+/// dispatch may be wider than 16 workgroups.
+#[test]
+fn low_limits_change_nothing() {
+    for (name, binding) in [("llama", 24_576), ("qwen3", 49_152)] {
+        let limits = wgpu::Limits {
+            max_storage_buffer_binding_size: binding,
+            max_compute_workgroups_per_dimension: 16,
+            ..wgpu::Limits::default()
+        };
+        let options = OpenOptions { limits: LimitProfile::Custom(Box::new(limits)), ..Default::default() };
+        let gpu = Gpu::open_with(&AdapterChoice::Best, &options).expect("an adapter");
+        assert_eq!(gpu.limits.max_storage_buffer_binding_size, binding);
+        let dir = PathBuf::from("tests/data/tiny").join(name);
+        let expected = std::fs::read_to_string(dir.join("expected.json")).unwrap();
+        let expected: Expected = serde_json::from_str(&expected).unwrap();
+        check(&gpu, name, &dir, &expected, F32.0, F32.1);
     }
 }
 
@@ -122,7 +150,7 @@ fn formats_agree_with_dequantised_weights() {
     assert_eq!(expected.files.len(), 11);
     for (name, expected) in &expected.files {
         for (cache, tolerance) in [F32, F16] {
-            check(name, &root.join(name), expected, cache, tolerance);
+            check(&GPU, name, &root.join(name), expected, cache, tolerance);
         }
     }
 }

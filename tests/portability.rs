@@ -2,7 +2,8 @@
 //!
 //! Texts are parsed and validated with the capabilities that the case declares and no others, held
 //! to WebGPU's default limits, and written as SPIR-V, MSL and HLSL at the lowest version that has
-//! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them.
+//! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them, and
+//! in `target/tmp/spirv`, where `scripts/test-drivers.sh` has them judged by spirv-val.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,31 +55,38 @@ fn within_limits(module: &Module) -> Result<(), String> {
     Ok(())
 }
 
-/// Every check of one text; the error says which one failed.
-fn check(text: &str, needs: Needs) -> Result<(), String> {
+/// Every check of one text; the error says which one failed. Gives the SPIR-V and its version.
+fn check(text: &str, needs: Needs) -> Result<(Vec<u32>, (u8, u8)), String> {
     let translation = Translation::new(text, needs.uses())?;
     within_limits(&translation.module)?;
-    let words = translation.spirv(translation.lowest_spirv()).map_err(|e| format!("SPIR-V: {e}"))?;
+    let version = translation.lowest_spirv();
+    let words = translation.spirv(version).map_err(|e| format!("SPIR-V: {e}"))?;
     let msl = translation.msl().map_err(|e| format!("MSL: {e}"))?;
     let hlsl = translation.hlsl().map_err(|e| format!("HLSL: {e}"))?;
     // The SPIR-V magic number; Metal has `main` for itself, so naga renames ours.
     let written = words.first() == Some(&0x0723_0203) && msl.contains("main_(") && hlsl.contains("main(");
-    if written { Ok(()) } else { Err("a language was written without its entry point".into()) }
+    if written { Ok((words, version)) } else { Err("a language was written without its entry point".into()) }
 }
 
 #[test]
 fn every_program_is_valid_everywhere() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wgsl");
-    // Texts of programs that are no more would be checked by Tint for ever.
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    let [folder, spirv] = ["wgsl", "spirv"].map(|name| Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+    for folder in [&folder, &spirv] {
+        // Programs that are no more would be judged for ever.
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).unwrap();
+    }
     let programs = programs();
     let mut failures = Vec::new();
     for (program, needs) in &programs {
         let label = program.label();
         let checked = expand(program).and_then(|text| {
-            std::fs::write(folder.join(format!("{}.wgsl", label.replace(' ', "-"))), &text).unwrap();
-            check(&text, *needs).map_err(|e| format!("{e}\n{text}"))
+            let name = label.replace(' ', "-");
+            std::fs::write(folder.join(format!("{name}.wgsl")), &text).unwrap();
+            let (words, (major, minor)) = check(&text, *needs).map_err(|e| format!("{e}\n{text}"))?;
+            let file = spirv.join(format!("{major}.{minor}-{name}.spv"));
+            std::fs::write(file, bytemuck::cast_slice(&words)).unwrap();
+            Ok(())
         });
         if let Err(e) = checked {
             failures.push(format!("{label}: {e}"));

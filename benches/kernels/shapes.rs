@@ -235,7 +235,7 @@ fn attend(variant: attention::Variant, h: &Heads, tokens: usize, position: usize
         program: variant.program(h),
         needs: variant.needs(),
         inputs: vec![
-            Input::Uniform(attention::params(h, 0, h.heads * h.dim / 4)),
+            Input::Uniform(attention::params(h, 0, h.heads * h.dim / 4, h.heads * h.dim / 4, 0)),
             Input::Uniform(words(&[tokens as u32, 0, tiles.len() as u32, 0])),
             storage(&q),
             Input::Storage(bytemuck::cast_slice(&cache).to_vec()),

@@ -4,7 +4,8 @@
 //
 // Work is cut into tiles of neighbouring tokens of one sequence, prefill chunks and decodes alike:
 // tiles[n] = (first token of the step, tokens, first token's position, start of its block table).
-// q       tokens x HEADS x D f32          o        the same, tokens o_stride apart
+// q       tokens x heads x D f32, tokens q_stride apart          o        the same, o_stride apart
+// HEADS   the query heads of the KV heads in this buffer, of which first_head is the first
 // tables  block ids, a run per sequence
 // A workgroup serves HB query heads of one KV head. Grid: tiles, HEADS / HB. The softmax is computed online
 // (Milakov & Gimelshein 2018; Dao et al. 2022): a running maximum m, sum l and output o.
@@ -17,7 +18,11 @@ struct Attention {
     scale: f32,
     window: u32,     // keys a token may see; 0 for all before it
     o_stride: u32,   // vec4<f32> from token to token of o
+    q_stride: u32,   // vec4<f32> from token to token of q
+    first_head: u32,
+    pad0: u32,
     pad1: u32,
+    pad2: u32,
 }
 @group(0) @binding(0) var<uniform> p: Attention;
 @group(0) @binding(1) var<uniform> step: Step;

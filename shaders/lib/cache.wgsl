@@ -2,7 +2,7 @@
 // 8 f16 or 4 f32 numbers. A block holds BLOCK tokens; the head size D is a multiple of 8.
 const D = 64u;
 const BLOCK = 16u;
-const KV_HEADS = 1u;
+const KV_HEADS = 1u;   // in this buffer: all, or a part where a binding holds no more
 #ifdef CACHE_F32
 const VECS: u32 = D / 4u;
 #else

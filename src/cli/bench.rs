@@ -1,20 +1,22 @@
 //! `ridgepoint bench model`: llama-bench's tests and field names, beside this device's own ceilings.
 //!
-//! `pp N` computes a prompt of N tokens, `tg N` generates N tokens one by one from an empty context;
-//! tokenisation and sampling are not measured. `of_fma` divides 2 x parameters (embedding left out)
-//! x tokens/s by the measured f32 FMA rate, `of_read` divides the file's bytes x tokens/s by the
-//! measured cold read rate.
+//! `pp N` computes a prompt of N tokens, `tg N` generates N tokens one by one, `pp N+tg M` does one
+//! after the other; each from a context that holds `d` tokens already. Tokenisation and sampling are
+//! not measured. `of_fma` divides 2 x parameters (embedding left out) x tokens/s by the measured f32
+//! FMA rate, `of_read` divides the weights' bytes x tokens/s by the measured cold read rate.
 
-use std::io::Write;
+mod output;
+
 use std::time::Instant;
 
-use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
+use clap::{Args, Subcommand};
+use output::{Output, Printer, Row};
 
 use super::Global;
 use super::cpu_profile::CpuProfile;
 use super::load::{LoadArgs, Opened};
 use crate::cache::BlockId;
+use crate::format;
 use crate::model::{Entry, Outputs, Results, Runner, Want};
 use crate::profile::{Budget, measure};
 
@@ -31,14 +33,6 @@ enum What {
     Model(Model),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A Markdown table
-    Md,
-    /// A JSON list
-    Json,
-}
-
 #[derive(Debug, Args)]
 struct Model {
     #[command(flatten)]
@@ -51,6 +45,12 @@ struct Model {
     /// Generated tokens, comma-separated; 0 for no such test
     #[arg(long, short = 'n', value_delimiter = ',', default_value = "128")]
     n_gen: Vec<usize>,
+    /// A prompt and then generated tokens, as one test (also as -pg); may be repeated
+    #[arg(long = "pg", visible_alias = "prompt-gen", value_name = "PROMPT,GEN", value_parser = pair)]
+    prompt_gen: Vec<(usize, usize)>,
+    /// Tokens that the context holds before each test, comma-separated
+    #[arg(long, short = 'd', value_delimiter = ',', default_value = "0", value_name = "N_DEPTH")]
+    n_depth: Vec<usize>,
     /// How often each test runs, after one warm-up
     #[arg(long, short = 'r', default_value_t = 5)]
     repetitions: usize,
@@ -59,31 +59,18 @@ struct Model {
     output: Output,
 }
 
-/// One test's figures, by llama-bench's names where it has them.
-#[derive(Debug, Serialize)]
-struct Row {
-    gpu_info: String,
-    backends: String,
-    model_filename: String,
-    model_type: String,
-    model_size: u64,
-    model_n_params: u64,
-    n_ubatch: usize,
-    type_k: String,
-    type_v: String,
+/// One test: so many tokens of prompt, then so many generated, after so many that are there.
+#[derive(Clone, Copy, Debug)]
+struct Test {
     n_prompt: usize,
     n_gen: usize,
     n_depth: usize,
-    avg_ns: u64,
-    stddev_ns: u64,
-    avg_ts: f64,
-    stddev_ts: f64,
-    samples_ns: Vec<u64>,
-    samples_ts: Vec<f64>,
-    fma_gflops: f64,
-    read_gbps: f64,
-    of_fma: f64,
-    of_read: f64,
+}
+
+/// `512,128` as a prompt and a generation in one test.
+fn pair(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once(',').and_then(|(p, n)| Some((p.parse().ok()?, n.parse().ok()?)));
+    numbers.ok_or_else(|| "expected two numbers, such as 512,128".into())
 }
 
 impl Bench {
@@ -99,12 +86,13 @@ impl Model {
             anyhow::bail!("-r 0: expected at least one repetition");
         }
         let opened = self.load.open(global)?;
-        let tests: Vec<(usize, usize)> =
-            self.n_prompt.iter().map(|&p| (p, 0)).chain(self.n_gen.iter().map(|&n| (0, n))).collect();
-        let longest = tests.iter().map(|(p, n)| p.max(n)).max().copied().unwrap_or(0);
-        if longest > opened.context {
+        let tests = self.tests();
+        let longest =
+            tests.iter().map(|t| t.n_prompt.saturating_add(t.n_gen).saturating_add(t.n_depth)).max();
+        if longest.unwrap_or(0) > opened.context {
             anyhow::bail!(
-                "a test of {longest} tokens does not fit the context of {}: raise --max-model-len",
+                "a test of {} tokens does not fit the context of {}: raise --max-model-len",
+                longest.unwrap_or(0),
                 opened.context
             );
         }
@@ -115,35 +103,56 @@ impl Model {
             anyhow::bail!("the ceilings could not be measured")
         };
         let mut runner = opened.runner(global, self.load.limits(&opened, 1, 1))?;
-        let mut rows = Vec::new();
-        for (n_prompt, n_gen) in tests.into_iter().filter(|(p, n)| p + n > 0) {
-            rows.push(self.test(&opened, &mut runner, n_prompt, n_gen, fma, read)?);
+        let mut printer = Printer::new(std::io::stdout().lock(), self.output);
+        for test in tests {
+            printer.row(&self.test(&opened, &mut runner, test, fma, read)?)?;
         }
-        self.print(&rows)
+        Ok(printer.end()?)
+    }
+
+    /// Every test at every depth, prompts first, as llama-bench orders them.
+    fn tests(&self) -> Vec<Test> {
+        let prompts = self.n_prompt.iter().map(|&p| (p, 0));
+        let both = prompts.chain(self.n_gen.iter().map(|&n| (0, n))).chain(self.prompt_gen.iter().copied());
+        let both: Vec<(usize, usize)> = both.filter(|&(p, n)| p > 0 || n > 0).collect();
+        let at =
+            |n_depth: usize| both.iter().map(move |&(n_prompt, n_gen)| Test { n_prompt, n_gen, n_depth });
+        self.n_depth.iter().flat_map(|&depth| at(depth)).collect()
     }
 
     fn test(
         &self,
         opened: &Opened,
         runner: &mut Runner,
-        n_prompt: usize,
-        n_gen: usize,
+        test: Test,
         fma: f64,
         read: f64,
     ) -> anyhow::Result<Row> {
+        let Test { n_prompt, n_gen, n_depth } = test;
         let n = n_prompt + n_gen;
+        let test_time = format::utc_now();
         let vocab = runner.hyper.vocab as u64;
-        let tokens: Vec<u32> = (0..n as u64).map(|i| (i * 7919 % vocab) as u32).collect();
+        let tokens: Vec<u32> = (0..(n_depth + n) as u64).map(|i| (i * 7919 % vocab) as u32).collect();
         let blocks: Vec<BlockId> = (0..runner.limits.cache.num_blocks).map(BlockId).collect();
-        let chunk = if n_gen > 0 { 1 } else { runner.limits.tokens };
+        let most = runner.limits.tokens;
         let mut results = Results::default();
-        let mut once = || -> anyhow::Result<u64> {
-            let start = Instant::now();
-            for (i, part) in tokens.chunks(chunk).enumerate() {
-                let outputs = if n_gen > 0 || (i + 1) * chunk >= n { Outputs::Last } else { Outputs::None };
-                let entry = Entry { tokens: part, start: i * chunk, blocks: &blocks, outputs };
+        // The tokens from `from` to `to` in steps of `step`; the last one's logits are wanted.
+        let mut compute = |from: usize, to: usize, step: usize, each: Outputs| -> anyhow::Result<()> {
+            for start in (from..to).step_by(step) {
+                let end = (start + step).min(to);
+                let outputs = if end == to { Outputs::Last } else { each };
+                let entry = Entry { tokens: &tokens[start..end], start, blocks: &blocks, outputs };
                 runner.run(&[entry], Want::Argmax, &mut results)?;
             }
+            Ok(())
+        };
+        // What lies there stays there: no test writes below its depth.
+        compute(0, n_depth, most, Outputs::None)?;
+        let mut once = || -> anyhow::Result<u64> {
+            let start = Instant::now();
+            let middle = n_depth + n_prompt;
+            compute(n_depth, middle, most, Outputs::None)?;
+            compute(middle, middle + n_gen, 1, Outputs::Last)?;
             Ok(start.elapsed().as_nanos() as u64)
         };
         once()?;
@@ -163,19 +172,25 @@ impl Model {
         let embedding = size(&|name| name.contains("embd") || name.contains("embed_tokens"));
         let kv = format!("{:?}", runner.limits.cache_type).to_lowercase();
         let gpu = &opened.gpu.adapter;
+        let weights = opened.file.weight_bytes();
         Ok(Row {
+            build_commit: env!("CARGO_PKG_VERSION").to_owned(),
+            cpu_info: cpu_info(),
             gpu_info: gpu.name.clone(),
             backends: gpu.backend.clone(),
             model_filename: opened.path.display().to_string(),
             model_type: runner.hyper.name.clone().unwrap_or_else(|| runner.hyper.architecture.clone()),
-            model_size: opened.file.file_bytes(),
+            model_size: weights,
             model_n_params: all,
-            n_ubatch: runner.limits.tokens,
+            n_batch: most,
+            n_ubatch: most,
             type_k: kv.clone(),
             type_v: kv,
+            devices: gpu.name.clone(),
             n_prompt,
             n_gen,
-            n_depth: 0,
+            n_depth,
+            test_time,
             avg_ns: avg_ns as u64,
             stddev_ns: stddev_ns as u64,
             avg_ts,
@@ -185,39 +200,14 @@ impl Model {
             fma_gflops: fma,
             read_gbps: read,
             of_fma: 2.0 * (all - embedding) as f64 * avg_ts / (fma * 1e9),
-            of_read: opened.file.file_bytes() as f64 * avg_ts / (read * 1e9),
+            of_read: weights as f64 * avg_ts / (read * 1e9),
         })
     }
+}
 
-    fn print(&self, rows: &[Row]) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if self.output == Output::Json {
-            serde_json::to_writer_pretty(&mut out, rows)?;
-            writeln!(out)?;
-            return Ok(());
-        }
-        writeln!(
-            out,
-            "| model | size | params | backend | test | t/s | fma_gflops | read_gbps | of_fma | of_read |"
-        )?;
-        writeln!(out, "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
-        for r in rows {
-            let test = if r.n_gen > 0 { format!("tg{}", r.n_gen) } else { format!("pp{}", r.n_prompt) };
-            writeln!(
-                out,
-                "| {} | {} | {:.2} M | {} | {test} | {:.2} ± {:.2} | {:.1} | {:.1} | {:.1} % | {:.1} % |",
-                r.model_type,
-                crate::units::Bytes(r.model_size),
-                r.model_n_params as f64 / 1e6,
-                r.backends,
-                r.avg_ts,
-                r.stddev_ts,
-                r.fma_gflops,
-                r.read_gbps,
-                100.0 * r.of_fma,
-                100.0 * r.of_read
-            )?;
-        }
-        Ok(())
-    }
+/// The processor's name, where the system tells.
+fn cpu_info() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or("unknown", |(_, name)| name.trim()).to_owned()
 }

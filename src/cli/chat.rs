@@ -53,7 +53,7 @@ impl Chat {
             )
         })?;
         let mut session = Session::new(global, &self.load, &opened, tokenizer)?;
-        session.prepare(64)?;
+        session.prepare(global, 64)?;
         let interrupted = session.interrupted.clone();
         ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed))?;
         let mut talk = Talk { session, template, messages: Vec::new(), stats: "no answer yet".into() };

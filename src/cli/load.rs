@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::progress::while_slow;
+use super::quantize::QuantizeArg;
 use super::{Global, ModelArg};
 use crate::cache::{CacheConfig, DEFAULT_BLOCK_SIZE};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{AdapterChoice, Checks, Gpu};
-use crate::hub::Progress;
+use crate::gpu::{AdapterChoice, Checks, Gpu, OpenOptions};
+use crate::hub::{Progress, cache_root};
 use crate::kernels::rope_cache::CacheType;
 use crate::model::{Limits, Runner};
 use crate::units::Bytes;
@@ -39,6 +41,9 @@ pub struct LoadArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArg,
+    /// What becomes of floats.
+    #[command(flatten)]
+    pub quantize: QuantizeArg,
     /// Most tokens of a conversation, prompt and answer together [default: the model's own context,
     /// at most 4096]
     #[arg(long, visible_alias = "ctx-size", short = 'c', value_name = "TOKENS")]
@@ -78,7 +83,10 @@ pub struct Opened {
 /// When there is no such adapter.
 pub fn open_gpu(global: &Global, checks: Checks) -> anyhow::Result<Arc<Gpu>> {
     let choice = global.adapter.as_deref().map_or(AdapterChoice::Best, AdapterChoice::from);
-    let gpu = Gpu::open(&choice, checks)?;
+    // Without a cache folder, kernels are compiled at every start.
+    let pipelines = cache_root().ok().map(|root| root.join("pipelines"));
+    let options = OpenOptions { checks, limits: global.limits.into(), pipelines };
+    let gpu = while_slow(global, "the adapter's driver", || Gpu::open_with(&choice, &options))?;
     if !global.quiet && gpu.adapter.is_software() {
         eprintln!(
             "note: {} is a software adapter ({}): figures are this processor's, not a GPU's",
@@ -96,7 +104,8 @@ impl LoadArgs {
     pub fn open(&self, global: &Global) -> anyhow::Result<Opened> {
         let gpu = open_gpu(global, Checks::Trusted)?;
         let path = self.model.resolve(global)?;
-        let file = ModelFile::open(&path)?;
+        let mut file = ModelFile::open(&path)?;
+        self.quantize.apply(&mut file, global)?;
         let hyper = file.hyper()?;
         let context = match self.max_model_len.map(|n| n as usize) {
             None => hyper.context_length.min(DEFAULT_CONTEXT),

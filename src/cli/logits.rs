@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::load::KvCacheDtype;
+use super::quantize::QuantizeArg;
 use super::sequence::{STEP, Sequence, Sizes};
 use super::token_ids::TokenIds;
 use super::{Global, ModelArg};
@@ -26,6 +27,8 @@ use crate::sample::log_softmax_top;
 pub struct Logits {
     #[command(flatten)]
     model: ModelArg,
+    #[command(flatten)]
+    quantize: QuantizeArg,
     #[command(flatten)]
     prompt: Prompt,
     #[command(flatten)]
@@ -102,7 +105,8 @@ struct Step {
 impl Logits {
     /// Computes and prints.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let file = ModelFile::open(&self.model.resolve(global)?)?;
+        let mut file = ModelFile::open(&self.model.resolve(global)?)?;
+        self.quantize.apply(&mut file, global)?;
         let hyper = file.hyper()?;
         let ids = self.prompt.encode(&file, &hyper)?;
         let steps = match &self.follow.then {

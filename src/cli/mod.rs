@@ -13,8 +13,10 @@ mod cpu_profile;
 mod detokenize;
 mod devices;
 mod doctor;
+pub mod engine_args;
 mod explain;
 mod isa;
+mod limits;
 pub mod load;
 mod logits;
 mod man;
@@ -22,16 +24,22 @@ mod model_arg;
 mod models;
 mod perplexity;
 mod progress;
+mod quantize;
 mod roofline;
 mod run;
 mod sampling;
 mod sequence;
+mod serve;
 mod session;
 mod token_ids;
 mod tokenize;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::panic;
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -39,15 +47,20 @@ use tracing_subscriber::EnvFilter;
 pub use model_arg::ModelArg;
 pub use progress::Bar;
 
+use crate::format::tokenizer::panics_are_caught;
 use crate::hub::Network;
 
 const ENVIRONMENT: &str = "\
 Environment:
   RIDGEPOINT_ADAPTER  Stands for --adapter
+  RIDGEPOINT_LIMITS   Stands for --limits
   RIDGEPOINT_LOG      Stands for --log
   RIDGEPOINT_MODEL    Stands for --model
   RIDGEPOINT_CACHE    Folder for fetched models and all else that is kept (by default
                       'ridgepoint' in the user's cache folder)
+  LLAMA_CACHE, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME
+                      The first that is set says where the Hugging Face cache of other programs
+                      lies (by default ~/.cache/huggingface/hub); it is read first
   HF_ENDPOINT         Address of Hugging Face or of a mirror
   HF_TOKEN            Access token, sent to that address only
   HF_HUB_OFFLINE      1 stands for --offline";
@@ -77,6 +90,16 @@ pub struct Global {
     /// Compute on this adapter: part of its name, or its index in `ridgepoint devices`
     #[arg(long, global = true, value_name = "NAME|INDEX", env = "RIDGEPOINT_ADAPTER")]
     pub adapter: Option<String>,
+    /// Use no more of the adapter than this: how one device shows what others will do
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LIMITS",
+        env = "RIDGEPOINT_LIMITS",
+        default_value_t
+    )]
+    pub limits: limits::LimitsArg,
     /// Print no progress and no notes, only results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -112,6 +135,8 @@ enum Command {
     Explain(explain::Explain),
     /// Talk with a model
     Chat(chat::Chat),
+    /// Serve a model to many users at once, by OpenAI's API
+    Serve(serve::Serve),
     /// List, fetch and look into models
     Models(models::Models),
     Logits(logits::Logits),
@@ -139,6 +164,7 @@ impl Command {
             Self::Explain(command) => command.run(global),
             Self::Ceilings(command) => command.run(global),
             Self::Chat(command) => command.run(global),
+            Self::Serve(command) => command.run(global),
             Self::Models(command) => command.run(global),
             Self::Logits(command) => command.run(global),
             Self::Perplexity(command) => command.run(global),
@@ -156,8 +182,10 @@ impl Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match start_log(&cli.global.log).and_then(|()| cli.command.run(&cli.global)) {
+    let cli = Cli::parse_from(llama_cpps(std::env::args_os()));
+    hide_caught_panics();
+    let started = survive_a_full_disk().and_then(|()| start_log(&cli.global.log));
+    match started.and_then(|()| cli.command.run(&cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `ridgepoint models list | head -1`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -166,6 +194,47 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// llama.cpp's flags of one dash and several letters, which are none in this style.
+const LLAMA_CPPS: [(&str, &str); 4] =
+    [("-hf", "--hf-repo"), ("-hfr", "--hf-repo"), ("-pg", "--pg"), ("-ub", "--ubatch-size")];
+
+/// Spells flags as llama.cpp's users type them in this program's way. What follows `--` is text and
+/// stays.
+fn llama_cpps(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_text = false;
+    arguments.map(move |argument| {
+        is_text |= argument == "--";
+        match LLAMA_CPPS.iter().find(|(theirs, _)| !is_text && argument == *theirs) {
+            Some((_, ours)) => OsString::from(ours),
+            None => argument,
+        }
+    })
+}
+
+/// A panic that becomes an error is that error to a person, and nothing else.
+fn hide_caught_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !panics_are_caught() {
+            usual(info);
+        }
+    }));
+}
+
+/// A write beyond the limit on files' sizes shall end in an error, as on a full disk does, not in a
+/// signal that ends the program.
+#[cfg(unix)]
+fn survive_a_full_disk() -> anyhow::Result<()> {
+    // Any handler will do; nobody looks at the flag.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn survive_a_full_disk() -> anyhow::Result<()> {
+    Ok(())
 }
 
 fn start_log(level: &str) -> anyhow::Result<()> {

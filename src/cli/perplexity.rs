@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::load::KvCacheDtype;
+use super::quantize::QuantizeArg;
 use super::sequence::{STEP, Sequence, Sizes};
 use super::tokenize::read_text;
 use super::{Global, ModelArg};
@@ -35,6 +36,8 @@ const ROWS: usize = 64;
 pub struct Perplexity {
     #[command(flatten)]
     model: ModelArg,
+    #[command(flatten)]
+    quantize: QuantizeArg,
     /// The text, UTF-8
     #[arg(value_name = "FILE")]
     text: PathBuf,
@@ -55,7 +58,8 @@ pub struct Perplexity {
 impl Perplexity {
     /// Computes and prints.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let file = ModelFile::open(&self.model.resolve(global)?)?;
+        let mut file = ModelFile::open(&self.model.resolve(global)?)?;
+        self.quantize.apply(&mut file, global)?;
         let longest = file.hyper()?.context_length;
         let context = self.ctx_size.unwrap_or(CONTEXT.min(longest));
         // With 3 tokens, one is scored: the last, after the second.

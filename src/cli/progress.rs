@@ -1,11 +1,13 @@
 //! Progress on stderr: a bar on a terminal, a line at the start and at the end elsewhere.
 
 use std::io::{self, IsTerminal};
+use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::Global;
 use crate::hub::Progress;
 use crate::units::Bytes;
 
@@ -85,4 +87,25 @@ impl Progress for Bar {
             eprintln!("note: {text}");
         }
     }
+}
+
+/// Start-up's silence before it says what it waits for.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Does `work`, and names what is waited for on stderr if that takes more than a second.
+pub fn while_slow<T>(global: &Global, what: &str, work: impl FnOnce() -> T) -> T {
+    if global.quiet {
+        return work();
+    }
+    let (done, waiting) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(SILENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("waiting for {what}");
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }

@@ -57,7 +57,7 @@ impl Run {
             _ => tokenizer.encode_prompt(&prompt, Special::Parse)?,
         };
         let mut session = Session::new(global, &self.load, &opened, tokenizer)?;
-        session.prepare(ids.len())?;
+        session.prepare(global, ids.len())?;
         let mut out = io::stdout();
         let answer = session.answer(ids, (&self.sampling).into(), &mut |text| {
             out.write_all(text.as_bytes())?;

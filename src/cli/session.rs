@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Global;
 use super::load::{LoadArgs, Opened};
+use super::progress::while_slow;
 use crate::engine::{Engine, Event, Finish, FinishedRequest, GenerationRequest};
 use crate::format::Tokenizer;
 use crate::sample::SamplingParams;
@@ -66,10 +67,15 @@ impl Session {
     ///
     /// # Errors
     /// When the driver refuses one.
-    pub fn prepare(&mut self, prompt: usize) -> anyhow::Result<()> {
+    pub fn prepare(&mut self, global: &Global, prompt: usize) -> anyhow::Result<()> {
         let start = std::time::Instant::now();
-        self.engine.prepare(prompt)?;
-        tracing::info!("kernels built in {:.2} s", start.elapsed().as_secs_f64());
+        while_slow(global, "the driver to compile kernels", || self.engine.prepare(prompt))?;
+        // A start that is no faster next time is no error.
+        let kept = self.engine.runner().gpu.keep_pipelines();
+        tracing::info!(
+            "kernels built in {:.2} s; kept for the next start: {kept:?}",
+            start.elapsed().as_secs_f64()
+        );
         Ok(())
     }
 

@@ -1,21 +1,27 @@
-//! A request in flight: its sampler, its text, its clock.
+//! A choice in flight: its sampler, its text, its clock.
 
 use std::time::Instant;
 
-use super::request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, Timings};
+use super::request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
 use crate::format::Tokenizer;
 use crate::format::tokenizer::{Detokenizer, Specials};
 use crate::sample::{Candidates, Choice, End, History, Needs, SampleError, Sampler, StopMatcher};
+use crate::scheduler::Sequence;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Live {
     pub id: RequestId,
+    pub index: u32,
     sampler: Sampler,
     history: History,
     eos: Vec<u32>,
     detokenizer: Detokenizer,
     stop: StopMatcher,
+    cause: Option<StopCause>,
     prompt_tokens: usize,
+    /// Whether log-probabilities are computed only to rank the choices.
+    ranks: bool,
+    logprobs: f64,
     arrived: Instant,
     pub started: Option<Instant>,
     first: Option<Instant>,
@@ -23,24 +29,54 @@ pub(super) struct Live {
 
 impl Live {
     pub fn new(id: RequestId, request: &GenerationRequest, eos: &[u32]) -> Self {
-        let params = &request.params;
+        let mut params = request.params.clone();
+        let ranks = params.choices() > params.n && params.logprobs.is_none();
+        if ranks {
+            params.logprobs = Some(0);
+        }
         Self {
             id,
+            index: 0,
+            stop: StopMatcher::new(&params.stop, params.stop_text),
             // Without a seed of its own, requests still differ from each other, and runs do not.
-            sampler: Sampler::new(params, id.0).with_eos(eos),
+            sampler: Sampler::new(&params, id.0).with_eos(eos),
             history: History::new(&request.prompt),
             eos: eos.to_vec(),
             detokenizer: Detokenizer::new(Specials::Skip),
-            stop: StopMatcher::new(&params.stop, params.stop_text),
+            cause: None,
             prompt_tokens: request.prompt.len(),
+            ranks,
+            logprobs: 0.0,
             arrived: Instant::now(),
             started: None,
             first: None,
         }
     }
 
+    /// Another choice of the same request, before its first token.
+    pub fn sibling(&self, index: u32) -> Self {
+        let mut sibling = self.clone();
+        sibling.index = index;
+        sibling.sampler = sibling.sampler.for_choice(index);
+        sibling
+    }
+
     pub fn needs(&self) -> Needs {
         self.sampler.params().needs(self.history.output_len())
+    }
+
+    /// Whether no token has come yet.
+    pub fn is_fresh(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
+    /// Log-probability per token.
+    pub fn score(&self) -> f64 {
+        self.logprobs / self.history.output_len().max(1) as f64
     }
 
     /// The device's argmax with its logit, where nothing else is wanted.
@@ -60,16 +96,20 @@ impl Live {
         self.sampler.sample_candidates(list, &self.history)
     }
 
-    /// Takes in a chosen token; says whether it ends the request.
+    /// Takes in a chosen token; says whether it ends the choice.
     pub fn take(
         &mut self,
         tokenizer: &Tokenizer,
-        choice: Choice,
+        mut choice: Choice,
         now: Instant,
         events: &mut Vec<Event>,
     ) -> Result<Option<Finish>, super::Error> {
         self.first.get_or_insert(now);
         self.history.push(choice.id);
+        self.logprobs += choice.logprob.map_or(0.0, f64::from);
+        if self.ranks {
+            choice.logprob = None;
+        }
         let output_len = self.history.output_len();
         let end = self.sampler.params().ends_at(choice.id, output_len, &self.eos);
         let silent = matches!(end, Some(End::Eos | End::StopToken(_)));
@@ -79,22 +119,32 @@ impl Live {
             if silent || !known { String::new() } else { self.detokenizer.push(tokenizer, choice.id)? };
         let mut text = String::new();
         let stopped = if output_len >= self.sampler.params().min_tokens as usize {
-            self.stop.push(&piece, &mut text).is_some()
+            self.stop.push(&piece, &mut text)
         } else {
             text.push_str(&piece);
-            false
+            None
         };
-        events.push(Event::Token { id: self.id, choice, text });
-        Ok(match end {
-            _ if stopped => Some(Finish::Stop),
-            Some(End::Length) => Some(Finish::Length),
-            Some(End::Eos | End::StopToken(_)) => Some(Finish::Stop),
-            None => None,
+        events.push(Event::Token { id: self.id, index: self.index, choice, text });
+        self.cause = match (stopped, end) {
+            (Some(at), _) => Some(StopCause::Text(at)),
+            (None, Some(End::Eos)) => Some(StopCause::Eos),
+            (None, Some(End::StopToken(id))) => Some(StopCause::Token(id)),
+            (None, Some(End::Length) | None) => None,
+        };
+        Ok(match (self.cause, end) {
+            (Some(_), _) => Some(Finish::Stop),
+            (None, Some(_)) => Some(Finish::Length),
+            (None, None) => None,
         })
     }
 
-    /// The last event.
-    pub fn finish(mut self, finish: Finish, now: Instant) -> Event {
+    /// The last event. `sequence` is what the scheduler had of it.
+    pub fn finish(
+        mut self,
+        finish: Finish,
+        sequence: Option<&Sequence>,
+        now: Instant,
+    ) -> (String, FinishedRequest) {
         let mut text = String::new();
         if self.stop.found().is_none() {
             let rest = self.detokenizer.finish();
@@ -103,15 +153,18 @@ impl Live {
         }
         let since = |t: Option<Instant>| t.unwrap_or(now) - self.arrived;
         let result = FinishedRequest {
+            stop: self.cause.filter(|_| finish == Finish::Stop),
             finish,
             prompt_tokens: self.prompt_tokens,
             output_tokens: self.history.output_len(),
+            cached_tokens: sequence.map_or(0, |s| s.cached() as usize),
+            preemptions: sequence.map_or(0, Sequence::preemptions),
             timings: Timings {
                 queued: since(self.started),
                 first_token: since(self.first),
                 total: now - self.arrived,
             },
         };
-        Event::Finished { id: self.id, text, result }
+        (text, result)
     }
 }

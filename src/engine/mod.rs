@@ -4,23 +4,33 @@
 //! [`Engine::add`]; each [`Engine::step`] computes one batch and hands out [`Event`]s. It never
 //! imports `roofline`: whoever reports joins its records with ceilings.
 
+mod group;
 mod live;
+mod options;
 mod request;
+mod results;
+pub mod service;
+mod stats;
+mod step;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use group::Group;
 use live::Live;
-pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, Timings};
+pub use options::{Ahead, Options};
+pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
+pub use stats::{Counters, Stats};
+use step::Flight;
 
+use crate::cache::Salt;
+use crate::format;
 use crate::format::Tokenizer;
-use crate::model::{self, Entry, Outputs, Results, Runner, Want};
-use crate::sample::{Needs, ParamError};
-use crate::scheduler::{
-    Batch, BatchItem, CompletionError, ConfigError, FinishReason, Refusal, Scheduler, SchedulerConfig, SeqId,
-};
-use crate::{format, kernels, sample};
+use crate::model::{self, Results, Runner};
+use crate::profile::StepTime;
+use crate::sample::ParamError;
+use crate::scheduler::{Batch, CompletionError, ConfigError, Refusal, Scheduler, SchedulerConfig, SeqId};
 
 /// What can go wrong with the engine or a request.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +71,9 @@ pub struct StepRecord {
     pub run: Duration,
     /// Sampling, detokenising, stop conditions.
     pub sample: Duration,
+    /// The device's time for the step: from its submission, or the end of the step before if that was
+    /// later, to its results.
+    pub device: Duration,
 }
 
 /// A model that serves requests.
@@ -70,10 +83,21 @@ pub struct Engine {
     tokenizer: Arc<Tokenizer>,
     scheduler: Scheduler,
     live: HashMap<SeqId, Live>,
+    groups: HashMap<RequestId, Group>,
     next_id: u64,
-    batch: Batch,
+    options: Options,
+    /// A step that runs while the one before it was handled.
+    flight: Option<Flight>,
+    /// Batches to use again.
+    spare: Vec<Batch>,
+    /// When the last step's results were there.
+    done: Option<Instant>,
+    times: StepTime,
     results: Results,
+    /// A row of logits that a sampler may change.
+    row: Vec<f32>,
     last: StepRecord,
+    counters: Counters,
 }
 
 impl Engine {
@@ -81,11 +105,21 @@ impl Engine {
     ///
     /// # Errors
     /// When the settings contradict each other.
-    pub fn new(
-        runner: Runner,
+    pub fn new(runner: Runner, tokenizer: Arc<Tokenizer>, config: SchedulerConfig) -> Result<Self, Error> {
+        Self::with_options(runner, tokenizer, config, Options::default())
+    }
+
+    /// An engine that runs its steps by `options`.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_options(
+        mut runner: Runner,
         tokenizer: Arc<Tokenizer>,
         mut config: SchedulerConfig,
+        options: Options,
     ) -> Result<Self, Error> {
+        runner.set_order(options.order);
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
         config.max_num_batched_tokens = config.max_num_batched_tokens.min(l.tokens as u32);
@@ -96,10 +130,17 @@ impl Engine {
             tokenizer,
             scheduler,
             live: HashMap::new(),
+            groups: HashMap::new(),
             next_id: 0,
-            batch: Batch::default(),
+            options,
+            flight: None,
+            spare: Vec::new(),
+            done: None,
+            times: StepTime::default(),
             results: Results::default(),
+            row: Vec::new(),
             last: StepRecord::default(),
+            counters: Counters::default(),
         })
     }
 
@@ -123,6 +164,11 @@ impl Engine {
         self.last
     }
 
+    /// What is known of the time that steps take.
+    pub fn step_time(&self) -> &StepTime {
+        &self.times
+    }
+
     /// Builds the kernels that a prompt of `prompt` tokens and the decode after it will run.
     ///
     /// # Errors
@@ -142,12 +188,6 @@ impl Engine {
     pub fn add(&mut self, request: GenerationRequest) -> Result<RequestId, Error> {
         let vocab = self.runner.hyper.vocab;
         request.params.validate(vocab)?;
-        if request.params.n != 1 {
-            return Err(Error::Prompt(format!(
-                "n = {}: one answer per request is what this engine gives",
-                request.params.n
-            )));
-        }
         if request.prompt.is_empty() {
             return Err(Error::Prompt("the prompt is empty: expected at least one token".into()));
         }
@@ -160,146 +200,51 @@ impl Engine {
         let max_tokens = request.params.max_tokens.unwrap_or(room).max(1);
         let mut scheduled = crate::scheduler::Request::new(request.prompt.clone(), max_tokens);
         scheduled.priority = request.priority;
+        scheduled.salt = request.cache_salt.as_deref().map_or_else(Salt::default, Salt::of);
         let seq = self.scheduler.add(scheduled)?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
+        self.counters.requests += 1;
+        self.groups.insert(id, Group::new(request.params.choices(), request.params.n, seq));
         self.live.insert(seq, Live::new(id, &request, self.tokenizer.eos_ids()));
         Ok(id)
     }
 
-    /// Ends a request that nobody waits for any more. Unknown ids are passed over.
+    /// Ends a request that nobody waits for any more, with all of its choices, and frees their
+    /// blocks; no more of its events come. Unknown ids are passed over.
     pub fn abort(&mut self, id: RequestId) {
-        let found = self.live.iter().find(|(_, l)| l.id == id).map(|(seq, _)| *seq);
-        if let Some(seq) = found {
+        let Some(group) = self.groups.remove(&id) else { return };
+        for seq in group.open {
             self.scheduler.abort(seq);
             self.live.remove(&seq);
+            self.counters.aborted += 1;
+        }
+    }
+
+    /// Forgets every cached prefix that no running request holds; says how many blocks could be found
+    /// before.
+    pub fn reset_prefix_cache(&mut self) -> u32 {
+        self.scheduler.reset_prefix_cache()
+    }
+
+    /// What holds now, and the counts since the start.
+    pub fn stats(&self) -> Stats {
+        let cache = self.scheduler.cache();
+        Stats {
+            running: self.scheduler.num_running(),
+            waiting: self.scheduler.num_waiting(),
+            queued_tokens: self.scheduler.queued_tokens(),
+            blocks: cache.pool().total(),
+            blocks_used: cache.pool().used(),
+            blocks_cached: cache.indexed(),
+            block_size: cache.config().block_size,
+            prefix: cache.counters(),
+            counters: Counters { preemptions: self.scheduler.preemptions(), ..self.counters },
         }
     }
 
     /// Whether any request is not finished.
     pub fn has_work(&self) -> bool {
         self.scheduler.has_work()
-    }
-
-    /// Computes one batch and appends what came of it to `events`.
-    ///
-    /// # Errors
-    /// When the device fails; requests that fail on their own end with [`Finish::Error`].
-    pub fn step(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
-        let start = Instant::now();
-        let mut batch = std::mem::take(&mut self.batch);
-        self.scheduler.schedule(&mut batch);
-        let scheduled = Instant::now();
-        let outcome = if batch.is_empty() { Ok(()) } else { self.run(&batch, scheduled) };
-        let ran = Instant::now();
-        let outcome = outcome.and_then(|()| self.take_results(&batch, ran, events));
-        self.last = StepRecord {
-            tokens: batch.tokens(),
-            sequences: batch.items().len(),
-            schedule: scheduled - start,
-            run: ran - scheduled,
-            sample: ran.elapsed(),
-        };
-        self.batch = batch;
-        outcome
-    }
-
-    fn run(&mut self, batch: &Batch, now: Instant) -> Result<(), Error> {
-        self.runner.copy_blocks(batch.copies())?;
-        let mut entries = Vec::with_capacity(batch.items().len());
-        let mut want = Want::Argmax;
-        for item in batch.items() {
-            let Some(row) = self.scheduler.row(item) else { continue };
-            let outputs = if item.wants_token() { Outputs::Last } else { Outputs::None };
-            entries.push(Entry {
-                tokens: row.tokens,
-                start: item.start as usize,
-                blocks: row.blocks,
-                outputs,
-            });
-            if let Some(live) = self.live.get_mut(&item.seq) {
-                live.started.get_or_insert(now);
-                if item.wants_token() {
-                    want = want.max(wanted(live.needs()));
-                }
-            }
-        }
-        Ok(self.runner.run(&entries, want, &mut self.results)?)
-    }
-
-    fn take_results(&mut self, batch: &Batch, now: Instant, events: &mut Vec<Event>) -> Result<(), Error> {
-        let mut row = 0;
-        for item in batch.items() {
-            let token = if item.wants_token() {
-                row += 1;
-                match self.sample(item, row - 1) {
-                    Ok(token) => Some(token),
-                    Err(error) => {
-                        self.fail(item.seq, &error.to_string(), now, events);
-                        continue;
-                    }
-                }
-            } else {
-                None
-            };
-            let progress = self.scheduler.complete(item, token.as_ref().map(|t| t.id))?;
-            let (Some(choice), Some(live)) = (token, self.live.get_mut(&item.seq)) else { continue };
-            let full = matches!(progress, crate::scheduler::Progress::Finished(_));
-            let end = live.take(&self.tokenizer, choice, now, events)?;
-            let end = end.or(full.then_some(Finish::Length));
-            if let Some(finish) = end {
-                self.scheduler.finish(item.seq, FinishReason::Stop);
-                if let Some(live) = self.live.remove(&item.seq) {
-                    events.push(live.finish(finish, now));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Samples the next token of a sequence from row `row` of the results.
-    fn sample(&mut self, item: &BatchItem, row: usize) -> Result<sample::Choice, Error> {
-        let Some(live) = self.live.get_mut(&item.seq) else {
-            return Err(Error::Prompt("the sequence is not known any more".into()));
-        };
-        let vocab = self.runner.hyper.vocab;
-        let r = &mut self.results;
-        let failed = |e: sample::SampleError| Error::Prompt(e.to_string());
-        if !r.ids.is_empty() {
-            return live.argmax(r.ids[row], r.top[row]).map_err(failed);
-        }
-        if r.candidates.is_empty() {
-            return live.sample(&mut r.logits[row * vocab..][..vocab]).map_err(failed);
-        }
-        let k = r.candidates.len() / r.logsumexp.len();
-        let list = sample::Candidates {
-            ids: &r.candidates[row * k..][..k],
-            logits: &r.logits[row * k..][..k],
-            logsumexp: r.logsumexp[row],
-            vocab,
-        };
-        if let Some(choice) = live.sample_candidates(&list).map_err(failed)? {
-            return Ok(choice);
-        }
-        // Only the whole row can tell, and it is still on the device.
-        let mut logits = self.runner.logits_row(row)?;
-        live.sample(&mut logits).map_err(failed)
-    }
-
-    fn fail(&mut self, seq: SeqId, why: &str, now: Instant, events: &mut Vec<Event>) {
-        tracing::error!("a request failed: {why}");
-        self.scheduler.finish(seq, FinishReason::Error);
-        if let Some(live) = self.live.remove(&seq) {
-            events.push(live.finish(Finish::Error(why.to_string()), now));
-        }
-    }
-}
-
-/// What the device must bring back.
-fn wanted(needs: Needs) -> Want {
-    match needs {
-        Needs::Argmax => Want::Argmax,
-        Needs::TopK(k) | Needs::TopMass(k) if k <= kernels::top_k::CANDIDATES => Want::Candidates,
-        Needs::TopK(_) | Needs::TopMass(_) | Needs::FullRow => Want::Rows,
     }
 }

@@ -14,6 +14,7 @@ mod gguf_hyper;
 mod gguf_split;
 mod hyper;
 mod model_file;
+mod quantize;
 mod rope;
 mod safetensors;
 mod source;
@@ -27,6 +28,12 @@ pub use model_file::{Kind, ModelFile, TensorInfo};
 pub use rope::{Rope, RopeScaling};
 pub use source::Source;
 pub use tokenizer::Tokenizer;
+
+/// The time now as ISO 8601 in UTC.
+pub fn utc_now() -> String {
+    // The directives are known ones.
+    clock::strftime("%FT%TZ", clock::now()).unwrap_or_default()
+}
 
 /// Names of the weight formats that can be read, for messages.
 fn format_names() -> String {

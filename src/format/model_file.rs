@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::tokenizer::{Tokenizer, from_gguf, from_json};
 use super::{
-    ChatTemplate, Error, Hyper, Source, config, gguf, gguf_hyper, gguf_split, safetensors, templates,
+    ChatTemplate, Error, Hyper, Source, config, gguf, gguf_hyper, gguf_split, quantize, safetensors,
+    templates,
 };
 use crate::quant::Format;
 
@@ -24,12 +25,14 @@ pub enum Kind {
 pub struct TensorInfo {
     /// Its name in the file.
     pub name: String,
-    /// How its numbers are stored.
+    /// How its numbers are handed out: as they are stored, unless [`ModelFile::quantize`] was called.
     pub format: &'static dyn Format,
     /// Outermost dimension first: a matrix is `[rows, columns]`. One to four, each at least 1.
     pub shape: Vec<usize>,
     /// Bytes in the file.
     pub bytes: u64,
+    /// How its numbers are stored.
+    pub(super) stored: &'static dyn Format,
     pub(super) file: usize,
     /// From the file's start.
     pub(super) offset: u64,
@@ -63,7 +66,7 @@ impl TensorInfo {
             .and_then(|blocks| blocks.checked_mul(format.block_bytes()))
             .filter(|&bytes| bytes <= isize::MAX as usize)
             .ok_or_else(|| format!("the size of the tensor '{name}', {shape:?}, overflows"))?;
-        Ok(Self { name, format, shape, bytes: bytes as u64, file, offset })
+        Ok(Self { name, format, shape, bytes: bytes as u64, stored: format, file, offset })
     }
 
     /// Numbers per row: the innermost dimension.
@@ -76,7 +79,7 @@ impl TensorInfo {
         self.shape.iter().rev().skip(1).product()
     }
 
-    /// Bytes of one row.
+    /// Bytes of one row as it is handed out.
     pub fn row_bytes(&self) -> usize {
         self.columns() / self.format.block_len() * self.format.block_bytes()
     }
@@ -97,7 +100,7 @@ pub struct ModelFile {
     pub(super) path: PathBuf,
     pub(super) side: Side,
     sources: Vec<Source>,
-    tensors: Vec<TensorInfo>,
+    pub(super) tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
 }
 
@@ -210,7 +213,7 @@ impl ModelFile {
         }
     }
 
-    /// Replaces what `into` holds by the stored bytes of some rows of a tensor, so that a caller
+    /// Replaces what `into` holds by the bytes of some rows of a tensor in its format, so that a caller
     /// decides how much of a model is in memory at a time.
     ///
     /// # Errors
@@ -229,9 +232,14 @@ impl ModelFile {
                 format!("rows {rows:?} of '{}', which has {}", tensor.name, tensor.rows()),
             ));
         };
-        let row = tensor.row_bytes();
+        let row = (tensor.bytes / tensor.rows() as u64) as usize;
         into.clear();
         into.resize(rows.len() * row, 0);
-        source.read_at(into, tensor.offset + (rows.start * row) as u64)
+        source.read_at(into, tensor.offset + (rows.start * row) as u64)?;
+        if tensor.stored != tensor.format {
+            let stored = std::mem::take(into);
+            quantize::encode(tensor, &stored, into);
+        }
+        Ok(())
     }
 }

@@ -13,7 +13,8 @@ impl Gpu {
     /// A storage buffer of at least `bytes`, zeroed, that can be copied to and from.
     ///
     /// # Errors
-    /// When the device allows no buffer or binding of that size; `what` names it.
+    /// When the device allows no buffer or binding of that size, or has no memory left for it;
+    /// `what` names it.
     pub fn storage(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, Error> {
         let allowed = self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size);
         // Bindings of vec4 arrays want a multiple of 16 bytes, and none may be empty.
@@ -22,17 +23,29 @@ impl Gpu {
             return Err(Error::TooLarge {
                 what: what.to_string(),
                 asked: size,
+                unit: "bytes in one buffer",
                 allowed,
                 adapter: self.adapter.name.clone(),
                 hint: "choose a smaller context, batch or weight format, or another adapter".into(),
             });
         }
-        Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
             size,
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
-        }))
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            let adapter = self.adapter.name.clone();
+            return Err(Error::OutOfMemory {
+                what: what.to_string(),
+                asked: size,
+                adapter,
+                left: self.left(),
+            });
+        }
+        Ok(buffer)
     }
 
     /// A storage buffer with these contents.
@@ -109,11 +122,35 @@ impl Readback {
     /// # Errors
     /// A lost device, or an error since the last check.
     pub fn read<T>(&self, gpu: &Gpu, bytes: u64, read: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
+        self.map(gpu, bytes, read, Gpu::wait)
+    }
+
+    /// As [`Readback::read`], waiting for one submission instead of all.
+    ///
+    /// # Errors
+    /// As [`Readback::read`].
+    pub fn read_after<T>(
+        &self,
+        gpu: &Gpu,
+        submission: wgpu::SubmissionIndex,
+        bytes: u64,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Error> {
+        self.map(gpu, bytes, read, |gpu| gpu.wait_for(submission))
+    }
+
+    fn map<T>(
+        &self,
+        gpu: &Gpu,
+        bytes: u64,
+        read: impl FnOnce(&[u8]) -> T,
+        wait: impl FnOnce(&Gpu) -> Result<(), Error>,
+    ) -> Result<T, Error> {
         let (send, receive) = mpsc::channel();
         self.buffer.map_async(wgpu::MapMode::Read, ..align(bytes, 4), move |result| {
             let _ = send.send(result);
         });
-        gpu.wait()?;
+        wait(gpu)?;
         receive
             .recv()
             .map_err(|e| Error::Device(e.to_string()))?

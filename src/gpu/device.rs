@@ -1,9 +1,13 @@
 //! An open device: queue, limits, features, and the errors that a driver reports late.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::adapter::{AdapterChoice, AdapterSummary, pick};
+use super::limits::{LimitProfile, refuse_too_low};
 use super::pipeline::PipelineCache;
+use super::store::Store;
+use crate::units::Bytes;
 
 /// What can go wrong between us and the device.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +34,32 @@ pub enum Error {
     /// A shader that can't be expanded or a grid that the device can't run.
     #[error("{0}")]
     Kernel(String),
-    /// More memory was asked for than one buffer or binding may hold.
-    #[error("{what} needs {asked} bytes in one buffer, but {adapter} allows {allowed}: {hint}")]
-    TooLarge {
+    /// The device has no memory left.
+    #[error(
+        "{what} needs {}, which {adapter} has no room for ({left}): give the KV cache less (--kv-cache-memory), or choose \
+         a smaller batch or weight format",
+        Bytes(*.asked)
+    )]
+    OutOfMemory {
         /// What was to be allocated.
         what: String,
         /// Bytes asked.
         asked: u64,
-        /// Bytes allowed.
+        /// The adapter's name.
+        adapter: String,
+        /// What is left, in words.
+        left: String,
+    },
+    /// More memory was asked for than one buffer or binding may hold.
+    #[error("{what} needs {asked} {unit}, but {adapter} allows {allowed}: {hint}")]
+    TooLarge {
+        /// What was to be allocated.
+        what: String,
+        /// How much of it.
+        asked: u64,
+        /// Of what.
+        unit: &'static str,
+        /// How much there is.
         allowed: u64,
         /// The adapter's name.
         adapter: String,
@@ -46,14 +68,25 @@ pub enum Error {
     },
 }
 
-/// Whether modules keep naga's bounds and loop checks.
+/// Whether modules watch their indices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checks {
     /// Unchecked (see `gpu/raw.rs` for why that is sound).
     #[default]
     Trusted,
-    /// With every check, as `doctor --checked` runs them.
+    /// Every index is watched, as `doctor --checked` runs them (see [`Gpu::strays`]).
     Checked,
+}
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Whether modules watch their indices.
+    pub checks: Checks,
+    /// The limits that it is held to.
+    pub limits: LimitProfile,
+    /// The folder where compiled pipelines are kept from start to start; `None` keeps none.
+    pub pipelines: Option<PathBuf>,
 }
 
 /// Faults that arrive outside the call that caused them.
@@ -87,6 +120,7 @@ pub struct Gpu {
 /// What the kernels can use where it is there; each has a variant that runs without.
 const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::PIPELINE_CACHE)
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
     .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
@@ -97,12 +131,27 @@ impl Gpu {
     /// # Errors
     /// When no adapter fits, or its driver refuses.
     pub fn open(choice: &AdapterChoice, checks: Checks) -> Result<Arc<Self>, Error> {
+        Self::open_with(choice, &OpenOptions { checks, ..OpenOptions::default() })
+    }
+
+    /// As [`Gpu::open`], in every way.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`], and when no kernel could run under the limits.
+    pub fn open_with(choice: &AdapterChoice, options: &OpenOptions) -> Result<Arc<Self>, Error> {
+        let OpenOptions { checks, limits: profile, pipelines } = options;
         let (adapter, summary, why) = pick(choice).map_err(Error::Adapter)?;
+        let asked = profile.limits(adapter.limits());
+        refuse_too_low(&asked).map_err(|reason| {
+            let hint =
+                if *profile == LimitProfile::Adapter { "choose another adapter" } else { "raise --limits" };
+            Error::Adapter(format!("{} can't run a model: {reason}; {hint}", summary.name))
+        })?;
         let features = adapter.features() & WANTED;
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("ridgepoint"),
             required_features: features,
-            required_limits: adapter.limits(),
+            required_limits: asked,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         }))
@@ -111,9 +160,7 @@ impl Gpu {
         let faults = Arc::new(Faults::default());
         let lost = Arc::clone(&faults);
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed || !message.is_empty() {
-                let _ = lost.lost.set(format!("{reason:?} {message}").trim().to_string());
-            }
+            let _ = lost.lost.set(format!("{reason:?} {message}").trim().to_string());
         });
         let seen = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -121,6 +168,8 @@ impl Gpu {
             first.get_or_insert_with(|| error.to_string());
         }));
         let limits = device.limits();
+        let store = pipelines.as_ref().filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE));
+        let pipelines = PipelineCache::new(&device, store.map(|folder| Store::new(folder, &summary)));
         Ok(Arc::new(Self {
             adapter: summary,
             why,
@@ -128,8 +177,8 @@ impl Gpu {
             queue,
             limits,
             features,
-            checks,
-            pipelines: PipelineCache::default(),
+            checks: *checks,
+            pipelines,
             faults,
         }))
     }
@@ -162,6 +211,17 @@ impl Gpu {
     /// A lost device, or an error since the last check.
     pub fn wait(&self) -> Result<(), Error> {
         let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| Error::Device(e.to_string()))
+    }
+
+    /// Waits until one submission is done, whatever was submitted after it, and checks.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), Error> {
+        let polled =
+            self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
         self.check()?;
         polled.map(|_| ()).map_err(|e| Error::Device(e.to_string()))
     }

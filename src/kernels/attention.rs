@@ -9,6 +9,7 @@
 //! workgroup memory.
 
 use super::rope_cache::{CacheType, Heads};
+use super::shapes::{STEPS, WINDOWS};
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, dot_tolerance, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
@@ -117,29 +118,37 @@ impl Variant {
     }
 }
 
-/// The uniform buffer's bytes. `window` 0: every earlier key is seen; `stride` in vec4s.
-pub fn params(h: &Heads, window: usize, stride: usize) -> Vec<u8> {
-    let scale = 1.0 / (h.dim as f64).sqrt();
-    words(&[(scale as f32).to_bits(), window as u32, stride as u32, 0])
+/// The uniform buffer's bytes. `window` 0: every earlier key is seen; strides of the output and of the
+/// queries in vec4s; `first`: the first query head that the cache's buffer serves.
+pub fn params(h: &Heads, window: usize, o_stride: usize, q_stride: usize, first: usize) -> Vec<u8> {
+    let scale = (1.0 / (h.dim as f64).sqrt()) as f32;
+    let n = |v: usize| v as u32;
+    words(&[scale.to_bits(), n(window), n(o_stride), n(q_stride), n(first), 0, 0, 0])
 }
 
 /// The cost of tiles: two products of D per query and key seen, an exponential each.
 pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant) -> Cost {
-    let mut pairs = 0;
-    let mut cached = 0;
-    let mut tokens = 0;
+    let (mut pairs, mut tokens) = (0, 0);
+    // Rows of the cache: what each tile reads, and each row of a sequence once.
+    let (mut read, mut distinct) = (0, 0);
+    let first = |position: u32| if window == 0 { 0 } else { (position + 1).saturating_sub(window as u32) };
+    let mut of: Option<(u32, u32, u32)> = None;
     for tile in tiles {
-        let seen = |position: u32| {
-            let all = u64::from(position) + 1;
-            if window == 0 { all } else { all.min(window as u64) }
-        };
-        pairs += (0..tile.tokens).map(|t| seen(tile.position + t)).sum::<u64>();
-        cached += seen(tile.position + tile.tokens - 1);
+        let seen = |position: u32| u64::from(position + 1 - first(position));
+        let (low, end) = (first(tile.position), tile.position + tile.tokens);
+        pairs += (tile.position..end).map(seen).sum::<u64>();
+        read += u64::from(end - low);
         tokens += u64::from(tile.tokens);
+        // Tiles of one sequence are neighbours and share its table.
+        let before = of.filter(|(table, ..)| *table == tile.table);
+        let start = before.map_or(low, |(_, low, _)| low);
+        let counted = before.map_or(0, |(_, low, end)| u64::from(end - low));
+        distinct += u64::from(end - start) - counted;
+        of = Some((tile.table, start, end));
     }
     let (heads, dim) = (h.heads as u64, h.dim as u64);
     let row = 2 * dim * h.cache.bytes() as u64;
-    let kv = cached * row * h.kv_heads as u64;
+    let per_row = row * h.kv_heads as u64;
     let q = tokens * heads * dim * 4;
     let rereads = (h.heads / h.kv_heads / variant.heads_per_group(h)) as u64;
     let pairs = pairs * heads;
@@ -147,7 +156,7 @@ pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant) -> Cost 
         work: Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() },
         traffic: vec![],
     }
-    .moves(Role::Cache, kv, kv * rereads)
+    .moves(Role::Cache, distinct * per_row, read * per_row * rereads)
     .moves(Role::Input, q, q)
     .moves(Role::Output, q, q)
     .moves(Role::Tables, 16 * tiles.len() as u64, 16 * tiles.len() as u64)
@@ -182,18 +191,16 @@ fn reference(q: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<(f32, f32)> {
         .collect()
 }
 
-/// (tokens computed, position of the first) of each sequence of a case.
-const MIXED: [(usize, usize); 5] = [(1, 0), (1, 37), (13, 0), (5, 21), (1, 16)];
-
 /// Floats between the rows of a case's output.
 const GAP: usize = 8;
 
-fn case(variant: Variant, h: &Heads, window: usize) -> Case {
+/// `step`: (tokens computed, position of the first) of each sequence.
+fn case(variant: Variant, h: &Heads, window: usize, step: &[(usize, usize)]) -> Case {
     let mut noise = Noise::new((h.heads * h.dim + window) as u64);
-    let n: usize = MIXED.iter().map(|(tokens, _)| tokens).sum();
+    let n: usize = step.iter().map(|(tokens, _)| tokens).sum();
     let q = noise.floats(n * h.heads * h.dim);
     let per_sequence = |&(tokens, position): &(usize, usize)| (tokens + position).div_ceil(h.block);
-    let blocks: usize = MIXED.iter().map(per_sequence).sum::<usize>() + 3;
+    let blocks: usize = step.iter().map(per_sequence).sum::<usize>() + 3;
     // Shuffled: a sequence's blocks are never neighbours by assumption.
     let mut free = noise.shuffled(blocks).into_iter();
     let cache: Vec<f32> = noise
@@ -205,7 +212,7 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
     let mut tiles = Vec::new();
     let mut expected = Vec::new();
     let mut first = 0;
-    for sequence in &MIXED {
+    for sequence in step {
         let &(tokens, position) = sequence;
         let table = tables.len();
         tables.extend(free.by_ref().take(per_sequence(sequence)));
@@ -244,11 +251,11 @@ fn case(variant: Variant, h: &Heads, window: usize) -> Case {
         }
     };
     Case {
-        label: format!("{variant:?} {h:?} window {window}"),
+        label: format!("{variant:?} {h:?} window {window}, (tokens, position) {step:?}"),
         program: variant.program(h),
         needs: variant.needs(),
         inputs: vec![
-            Input::Uniform(params(h, window, h.heads * h.dim / 4 + GAP / 4)),
+            Input::Uniform(params(h, window, h.heads * h.dim / 4 + GAP / 4, h.heads * h.dim / 4, 0)),
             Input::Uniform(words(&[n as u32, 0, tiles.len() as u32, 0])),
             Input::Storage(bytemuck::cast_slice(&q).to_vec()),
             Input::Storage(stored),
@@ -279,9 +286,11 @@ fn cases(variants: fn(&Heads) -> Vec<Variant>) -> Cases {
     Box::new(LAYOUTS.into_iter().flat_map(move |(heads, kv_heads, dim)| {
         [CacheType::F32, CacheType::F16].into_iter().flat_map(move |cache| {
             let h = Heads { heads, kv_heads, dim, block: 16, cache };
-            let windows = [0, 7];
-            let all = variants(&h).into_iter();
-            all.flat_map(move |variant| windows.map(|window| case(variant, &h, window)))
+            variants(&h).into_iter().flat_map(move |variant| {
+                WINDOWS.into_iter().flat_map(move |window| {
+                    STEPS.into_iter().map(move |step| case(variant, &h, window, step))
+                })
+            })
         })
     }))
 }

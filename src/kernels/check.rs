@@ -122,7 +122,7 @@ pub fn run_case(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
 /// if the device lacks what the variant needs.
 ///
 /// # Errors
-/// When the device fails.
+/// When the device fails, or an index strays on a device that watches them.
 pub fn run_outputs(gpu: &Gpu, case: &Case) -> Result<Option<Vec<Vec<u8>>>, Error> {
     if !case.needs.met_by(gpu) {
         return Ok(None);
@@ -147,6 +147,7 @@ pub fn run_outputs(gpu: &Gpu, case: &Case) -> Result<Option<Vec<Vec<u8>>>, Error
         let buffer = &buffers[expected.binding];
         outputs.push(gpu.download(buffer, 0, buffer.size())?);
     }
+    gpu.strays_of(&bound)?;
     Ok(Some(outputs))
 }
 

@@ -3,7 +3,7 @@
 //! `W` is vocabulary x hidden in any format, `ids` tokens, `y` tokens x stride. A lane unpacks one
 //! unit of 32 weights. Ids must lie below the vocabulary: the host checks.
 
-use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, TestMatrix, U, Values, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, TestMatrix, U, Values, shapes, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
 use crate::quant::{FORMATS, Format, Layout, UNIT};
@@ -68,7 +68,7 @@ impl Kernel for Embed {
     fn cases(&self) -> Cases {
         Box::new(FORMATS.iter().flat_map(|&format| {
             let block = format.block_len();
-            [(1, block.max(8), 1), (37, 3 * block.max(24), 5)].map(|(m, k, n)| case(format, m, k, n))
+            shapes::products(block, 4, 20).map(move |[m, k, n]| case(format, m, k, n))
         }))
     }
 }

@@ -4,7 +4,7 @@
 //! else [`super::linear`] fuses it. `gate_up` is tokens x 2 width, gate first.
 
 use super::linear::Activation;
-use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, shapes, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
 use crate::units::Flops;
@@ -52,7 +52,9 @@ impl Kernel for Gated {
 
     fn cases(&self) -> Cases {
         let acts = [Activation::Silu, Activation::GeluTanh];
-        Box::new(acts.into_iter().flat_map(|act| [(1, 1), (70, 3)].map(|(width, n)| case(act, width, n))))
+        Box::new(
+            acts.into_iter().flat_map(|act| shapes::tokens(1, 35).map(move |[width, n]| case(act, width, n))),
+        )
     }
 }
 

@@ -102,6 +102,9 @@ pub enum Variant {
     },
 }
 
+/// Outputs of a workgroup, at least: the kernel with the fewest has this many.
+pub const LEAST_ROWS: usize = SPLIT[0] as usize;
+
 /// Lanes of a workgroup of [`Variant::Lanes`].
 const LANES: u32 = 32;
 /// Rows of a workgroup of [`Variant::Split`], and lanes that share a row.

@@ -10,13 +10,16 @@ mod check;
 pub mod embed;
 pub mod gated;
 pub mod linear;
+mod order;
 pub mod rope_cache;
+mod shapes;
 pub mod top_k;
 
 use crate::cost::Cost;
 use crate::gpu::{Gpu, Program, Uses};
 
 pub use check::{Noise, Outcome, TestMatrix, judge, run_case, run_outputs};
+pub use order::Order;
 
 /// Every kernel.
 pub const KERNELS: &[&dyn Kernel] = &[

@@ -61,6 +61,20 @@ impl Heads {
         (2 * self.kv_heads * self.block * self.dim * self.cache.bytes()) as u64
     }
 
+    /// How many buffers of at most `most` bytes hold `blocks` blocks of a layer, each with as many KV
+    /// heads; `None` if one head alone is larger.
+    pub fn parts(&self, blocks: u64, most: u64) -> Option<usize> {
+        let head = self.block_bytes() / self.kv_heads as u64 * blocks;
+        let fits =
+            |parts: &usize| head.checked_mul((self.kv_heads / parts) as u64).is_some_and(|n| n <= most);
+        (1..=self.kv_heads).filter(|parts| self.kv_heads.is_multiple_of(*parts)).find(fits)
+    }
+
+    /// The heads of one of `parts` buffers: what the attention of a part is specialised on.
+    pub fn part(&self, parts: usize) -> Self {
+        Self { heads: self.heads / parts, kv_heads: self.kv_heads / parts, ..*self }
+    }
+
     /// Sets what the cache's layout needs.
     pub(super) fn specialise(&self, program: Program) -> Program {
         program
@@ -91,9 +105,11 @@ pub enum QkNorm {
     On(f32),
 }
 
-/// The program.
-pub fn program(heads: &Heads, norm: QkNorm) -> Program {
+/// The program for a cache in `parts` buffers.
+pub fn program(heads: &Heads, parts: usize, norm: QkNorm) -> Program {
     let program = heads.specialise(Program::new("rope_cache").number("WG", WG));
+    let program =
+        program.number("KV", heads.kv_heads as u32).number("KV_HEADS", heads.part(parts).kv_heads as u32);
     program.flags((norm != QkNorm::Off).then_some("QK_NORM"))
 }
 
@@ -103,10 +119,10 @@ pub fn grid(heads: &Heads, n: usize) -> [u32; 3] {
     [(lanes as u32).div_ceil(WG), n as u32, 1]
 }
 
-/// The uniform buffer's bytes.
-pub fn params(norm: QkNorm) -> Vec<u8> {
+/// The uniform buffer's bytes; `first` is the buffer's first KV head.
+pub fn params(norm: QkNorm, first: usize) -> Vec<u8> {
     let eps = if let QkNorm::On(eps) = norm { eps } else { 0.0 };
-    words(&[eps.to_bits(), 0, 0, 0])
+    words(&[eps.to_bits(), first as u32, 0, 0])
 }
 
 /// (cos, sin) of each position and frequency, positions x D/2 x 2.
@@ -176,13 +192,22 @@ impl Kernel for RopeCache {
         Box::new(heads.into_iter().flat_map(move |(heads, kv_heads, dim)| {
             caches.into_iter().flat_map(move |cache| {
                 let h = Heads { heads, kv_heads, dim, block: 16, cache };
-                norms.into_iter().map(move |norm| case(&h, norm, 5))
+                norms.into_iter().flat_map(move |norm| {
+                    // Whole, and where there are heads to part, the last of as many parts as there are.
+                    let parts = if kv_heads > 1 { vec![1, kv_heads] } else { vec![1] };
+                    parts
+                        .into_iter()
+                        .flat_map(move |parts| [1, 2, 5, 17, 31, 48].map(move |n| case(&h, parts, norm, n)))
+                })
             })
         }))
     }
 }
 
-fn case(h: &Heads, norm: QkNorm, n: usize) -> Case {
+/// The last of `parts` parts.
+fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
+    let part = h.part(parts);
+    let first = h.kv_heads - part.kv_heads;
     let mut noise = Noise::new((h.heads * h.dim) as u64);
     let all = h.heads + 2 * h.kv_heads;
     let qkv = noise.floats(n * all * h.dim);
@@ -194,7 +219,7 @@ fn case(h: &Heads, norm: QkNorm, n: usize) -> Case {
     let slots = noise.shuffled(blocks * h.block);
     let mut places = Vec::new();
     let mut q = Vec::new();
-    let mut cache = vec![(0.0, 0.0); blocks * h.block * 2 * h.kv_heads * h.dim];
+    let mut cache = vec![(0.0, 0.0); blocks * h.block * 2 * part.kv_heads * h.dim];
     for (t, &slot) in slots.iter().take(n).enumerate() {
         let position = noise.below(40);
         places.extend([position as u32, slot]);
@@ -206,25 +231,31 @@ fn case(h: &Heads, norm: QkNorm, n: usize) -> Case {
                 QkNorm::Off => None,
             };
             if head < h.heads {
-                q.extend(rotate(v, gain(0), angles));
+                // The first part's dispatch has rotated these.
+                let skipped = vec![(0.0, 0.0); h.dim];
+                q.extend(if first == 0 { rotate(v, gain(0), angles) } else { skipped });
                 continue;
             }
             let kv = head - h.heads;
-            let (part, kv_head) = (kv / h.kv_heads, kv % h.kv_heads);
-            let stored = if part == 0 {
+            let (k_or_v, kv_head) = (kv / h.kv_heads, kv % h.kv_heads);
+            if kv_head < first {
+                continue;
+            }
+            let stored = if k_or_v == 0 {
                 rotate(v, gain(h.dim), angles)
             } else {
                 v.iter().map(|&v| (v, 0.0)).collect()
             };
             for (dim, (value, tolerance)) in stored.into_iter().enumerate() {
                 let rounding = if h.cache == CacheType::F16 { value.abs() * 4.9e-4 + 3e-8 } else { 0.0 };
-                cache[h.place(slot as usize, part, kv_head, dim)] = (value, tolerance + rounding);
+                cache[part.place(slot as usize, k_or_v, kv_head - first, dim)] =
+                    (value, tolerance + rounding);
             }
         }
     }
     let cache_bytes = cache.len() * h.cache.bytes();
     let mut inputs = vec![
-        Input::Uniform(params(norm)),
+        Input::Uniform(params(norm, first)),
         Input::Uniform(words(&[n as u32, 0, 0, 0])),
         Input::Storage(bytemuck::cast_slice(&qkv).to_vec()),
         Input::Storage(bytemuck::cast_slice(&table).to_vec()),
@@ -240,8 +271,8 @@ fn case(h: &Heads, norm: QkNorm, n: usize) -> Case {
         CacheType::F16 => Values::F16(cache),
     };
     Case {
-        label: format!("{h:?} {norm:?}"),
-        program: program(h, norm),
+        label: format!("{h:?} {norm:?}, KV heads from {first}, {n} tokens"),
+        program: program(h, parts, norm),
         needs: Needs::default(),
         inputs,
         grid: grid(h, n),

@@ -69,9 +69,13 @@ impl Kernel for TopK {
     }
 
     fn cases(&self) -> Cases {
-        let shapes =
-            [(1, 1, 1, 1.0), (64, 64, 2, 0.5), (300, 64, 2, 1.0), (5000, 7, 3, 4.0), (49_152, 64, 1, 0.01)];
-        Box::new(shapes.into_iter().map(|(vocab, k, rows, step)| case(vocab, k, rows, step)))
+        let vocabularies = [1, 7, 64, 65, 300, 1023, 5000, 32_003, 49_152];
+        Box::new([1, 7, 64].into_iter().flat_map(move |k| {
+            vocabularies.into_iter().filter(move |&vocab| vocab >= k).flat_map(move |vocab| {
+                // From hardly a tie to hardly anything else.
+                [(1, 0.01), (2, 1.0), (3, 4.0)].map(|(rows, step)| case(vocab, k, rows, step))
+            })
+        }))
     }
 }
 

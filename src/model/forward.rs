@@ -16,7 +16,7 @@ use crate::format::Hyper;
 use crate::gpu::{Binding, Bound, Dispatch, Gpu};
 use crate::kernels::linear::{Activation, Form, Params};
 use crate::kernels::rope_cache::{Heads, QkNorm};
-use crate::kernels::{attention, embed, gated, rope_cache};
+use crate::kernels::{Order, attention, embed, gated, rope_cache};
 use crate::profile::Dispatched;
 use crate::quant::Format;
 
@@ -47,6 +47,8 @@ enum Op {
 #[derive(Debug)]
 pub(super) struct Forward {
     heads: Heads,
+    /// What one buffer of a layer's cache holds of them.
+    part: Heads,
     ops: Vec<Op>,
     /// The head's ops, which run only where logits are wanted.
     head: Vec<Op>,
@@ -148,6 +150,7 @@ impl Forward {
         weights: &Weights,
         scratch: &Scratch,
         caches: &[wgpu::Buffer],
+        parts: usize,
         heads: Heads,
         sections: &Sections,
     ) -> Result<Self, Error> {
@@ -159,7 +162,8 @@ impl Forward {
         b.embed(&weights.embedding)?;
         let normed = Form { norm: true, ..Form::default() };
         let added = Form { residual: true, ..Form::default() };
-        for (layer, cache) in weights.layers.iter().zip(caches) {
+        let part = heads.part(parts);
+        for (layer, cache) in weights.layers.iter().zip(caches.chunks(parts)) {
             let mut y_offset = 0;
             for m in &layer.qkv {
                 let bias = layer.qkv_bias.as_ref();
@@ -181,29 +185,35 @@ impl Forward {
                 y_offset += m.outputs;
             }
             let norm = if layer.qk_norm.is_some() { QkNorm::On(hyper.rms_eps) } else { QkNorm::Off };
-            let params = b.uniform("rope", &rope_cache::params(norm));
-            let pipeline = gpu.pipeline(&rope_cache::program(&heads, norm))?;
-            let mut bindings: Vec<Binding<'_>> = vec![
-                (&params).into(),
-                b.step(),
-                (&scratch.qkv).into(),
-                (&scratch.angles).into(),
-                b.part(sections.places),
-                (&scratch.q).into(),
-                cache.into(),
-            ];
-            bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
-            let bound = gpu.bind(&pipeline, &bindings)?;
-            b.ops.push(Op::Rope { bound, norm });
-            let params = b.uniform("attention", &attention::params(&heads, window, padded(q_rows) / 4));
-            b.ops.push(Op::Attention(Attention {
-                buffers: [params, scratch.q.clone(), cache.clone(), scratch.attended.clone()],
-                step: scratch.step.clone(),
-                tiles: sections.tiles,
-                tables: sections.tables,
-                window,
-                bound: Vec::new(),
-            }));
+            let pipeline = gpu.pipeline(&rope_cache::program(&heads, parts, norm))?;
+            for (i, cache) in cache.iter().enumerate() {
+                let params = b.uniform("rope", &rope_cache::params(norm, i * part.kv_heads));
+                let mut bindings: Vec<Binding<'_>> = vec![
+                    (&params).into(),
+                    b.step(),
+                    (&scratch.qkv).into(),
+                    (&scratch.angles).into(),
+                    b.part(sections.places),
+                    (&scratch.q).into(),
+                    cache.into(),
+                ];
+                bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
+                let bound = gpu.bind(&pipeline, &bindings)?;
+                b.ops.push(Op::Rope { bound, norm });
+            }
+            for (i, cache) in cache.iter().enumerate() {
+                let first = i * part.heads;
+                let params = attention::params(&heads, window, padded(q_rows) / 4, q_rows / 4, first);
+                let params = b.uniform("attention", &params);
+                b.ops.push(Op::Attention(Attention {
+                    buffers: [params, scratch.q.clone(), cache.clone(), scratch.attended.clone()],
+                    step: scratch.step.clone(),
+                    tiles: sections.tiles,
+                    tables: sections.tables,
+                    window,
+                    bound: Vec::new(),
+                }));
+            }
             let bias = layer.output_bias.as_ref();
             let form = Form { bias: bias.is_some(), ..added };
             b.linear(
@@ -295,18 +305,18 @@ impl Forward {
                 bias: None,
             },
         )?;
-        Ok(Self { heads, ops, head: b.ops })
+        Ok(Self { heads, part, ops, head: b.ops })
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
-    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize]) -> Result<(), Error> {
+    pub fn prepare(&mut self, gpu: &Gpu, tokens: &[usize], order: Order) -> Result<(), Error> {
         for &n in tokens {
             for op in &mut self.ops {
                 match op {
-                    Op::Linear(l) => drop(l.bound(gpu, n)?),
+                    Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
-                        let variant = attention::Variant::choose(gpu, &self.heads, n);
-                        a.bound(gpu, &self.heads, variant)?;
+                        let variant = order.attention(gpu, &self.part, n);
+                        a.bound(gpu, &self.part, variant)?;
                     }
                     Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
                 }
@@ -314,7 +324,7 @@ impl Forward {
         }
         for op in &mut self.head {
             if let Op::Linear(l) = op {
-                l.bound(gpu, 1)?;
+                l.bound(gpu, 1, order)?;
             }
         }
         Ok(())
@@ -335,7 +345,14 @@ impl Forward {
 
     /// Hands out a step's dispatches in order, each with a way to say what it is. `longest` is the
     /// longest run of tokens of one sequence.
-    pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
+    pub fn each(
+        &mut self,
+        gpu: &Gpu,
+        plan: &Plan,
+        longest: usize,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), Error> {
         let (n, heads) = (plan.tokens, self.heads);
         for op in &mut self.ops {
             match op {
@@ -343,17 +360,18 @@ impl Forward {
                     let dispatch = Dispatch { bound, grid: embed::grid(*units, n) };
                     visit(dispatch, &|| describe::embed(dispatch, *format, *k, n))?;
                 }
-                Op::Linear(l) => linear(l, gpu, n, visit)?,
+                Op::Linear(l) => linear(l, gpu, n, order, visit)?,
                 Op::Rope { bound, norm } => {
                     let dispatch = Dispatch { bound, grid: rope_cache::grid(&heads, n) };
                     visit(dispatch, &|| describe::rope(dispatch, &heads, *norm, n))?;
                 }
                 Op::Attention(a) => {
-                    let variant = attention::Variant::choose(gpu, &heads, longest);
-                    let grid = variant.grid(&heads, plan.tiles.len());
+                    let part = self.part;
+                    let variant = order.attention(gpu, &part, longest);
+                    let grid = variant.grid(&part, plan.tiles.len());
                     let window = a.window;
-                    let dispatch = Dispatch { bound: a.bound(gpu, &heads, variant)?, grid };
-                    visit(dispatch, &|| describe::attention(dispatch, &heads, window, &plan.tiles, variant))?;
+                    let dispatch = Dispatch { bound: a.bound(gpu, &part, variant)?, grid };
+                    visit(dispatch, &|| describe::attention(dispatch, &part, window, &plan.tiles, variant))?;
                 }
                 Op::Gated { bound, width } => {
                     let dispatch = Dispatch { bound, grid: gated::grid(*width, n) };
@@ -366,16 +384,16 @@ impl Forward {
         }
         for op in &mut self.head {
             if let Op::Linear(l) = op {
-                linear(l, gpu, plan.outputs, visit)?;
+                linear(l, gpu, plan.outputs, order, visit)?;
             }
         }
         Ok(())
     }
 }
 
-fn linear(l: &mut Linear, gpu: &Gpu, n: usize, visit: Visit<'_>) -> Result<(), Error> {
+fn linear(l: &mut Linear, gpu: &Gpu, n: usize, order: Order, visit: Visit<'_>) -> Result<(), Error> {
     let (form, m, k, format) = (l.form, l.m, l.k, l.format);
-    let (variant, bound) = l.bound(gpu, n)?;
+    let (variant, bound) = l.bound(gpu, n, order)?;
     let dispatch = Dispatch { bound, grid: variant.grid(form, m, n) };
     visit(dispatch, &|| describe::linear(dispatch, format, form, m, k, n, variant))
 }

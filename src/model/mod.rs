@@ -3,19 +3,24 @@
 
 mod architecture;
 mod describe;
+mod fit;
+mod footprint;
 mod forward;
 mod op;
 mod plan;
 mod reference;
 mod runner;
 mod scratch;
+mod stepping;
 mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
+pub use footprint::{CacheBudget, Footprint, SOFTWARE_CACHE, gpu_bytes};
 pub use forward::Loads;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
 pub use runner::{Limits, Memory, Profile, Results, Runner, Stamps, Want};
+pub use stepping::{Feed, InFlight};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;
@@ -39,6 +44,9 @@ pub enum Error {
         /// What was expected, what was found, what to do.
         what: String,
     },
+    /// Memory that isn't there, what would fit, and by which flag.
+    #[error("{0}")]
+    Memory(String),
     /// A step that can't be run as asked.
     #[error("{0}")]
     Step(String),

@@ -6,7 +6,7 @@ use super::Error;
 use crate::gpu::{Binding, Bound, Gpu};
 use crate::kernels::linear::Form;
 use crate::kernels::rope_cache::Heads;
-use crate::kernels::{attention, linear};
+use crate::kernels::{Order, attention, linear};
 
 /// A linear op: which variant runs depends on the columns, what it is bound to does not.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    pub fn bound(&mut self, gpu: &Gpu, n: usize) -> Result<(linear::Variant, &Bound), Error> {
-        let variant = linear::Variant::choose(gpu, n);
+    pub fn bound(&mut self, gpu: &Gpu, n: usize, order: Order) -> Result<(linear::Variant, &Bound), Error> {
+        let variant = order.linear(gpu, n);
         if !self.bound.contains_key(&variant) {
             let pipeline = gpu.pipeline(&variant.program(self.format, self.form))?;
             let (params, rest) =

@@ -5,6 +5,7 @@ mod step;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::fit;
 use super::forward::Forward;
 use super::plan::{Bounds, Entry, Outputs, Plan, Sections};
 use super::scratch::Scratch;
@@ -12,9 +13,9 @@ use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{Bound, Gpu, Readback};
+use crate::gpu::{Bound, Gpu, Pace, Readback};
 use crate::kernels::rope_cache::{CacheType, Heads};
-use crate::kernels::{argmax, top_k};
+use crate::kernels::{Order, argmax, top_k};
 use crate::units::Bytes;
 
 pub use step::{Profile, Stamps};
@@ -73,6 +74,37 @@ pub struct Results {
     pub logsumexp: Vec<f32>,
 }
 
+impl Results {
+    pub(super) fn clear(&mut self) {
+        self.ids.clear();
+        self.top.clear();
+        self.logits.clear();
+        self.candidates.clear();
+        self.logsumexp.clear();
+    }
+
+    /// Takes what the device wrote; `k` is the number of candidates.
+    pub(super) fn fill(&mut self, bytes: &[u8], want: Want, k: usize) {
+        match want {
+            Want::Argmax => {
+                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
+                    self.ids.push(best[0]);
+                    self.top.push(f32::from_bits(best[1]));
+                }
+            }
+            Want::Rows => self.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
+            Want::Candidates => {
+                let words: &[u32] = bytemuck::cast_slice(bytes);
+                for row in words.chunks_exact(top_k::out_words(k)) {
+                    self.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
+                    self.candidates.extend_from_slice(&row[2..2 + k]);
+                    self.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
+                }
+            }
+        }
+    }
+}
+
 /// A model on the GPU.
 #[derive(Debug)]
 pub struct Runner {
@@ -86,19 +118,27 @@ pub struct Runner {
     pub limits: Limits,
     /// What the memory holds.
     pub memory: Memory,
-    heads: Heads,
-    bounds: Bounds,
-    sections: Sections,
+    pub(super) heads: Heads,
+    pub(super) bounds: Bounds,
+    pub(super) sections: Sections,
     // Keeps the buffers that the ops are bound to.
     _weights: Weights,
     caches: Vec<wgpu::Buffer>,
-    scratch: Scratch,
-    forward: Forward,
-    argmax: (Bound, wgpu::Buffer),
-    top_k: (Bound, wgpu::Buffer),
-    candidates: usize,
-    readback: Readback,
-    plan: Plan,
+    /// Buffers that a layer's cache takes.
+    parts: usize,
+    pub(super) scratch: Scratch,
+    pub(super) forward: Forward,
+    pub(super) argmax: (Bound, wgpu::Buffer),
+    pub(super) top_k: (Bound, wgpu::Buffer),
+    pub(super) candidates: usize,
+    pub(super) readbacks: [Readback; 2],
+    /// Which of them the next step uses.
+    pub(super) slot: usize,
+    /// Rows of the last step's argmax, 0 if it made none.
+    pub(super) fed_rows: usize,
+    pub(super) order: Order,
+    pub(super) plan: Plan,
+    pub(super) pace: Pace,
 }
 
 impl Runner {
@@ -140,6 +180,7 @@ impl Runner {
                 limits.cache.block_size
             )));
         }
+        let parts = fit::cache_parts(gpu, &hyper, &limits, &heads)?;
         let sections = Sections::new(&bounds);
         let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
         let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
@@ -153,9 +194,10 @@ impl Runner {
             gate_up_apart,
         )?;
         let layer_bytes = heads.block_bytes() * u64::from(limits.cache.num_blocks);
-        let mut caches = Vec::with_capacity(weights.layers.len());
-        for i in 0..weights.layers.len() {
-            caches.push(gpu.storage(&format!("the KV cache of layer {i}"), layer_bytes)?);
+        let mut caches = Vec::with_capacity(weights.layers.len() * parts);
+        for i in 0..weights.layers.len() * parts {
+            let what = format!("the KV cache of layer {}", i / parts);
+            caches.push(gpu.storage(&what, layer_bytes / parts as u64)?);
         }
         let forward = Forward::new(
             gpu,
@@ -164,6 +206,7 @@ impl Runner {
             &weights,
             &scratch,
             &caches,
+            parts,
             heads,
             &sections,
         )?;
@@ -181,11 +224,10 @@ impl Runner {
         gpu.check()?;
         let memory = Memory {
             weights: Bytes(weights.bytes),
-            cache: Bytes(layer_bytes * caches.len() as u64),
+            cache: Bytes(layer_bytes * weights.layers.len() as u64),
             scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
         };
-        let readback =
-            Readback::new(gpu, 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64);
+        let most = 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64;
         Ok(Self {
             gpu: Arc::clone(gpu),
             hyper,
@@ -197,13 +239,18 @@ impl Runner {
             sections,
             _weights: weights,
             caches,
+            parts,
             scratch,
             forward,
             argmax,
             top_k,
             candidates,
-            readback,
+            readbacks: [Readback::new(gpu, most), Readback::new(gpu, most)],
+            slot: 0,
+            fed_rows: 0,
+            order: Order::Free,
             plan: Plan::default(),
+            pace: Pace::default(),
         })
     }
 
@@ -248,13 +295,18 @@ impl Runner {
         heads.block_bytes() * hyper.layers as u64
     }
 
+    /// Sets the order of sums from the next step on.
+    pub fn set_order(&mut self, order: Order) {
+        self.order = order;
+    }
+
     /// Builds the kernels that steps of these sizes will run, and runs each once on block 0, since
     /// some drivers compile at the first dispatch. Call it before any request.
     ///
     /// # Errors
     /// When the driver refuses a kernel.
     pub fn prepare(&mut self, tokens: &[usize]) -> Result<(), Error> {
-        self.forward.prepare(&self.gpu, tokens)?;
+        self.forward.prepare(&self.gpu, tokens, self.order)?;
         let mut results = Results::default();
         for &n in tokens {
             // Above 8 tokens the kernels are those of any longer prompt.
@@ -275,7 +327,7 @@ impl Runner {
         if copies.is_empty() {
             return Ok(());
         }
-        let bytes = self.heads.block_bytes();
+        let bytes = self.heads.block_bytes() / self.parts as u64;
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         // A buffer can't be copied onto itself: through a scratch block.
         let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -292,15 +344,5 @@ impl Runner {
         }
         self.gpu.queue.submit([encoder.finish()]);
         Ok(self.gpu.check()?)
-    }
-
-    /// The whole row of logits of the last step's wanted token `row`.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn logits_row(&self, row: usize) -> Result<Vec<f32>, Error> {
-        let bytes = 4 * self.hyper.vocab as u64;
-        let row = self.gpu.download(&self.scratch.logits, row as u64 * bytes, bytes)?;
-        Ok(bytemuck::pod_collect_to_vec(&row))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Architecture, Error, Tensor};
 use crate::format::{Hyper, Kind, ModelFile, TensorInfo};
 use crate::gpu::Gpu;
+use crate::kernels::linear::LEAST_ROWS;
 use crate::quant::{Format, Layout, Packed};
 
 /// Told how many bytes of the file are on the GPU, of how many.
@@ -303,7 +304,10 @@ impl<'a> Loader<'a> {
         let outputs = total / pair;
         let per_output = Layout::new(format, pair, k);
         let limit = self.gpu.limits.max_storage_buffer_binding_size.min(self.gpu.limits.max_buffer_size);
+        let groups = u64::from(self.gpu.limits.max_compute_workgroups_per_dimension);
         let fits = (limit / (per_output.q_words as u64 * 16).max(per_output.aux_words as u64 * 4)) as usize;
+        // A dispatch may be no wider than the device allows either.
+        let fits = fits.min(groups as usize * LEAST_ROWS);
         if fits == 0 {
             return Err(self.unsupported(format!(
                 "one row of '{}' is larger than the adapter's largest binding, {limit} bytes",
@@ -360,7 +364,7 @@ impl<'a> Loader<'a> {
                     let stored = if permuted { self.stored_row(row - start) } else { row - start };
                     packed.put(to + row - first, &bytes[(stored - from) * row_bytes..][..row_bytes]);
                 }
-                self.advance(((end - at) * row_bytes) as u64);
+                self.advance(info.bytes / info.rows() as u64 * (end - at) as u64);
                 at = end;
             }
             start += info.rows();

@@ -30,6 +30,7 @@ mod record;
 mod ring;
 mod slope;
 pub mod stats;
+mod step_time;
 pub mod timer;
 
 pub use ceiling::{Ceiling, Windows, measure};
@@ -40,3 +41,4 @@ pub use probe::{Error, PROBES, Probe, Rig, Unit};
 pub use record::{Dispatched, StepTimes};
 pub use ring::{Counts, Ring};
 pub use slope::{Budget, Repeat, Slope, batch, slope};
+pub use step_time::{LEAST, StepTime, StepWork};

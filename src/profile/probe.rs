@@ -142,6 +142,14 @@ impl Rig {
         self.work_per_group as f64 * f64::from(self.groups) * self.bound.len() as f64
     }
 
+    /// The wall time of so many repeats in one submission.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn time(&self, gpu: &Gpu, repeats: u32) -> Result<Nanos, gpu::Error> {
+        self.on(gpu).run(repeats)
+    }
+
     /// The rig on a device, to be timed.
     pub(super) fn on<'a>(&'a self, gpu: &'a Gpu) -> Running<'a> {
         Running { rig: self, gpu }

@@ -15,6 +15,9 @@ use super::{ParamError, StopText};
 pub struct SamplingParams {
     /// Choices for one prompt, 1 or more; default 1.
     pub n: u32,
+    /// Choices to generate, of which the `n` with the highest log-probability per token are kept, `n` or more;
+    /// absent: `n`.
+    pub best_of: Option<u32>,
     /// Divides the logits; 0 is greedy; default 1.0 as OpenAI's.
     pub temperature: f32,
     /// Keeps the smallest set of most probable tokens whose mass reaches this, in [0, 1], always at least one token;
@@ -55,6 +58,7 @@ impl Default for SamplingParams {
     fn default() -> Self {
         Self {
             n: 1,
+            best_of: None,
             temperature: 1.0,
             top_p: 1.0,
             top_k: 0,
@@ -104,6 +108,11 @@ impl SamplingParams {
     /// Whether the most probable token is always taken.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0
+    }
+
+    /// How many choices are generated: `best_of`, or `n`.
+    pub fn choices(&self) -> u32 {
+        self.best_of.unwrap_or(self.n).max(self.n)
     }
 
     /// `top_k` where it is on.
@@ -165,6 +174,9 @@ impl SamplingParams {
             require((low..=high).contains(&value), field, value, expected)
         };
         require(self.n >= 1, "n", self.n, "1 or more")?;
+        if let Some(best_of) = self.best_of {
+            require(best_of >= self.n, "best_of", best_of, format!("at least n, which is {}", self.n))?;
+        }
         within("temperature", self.temperature, 0.0, f32::MAX, "a finite number, 0 (greedy) or more")?;
         within("top_p", self.top_p, 0.0, 1.0, "a number from 0 to 1 (1 is off)")?;
         require(self.top_k >= -1, "top_k", self.top_k, "1 or more, or 0 or -1 (off)")?;
@@ -232,6 +244,7 @@ fn require(
 #[derive(Deserialize)]
 struct Wire {
     n: Option<u32>,
+    best_of: Option<u32>,
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<i64>,
@@ -263,6 +276,7 @@ impl From<Wire> for SamplingParams {
         let default = Self::default();
         Self {
             n: wire.n.unwrap_or(default.n),
+            best_of: wire.best_of,
             temperature: wire.temperature.unwrap_or(default.temperature),
             top_p: wire.top_p.unwrap_or(default.top_p),
             top_k: wire.top_k.unwrap_or(default.top_k),

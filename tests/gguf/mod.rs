@@ -99,3 +99,36 @@ impl Gguf {
         out
     }
 }
+
+/// A whole small model: hyper-parameters, a tokenizer, a template, tensors.
+pub fn small(model: &str) -> Gguf {
+    keys(model).tensor("rope_freqs.weight", &[8], 0, &[0; 32]).tensor(
+        "token_embd.weight",
+        &[64, 11],
+        1,
+        &[0; 64 * 11 * 2],
+    )
+}
+
+/// The key-values of [`small`].
+pub fn keys(model: &str) -> Gguf {
+    let words = ["<s>", "</s>", "<0x41>", "a", "b", "c", "Ġ", "bc", "▁", "▁a", "<|im_end|>"];
+    Gguf::default()
+        .text("general.architecture", "llama")
+        .number("general.alignment", 32)
+        .number("llama.block_count", 1)
+        .number("llama.embedding_length", 64)
+        .number("llama.feed_forward_length", 128)
+        .number("llama.attention.head_count", 4)
+        .number("llama.context_length", 256)
+        .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
+        .text("tokenizer.ggml.model", model)
+        .text("tokenizer.ggml.pre", "smollm")
+        .texts("tokenizer.ggml.tokens", &words)
+        .numbers("tokenizer.ggml.token_type", &[3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 3])
+        .floats("tokenizer.ggml.scores", &[0.0; 11])
+        .texts("tokenizer.ggml.merges", &["b c"])
+        .number("tokenizer.ggml.bos_token_id", 0)
+        .number("tokenizer.ggml.eos_token_id", 1)
+        .text("tokenizer.chat_template", "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
+}

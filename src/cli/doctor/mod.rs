@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::{Global, load};
-use crate::gpu::{AdapterChoice, Checks, Gpu};
+use crate::gpu::{AdapterChoice, Checks, Gpu, OpenOptions};
 use crate::kernels::{KERNELS, Kernel};
 use report::Report;
 use status::Status;
@@ -21,8 +21,7 @@ use status::Status;
 /// Compare every kernel, and a tiny model, with plain loops on the processor.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Run everything a second time with the shader compiler's bounds and loop checks on, and
-    /// compare
+    /// Run everything a second time with every index of every kernel watched, and compare
     #[arg(long)]
     checked: bool,
     /// Check only this kernel (may be given several times), and no model
@@ -42,7 +41,9 @@ impl Doctor {
         let gpu = load::open_gpu(global, Checks::Trusted)?;
         let checked = if self.checked {
             let choice = AdapterChoice::Index(gpu.adapter.index);
-            Some(Gpu::open(&choice, Checks::Checked)?)
+            let limits = global.limits.into();
+            let options = OpenOptions { checks: Checks::Checked, limits, ..OpenOptions::default() };
+            Some(Gpu::open_with(&choice, &options)?)
         } else {
             None
         };

@@ -10,7 +10,7 @@ use crate::hub::{DEFAULT_MODEL, Hub, Progress, Pulled};
 /// Fetch models into the cache, and check the sha256 of those that are there.
 #[derive(Debug, Args)]
 pub struct Pull {
-    /// Names from `ridgepoint models list`
+    /// Names from `ridgepoint models list`, or USER/REPO[:QUANT] on Hugging Face
     #[arg(value_name = "NAME", default_value = DEFAULT_MODEL)]
     names: Vec<String>,
 }
@@ -24,7 +24,8 @@ impl Pull {
             let (path, pulled) = hub.pull(name, &progress)?;
             progress.note(match pulled {
                 Pulled::Present => "it is in the cache, and its sha256 is right",
-                Pulled::Fetched => "fetched, and its sha256 is right",
+                Pulled::Fetched => "fetched, and it is what the source says that it is",
+                Pulled::Found => "it is in the cache",
             });
             writeln!(io::stdout(), "{}", path.display())?;
         }

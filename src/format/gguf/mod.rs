@@ -124,7 +124,9 @@ impl Reader<'_> {
         let n = self.u64()?;
         let left = self.left();
         if n > left / each {
-            return self.bad(format!("it announces {n} {of}, more than its {left} bytes can hold"));
+            return self.bad(format!(
+                "it announces {n} {of}, more than its {left} bytes can hold; was it downloaded completely?"
+            ));
         }
         Ok(n)
     }

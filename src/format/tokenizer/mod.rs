@@ -5,6 +5,7 @@ pub(super) mod from_gguf;
 pub(super) mod from_json;
 mod vocabulary;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{AddedToken, AddedVocabulary, Model, OffsetType, PreTokenizer};
@@ -202,10 +203,23 @@ impl Tokenizer {
     }
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread will be caught here and become an error: then a panic hook should
+/// print nothing.
+pub fn panics_are_caught() -> bool {
+    GUARDED.get()
+}
+
 /// Runs something of the crate, which unwraps in some places that a hostile tokenizer.json can
 /// reach.
 fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Error> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    GUARDED.set(true);
+    let done = catch_unwind(AssertUnwindSafe(run));
+    GUARDED.set(false);
+    match done {
         Ok(done) => done.map_err(|e| Error::Tokenize(e.to_string())),
         Err(_) => Err(Error::Tokenize("the tokenizers crate failed on this tokenizer".into())),
     }

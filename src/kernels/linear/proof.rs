@@ -1,6 +1,8 @@
 //! What proves the linear kernels: the product in plain f64 loops, its error bound, the cases.
 
-use super::super::{Case, Cases, Expected, Input, Noise, TestMatrix, U, Values, dot_tolerance, words};
+use super::super::{
+    Case, Cases, Expected, Input, Noise, TestMatrix, U, Values, dot_tolerance, shapes, words,
+};
 use super::{Activation, Form, Params, Variant, cost};
 use crate::quant::{FORMATS, Format, UNIT};
 
@@ -136,7 +138,10 @@ fn forms() -> [Form; 7] {
     ]
 }
 
-/// Every variant that `keep` keeps, on every format at three ragged shapes, and with every form:
+/// Ragged shapes that each variant is proven on, for each format.
+const SHAPES: usize = 20;
+
+/// Every variant that `keep` keeps, on every format at ragged shapes, and with every form:
 /// all of them on Q4_1, one each on the other formats (a form and a format don't meet in the text).
 pub(super) fn cases(keep: fn(&Variant) -> bool) -> Cases {
     let normed = Form { norm: true, ..Form::default() };
@@ -152,12 +157,8 @@ pub(super) fn cases(keep: fn(&Variant) -> bool) -> Cases {
             let chosen = move |(f, _): &(usize, Form)| format.name() == "Q4_1" || *f == i % forms().len();
             let formed = forms().into_iter().enumerate().filter(chosen);
             let formed = formed.map(move |(_, form)| case(variant, format, form, 74, k, columns));
-            let shapes = [
-                (1, block.max(8), 1),
-                (33, block.max(96), columns + 1),
-                (130, 2 * block.max(20), 2 * columns - 1),
-            ];
-            formed.chain(shapes.into_iter().map(move |(m, k, n)| case(variant, format, normed, m, k, n)))
+            let shapes = shapes::products(block, columns, SHAPES);
+            formed.chain(shapes.map(move |[m, k, n]| case(variant, format, normed, m, k, n)))
         })
     }))
 }

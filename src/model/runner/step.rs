@@ -9,7 +9,7 @@ use super::super::forward::{Loads, Visit};
 use super::super::plan::Entry;
 use super::{Results, Runner, Want};
 use crate::gpu::{Dispatch, Gpu, Recorder};
-use crate::kernels::{argmax, attention, top_k};
+use crate::kernels::{argmax, top_k};
 use crate::profile::{Dispatched, Ring, StepTimes};
 
 /// Where stamps go.
@@ -44,14 +44,6 @@ impl std::fmt::Debug for Profile<'_> {
 }
 
 impl Runner {
-    /// Runs one step and waits for its results.
-    ///
-    /// # Errors
-    /// When an entry points outside the model's or the cache's bounds, or the device fails.
-    pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
-        self.step(entries, want, results, Profile::default()).map(drop)
-    }
-
     /// Runs one step, waits for its results, and says where its time went.
     ///
     /// # Errors
@@ -63,42 +55,19 @@ impl Runner {
         results: &mut Results,
         mut profile: Profile<'_>,
     ) -> Result<StepTimes, Error> {
-        let gpu = Arc::clone(&self.gpu);
-        let start = Instant::now();
-        let longest = self.fill(&gpu, entries)?;
-        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
-        let planned = Instant::now();
-        let mut encoder =
-            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
         if let Some(ring) = profile.ring.as_deref_mut() {
             ring.start();
         }
-        self.record(&gpu, &mut encoder, longest, want, &mut profile)?;
-        let rows = self.plan.outputs;
-        let (source, words) = match want {
-            Want::Argmax => (&self.argmax.1, argmax::OUT_WORDS),
-            Want::Candidates => (&self.top_k.1, top_k::out_words(self.candidates)),
-            Want::Rows => (&self.scratch.logits, self.hyper.vocab),
-        };
-        let bytes = 4 * (words * rows) as u64;
-        if rows > 0 {
-            self.readback.copy(&mut encoder, source, 0, bytes, 0);
-        }
-        let commands = encoder.finish();
-        let recorded = Instant::now();
-        gpu.queue.submit([commands]);
-        let submitted = Instant::now();
-        if rows == 0 {
-            gpu.wait()?;
-        }
-        self.read(&gpu, bytes, want, results)?;
+        let step = self.launch(entries, &[], want, &mut profile)?;
+        let marks = step.marks;
+        self.collect(step, results)?;
         let done = Instant::now();
         Ok(StepTimes {
-            plan: (planned - start).into(),
-            record: (recorded - planned).into(),
-            submit: (submitted - recorded).into(),
-            wait: (done - submitted).into(),
-            spans: profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&gpu))?,
+            plan: (marks.planned - marks.start).into(),
+            record: (marks.recorded - marks.planned).into(),
+            submit: (marks.submitted - marks.recorded).into(),
+            wait: (done - marks.submitted).into(),
+            spans: profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&self.gpu))?,
         })
     }
 
@@ -124,15 +93,15 @@ impl Runner {
     }
 
     /// Fills the plan; gives the longest run of tokens of one sequence.
-    fn fill(&mut self, gpu: &Gpu, entries: &[Entry<'_>]) -> Result<usize, Error> {
-        let heads = self.heads;
-        let tile = |longest| attention::Variant::choose(gpu, &heads, longest).tile_tokens(&heads);
+    pub(in super::super) fn fill(&mut self, gpu: &Gpu, entries: &[Entry<'_>]) -> Result<usize, Error> {
+        let (heads, order) = (self.heads, self.order);
+        let tile = |longest| order.attention(gpu, &heads, longest).tile_tokens(&heads);
         self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
         Ok(entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0))
     }
 
     fn each(&mut self, gpu: &Gpu, longest: usize, want: Want, visit: Visit<'_>) -> Result<(), Error> {
-        self.forward.each(gpu, &self.plan, longest, visit)?;
+        self.forward.each(gpu, &self.plan, longest, self.order, visit)?;
         let (rows, vocab, k) = (self.plan.outputs, self.hyper.vocab, self.candidates);
         if rows == 0 {
             return Ok(());
@@ -150,17 +119,18 @@ impl Runner {
         }
     }
 
-    fn record(
+    /// Gives the number of dispatches.
+    pub(in super::super) fn record(
         &mut self,
         gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
         longest: usize,
         want: Want,
         profile: &mut Profile<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         let mut at = 0;
         let without = profile.without;
-        let mut left_out = move || {
+        let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))
         };
@@ -186,42 +156,15 @@ impl Runner {
                 })
             }
             (_, ring) => {
+                // A span is of one pass, so a stamped step is one submission.
+                let most = if ring.is_some() { u32::MAX } else { self.pace.dispatches(self.plan.tokens) };
                 let stamps = ring.map(Ring::pass).transpose()?;
-                let mut pass = Recorder::new(gpu, encoder, "step", stamps);
+                let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
                 self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() { Ok(()) } else { Ok(pass.dispatch(dispatch)?) }
                 })
             }
-        }
-    }
-
-    fn read(&mut self, gpu: &Gpu, bytes: u64, want: Want, results: &mut Results) -> Result<(), Error> {
-        results.ids.clear();
-        results.top.clear();
-        results.logits.clear();
-        results.candidates.clear();
-        results.logsumexp.clear();
-        if bytes == 0 {
-            return Ok(());
-        }
-        let k = self.candidates;
-        self.readback.read(gpu, bytes, |bytes| match want {
-            Want::Argmax => {
-                for best in bytemuck::cast_slice::<u8, [u32; 2]>(bytes) {
-                    results.ids.push(best[0]);
-                    results.top.push(f32::from_bits(best[1]));
-                }
-            }
-            Want::Rows => results.logits.extend_from_slice(bytemuck::cast_slice(bytes)),
-            Want::Candidates => {
-                let words: &[u32] = bytemuck::cast_slice(bytes);
-                for row in words.chunks_exact(top_k::out_words(k)) {
-                    results.logsumexp.push(f32::from_bits(row[0]) + f32::from_bits(row[1]).ln());
-                    results.candidates.extend_from_slice(&row[2..2 + k]);
-                    results.logits.extend(row[2 + k..].iter().map(|&w| f32::from_bits(w)));
-                }
-            }
-        })?;
-        Ok(())
+        }?;
+        Ok(at as u32)
     }
 }

@@ -9,10 +9,9 @@ use serde_json::{Value as Json, json};
 use super::fit::{Fit, Room, Sizes, contexts};
 use crate::cache::DEFAULT_BLOCK_SIZE;
 use crate::format::gguf::Value;
-use crate::format::{Hyper, Kind, ModelFile, Rope, RopeScaling, Source, TensorInfo};
+use crate::format::{Hyper, Kind, ModelFile, Rope, RopeScaling, Source};
 use crate::kernels::rope_cache::CacheType;
-use crate::model::{Architecture, Runner};
-use crate::quant::{Layout, UNIT};
+use crate::model::{Architecture, Runner, gpu_bytes};
 
 /// Configuration files of a directory may not be longer.
 const MAX_SMALL: u64 = 64 << 20;
@@ -57,14 +56,6 @@ pub struct Cache {
     pub bytes_per_token: u64,
     /// Most tokens of one sequence that fit; unknown without an adapter.
     pub longest: Option<u64>,
-}
-
-/// How many bytes a tensor takes on the GPU: a matrix in its repacked layout, a vector as f32.
-pub fn gpu_bytes(tensor: &TensorInfo) -> u64 {
-    match tensor.shape.len() {
-        1 => 4 * tensor.columns().next_multiple_of(UNIT) as u64,
-        _ => Layout::new(tensor.format, tensor.rows(), tensor.columns()).bytes(),
-    }
 }
 
 /// Tensors by the name of their format.

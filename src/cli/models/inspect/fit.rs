@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cache::DEFAULT_BLOCK_SIZE;
-use crate::gpu::AdapterSummary;
+use crate::gpu::{AdapterSummary, host_available};
 
 /// What an adapter can hold.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -18,19 +18,9 @@ impl Room {
     /// The limits of an adapter. Its memory is known if it is the host's, as a software adapter's
     /// is; graphics interfaces don't tell that of a GPU.
     pub fn of(adapter: &AdapterSummary) -> Self {
-        let memory = if adapter.is_software() { available_memory() } else { None };
+        let memory = if adapter.is_software() { host_available() } else { None };
         Self { binding: adapter.max_binding.min(adapter.max_buffer), memory }
     }
-}
-
-/// Linux's estimate of what can be had without swapping, in bytes; `None` elsewhere.
-fn available_memory() -> Option<u64> {
-    parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
-}
-
-fn parse_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Sizes of a model with one type of cache.
@@ -123,12 +113,5 @@ mod tests {
         assert_eq!(contexts(256), [256]);
         assert_eq!(contexts(8192), [2048, 4096, 8192]);
         assert_eq!(contexts(5000), [2048, 4096, 5000]);
-    }
-
-    #[test]
-    fn meminfo_is_read() {
-        assert_eq!(parse_available("MemTotal: 9 kB\nMemAvailable:    3072 kB\n"), Some(3 << 20));
-        assert_eq!(parse_available("MemTotal: 9 kB\n"), None);
-        assert_eq!(parse_available("MemAvailable: lots\n"), None);
     }
 }

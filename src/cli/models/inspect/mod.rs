@@ -13,6 +13,7 @@ use crate::cli::{Global, ModelArg};
 use crate::format::{Hyper, Kind, ModelFile};
 use crate::gpu::{AdapterChoice, AdapterSummary, adapters, choose};
 use crate::hub::DEFAULT_MODEL;
+use crate::model::gpu_bytes;
 use crate::units::Bytes;
 use fit::{Fit, Room};
 
@@ -62,7 +63,7 @@ fn adapter(global: &Global) -> Result<AdapterSummary, String> {
 }
 
 fn gpu_total(file: &ModelFile) -> u64 {
-    file.tensors().map(facts::gpu_bytes).sum()
+    file.tensors().map(gpu_bytes).sum()
 }
 
 fn kind(file: &ModelFile) -> &'static str {
@@ -107,7 +108,7 @@ fn describe(file: &ModelFile, hyper: &Found<Hyper>, adapter: &Found<AdapterSumma
     });
     if tensors {
         let list = file.tensors().map(|t| {
-            json!({ "name": t.name, "format": t.format.name(), "shape": t.shape, "bytes": t.bytes, "gpu_bytes": facts::gpu_bytes(t) })
+            json!({ "name": t.name, "format": t.format.name(), "shape": t.shape, "bytes": t.bytes, "gpu_bytes": gpu_bytes(t) })
         });
         all["tensors"] = list.collect();
     }
@@ -247,7 +248,7 @@ fn print_tensors(out: &mut dyn Write, file: &ModelFile) -> io::Result<()> {
     let name = file.tensors().map(|t| t.name.len()).max().unwrap_or(0).max(6);
     writeln!(out, "\n{:<name$}  {:<6}{:>12}{:>12}  shape", "tensor", "format", "in the file", "on the GPU")?;
     for t in file.tensors() {
-        let [bytes, gpu] = [t.bytes, facts::gpu_bytes(t)].map(|b| Bytes(b).to_string());
+        let [bytes, gpu] = [t.bytes, gpu_bytes(t)].map(|b| Bytes(b).to_string());
         writeln!(out, "{:<name$}  {:<6}{bytes:>12}{gpu:>12}  {:?}", t.name, t.format.name(), t.shape)?;
     }
     Ok(())

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# What answers on one driver must be right on all: every kernel's SPIR-V by spirv-val, its WGSL by
+# Tint, the kernels and tiny models on llvmpipe with subgroups of 4 and 16 and on SwiftShader, and
+# under WebGPU's default limits. Needs only software drivers.
+#
+# A tool or driver that can't be had is named. With CI=true that is a failure, never a skip.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+step() {
+  printf '\n== %s\n' "$*"
+  SECONDS=0
+  "$@"
+  printf '== %s s: %s\n' "$SECONDS" "$*"
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+lacks() {
+  printf '\n== missing: %s\n' "$1"
+  missing+=("$1")
+}
+
+# Prints the path of spirv-val: installed, or fetched through apt and unpacked under target/.
+find_spirv_val() {
+  local folder=$PWD/target/spirv-tools
+  if have spirv-val; then command -v spirv-val; return; fi
+  if [ ! -x "$folder/usr/bin/spirv-val" ]; then
+    have apt-get && have dpkg-deb || return 1
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    (cd "$folder" && apt-get download -qq spirv-tools >&2) || return 1
+    dpkg-deb -x "$folder"/*.deb "$folder" || return 1
+  fi
+  echo "$folder/usr/bin/spirv-val"
+}
+
+# Every module that tests/portability.rs wrote; the file's name begins with the SPIR-V version.
+validate_spirv() {
+  local file count=0 wrong=0 env
+  for file in target/tmp/spirv/*.spv; do
+    [ -e "$file" ] || break
+    env=vulkan1.0
+    case $file in */1.3-*) env=vulkan1.1 ;; esac
+    "$1" --target-env "$env" "$file" || { printf 'in %s\n' "$file"; wrong=$((wrong + 1)); }
+    count=$((count + 1))
+  done
+  printf '%s modules, %s rejected by spirv-val\n' "$count" "$wrong"
+  [ "$count" -gt 0 ] && [ "$wrong" -eq 0 ]
+}
+
+judge_by_tint() {
+  [ -d target/tint/node_modules/webgpu ] || npm install --silent --no-fund --no-audit --prefix target/tint webgpu
+  node scripts/tint.mjs
+}
+
+run_suite() { cargo test --locked --release --test kernels --test parity -- --nocapture; }
+
+step cargo test --locked --release --test portability -- --nocapture
+if spirv_val=$(find_spirv_val); then
+  step validate_spirv "$spirv_val"
+else
+  lacks "spirv-val (Debian's spirv-tools)"
+fi
+if have node && have npm; then
+  step judge_by_tint
+else
+  lacks "node and npm, which run Tint (npm's webgpu)"
+fi
+
+if lavapipe=$(ls /usr/share/vulkan/icd.d/lvp_icd*.json 2>/dev/null | sed -n 1p) && [ -n "$lavapipe" ]; then
+  for bits in 128 512; do
+    step env VK_DRIVER_FILES="$lavapipe" LP_NATIVE_VECTOR_WIDTH="$bits" bash -c "$(declare -f run_suite); run_suite"
+  done
+  step env VK_DRIVER_FILES="$lavapipe" target/release/ridgepoint doctor --limits webgpu --quiet
+else
+  lacks "llvmpipe (Debian's mesa-vulkan-drivers)"
+fi
+if swiftshader=$(scripts/swiftshader.sh); then
+  step env VK_DRIVER_FILES="$swiftshader" bash -c "$(declare -f run_suite); run_suite"
+else
+  lacks "SwiftShader"
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+  printf '\nnot tested, since it is missing: %s\n' "${missing[@]}"
+  [ "${CI:-}" != true ] || exit 1
+fi

@@ -1,0 +1,207 @@
+//! `ridgepoint serve`: an OpenAI server.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::Global;
+use super::load::LoadArgs;
+use crate::engine::Engine;
+use crate::engine::service::Service;
+use crate::scheduler::SchedulerConfig;
+use crate::server::app::{App, Model};
+use crate::server::auth::{Guard, Keys};
+use crate::server::caps::Caps;
+use crate::server::metrics::{Metrics, Watcher};
+use crate::server::openai::now;
+use crate::server::request::fields::Unknown;
+use crate::server::{self, Config};
+
+/// Serve a model to many users at once, by OpenAI's API
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// A name from `ridgepoint models list`, a .gguf file, or a model directory, as with --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    positional: Option<String>,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Most sequences in a step
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    max_num_seqs: u32,
+    /// Most requests that may wait
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_queue: usize,
+    /// The address to listen on; one beyond loopback needs an API key or --no-auth
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "RIDGEPOINT_HOST")]
+    host: IpAddr,
+    /// The port to listen on; 0 for any free one
+    #[arg(long, default_value_t = 8080, env = "RIDGEPOINT_PORT")]
+    port: u16,
+    /// A key that clients must send; may be given several times
+    #[arg(long, value_name = "KEY", env = "RIDGEPOINT_API_KEY", hide_env_values = true)]
+    api_key: Vec<String>,
+    /// A file of keys, one a line
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Let everyone in who can reach the address
+    #[arg(long, conflicts_with_all = ["api_key", "api_key_file"])]
+    no_auth: bool,
+    /// Origins of web pages that may ask, or * for all
+    #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',')]
+    allowed_origins: Vec<String>,
+    /// Names under which the model is served [default: its file's name]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    served_model_name: Vec<String>,
+    /// Take any other name of a model for this one as well
+    #[arg(long)]
+    any_model_name: bool,
+    /// Refuse fields that are not known instead of logging them
+    #[arg(long)]
+    strict: bool,
+    /// Change how much one request may ask for, such as stops=8; may be given several times
+    #[arg(long = "cap", value_name = "NAME=N")]
+    caps: Vec<String>,
+    /// Seconds that running requests have to finish on SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    shutdown_timeout: u64,
+    /// Most connections at once
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_connections: usize,
+}
+
+impl Serve {
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let config = self.config()?;
+        let caps = self.caps()?;
+        let mut load = self.load.clone();
+        if let Some(model) = &self.positional {
+            load.model.model.clone_from(model);
+        }
+        let opened = load.open(global)?;
+        let tokenizer = Arc::new(opened.file.tokenizer()?);
+        let model = Model {
+            names: self.names(&opened.path),
+            any_name: self.any_model_name,
+            tokenizer: tokenizer.clone(),
+            template: opened.file.chat_template(None)?,
+            context: opened.context,
+            vocab: opened.hyper.vocab,
+            created: now(),
+        };
+        let names = model.names.join(", ");
+        let sequences = self.max_num_seqs as usize;
+        let limits = load.limits(&opened, sequences, sequences);
+        let max_queue = self.max_queue;
+        let read = move |progress: &mut dyn FnMut(u64, u64)| {
+            let runner = crate::model::Runner::load(&opened.gpu, &opened.file, limits, progress)?;
+            let config = SchedulerConfig {
+                max_num_seqs: limits.sequences as u32,
+                max_num_batched_tokens: limits.tokens as u32,
+                max_model_len: limits.context as u32,
+                max_queue,
+                ..SchedulerConfig::default()
+            };
+            let mut engine = Engine::new(runner, tokenizer, config)?;
+            // The widths of the kernels for few tokens, and those for many.
+            for tokens in [2, 4, 8, 64] {
+                engine.prepare(tokens)?;
+            }
+            Ok::<_, crate::engine::Error>(engine)
+        };
+        let read = Box::new(move |progress: &mut dyn FnMut(u64, u64)| {
+            read(progress).map_err(|error| error.to_string())
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(4)
+            .enable_all()
+            .build()
+            .context("starting the async runtime")?;
+        runtime.block_on(async {
+            let address = SocketAddr::new(self.host, self.port);
+            let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+                format!("listening on {address}: is another server there? Choose with --port, or 0 for any")
+            })?;
+            let address = listener.local_addr()?;
+            let metrics = Arc::new(Metrics::new(&model.names[0]));
+            let service = Service::start(read, Box::new(Watcher::new(metrics.clone())))?;
+            let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
+            let app = Arc::new(App { service, model, caps, unknown, metrics });
+            if !global.quiet {
+                eprintln!("serving {names} at http://{address}/");
+                eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", self.key_hint());
+            }
+            server::serve(listener, app, config, ended).await.map_err(anyhow::Error::msg)
+        })
+    }
+
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut keys = self.api_key.clone();
+        if let Some(path) = &self.api_key_file {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("reading the keys in {}", path.display()))?;
+            keys.extend(text.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()));
+            anyhow::ensure!(!keys.is_empty(), "{} holds no key: expected one a line", path.display());
+        }
+        anyhow::ensure!(keys.iter().all(|key| !key.is_empty()), "an API key is empty: expected some text");
+        if !self.host.is_loopback() && keys.is_empty() && !self.no_auth {
+            anyhow::bail!(
+                "--host {} can be reached from other machines: give --api-key KEY, or --no-auth if everyone may use it",
+                self.host
+            );
+        }
+        let guard = Guard { keys: Keys::new(keys), origins: self.allowed_origins.clone() };
+        let shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
+        Ok(Config { guard, shutdown_timeout, connections: self.max_connections.max(1) })
+    }
+
+    fn caps(&self) -> anyhow::Result<Caps> {
+        let mut caps = Caps::default();
+        for text in &self.caps {
+            let parsed = text.split_once('=').and_then(|(name, n)| Some((name, n.trim().parse().ok()?)));
+            let (name, most) = parsed
+                .with_context(|| format!("--cap '{text}': expected a name and a number, as in stops=8"))?;
+            caps.set(name.trim(), most).map_err(anyhow::Error::msg)?;
+        }
+        Ok(caps)
+    }
+
+    fn names(&self, path: &std::path::Path) -> Vec<String> {
+        let given: Vec<&String> = self.served_model_name.iter().filter(|name| !name.is_empty()).collect();
+        if !given.is_empty() {
+            return given.into_iter().cloned().collect();
+        }
+        let asked = self.positional.as_ref().unwrap_or(&self.load.model.model);
+        // A name of the catalog is a name; of a path, the file's name without its ending.
+        let is_path = std::path::Path::new(asked).exists();
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        vec![if is_path { stem.unwrap_or_else(|| asked.clone()) } else { asked.clone() }]
+    }
+
+    fn key_hint(&self) -> &'static str {
+        if self.api_key.is_empty() && self.api_key_file.is_none() { "none" } else { "KEY" }
+    }
+}
+
+/// Resolves when the process is asked to end.
+async fn ended() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut term) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler nothing can be awaited: the system ends the process itself.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,73 @@
+//! How much memory there is for weights and cache, as far as the system tells.
+
+use serde::Serialize;
+
+use super::device::Gpu;
+use super::raw;
+use crate::units::Bytes;
+
+/// Memory that this process may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Room {
+    /// All that it may use, what it uses already included.
+    pub total: u64,
+    /// What is left of it.
+    pub free: u64,
+    /// Who says so.
+    pub source: &'static str,
+}
+
+impl Gpu {
+    /// The memory of the device's largest local heap, as `VK_EXT_memory_budget` reports it, or the
+    /// host's where the device is software.
+    ///
+    /// # Errors
+    /// In words, why it isn't known.
+    pub fn room(&self) -> Result<Room, String> {
+        if self.adapter.is_software() {
+            let free = host_available().ok_or("this system doesn't tell how much memory is available")?;
+            return Ok(Room { total: free, free, source: "MemAvailable" });
+        }
+        let [total, used] = raw::vulkan_budget(&self.device)?;
+        Ok(Room { total, free: total.saturating_sub(used), source: "VK_EXT_memory_budget" })
+    }
+
+    /// What is left, in words for an error message.
+    pub(super) fn left(&self) -> String {
+        self.room().map_or_else(|why| why, |room| format!("{} are free", Bytes(room.free)))
+    }
+}
+
+/// Linux's estimate of what can be had without swapping, in bytes; `None` elsewhere.
+pub fn host_available() -> Option<u64> {
+    parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{AdapterChoice, Checks};
+
+    #[test]
+    fn meminfo_is_read() {
+        assert_eq!(parse_available("MemTotal: 9 kB\nMemAvailable:    3072 kB\n"), Some(3 << 20));
+        assert_eq!(parse_available("MemTotal: 9 kB\n"), None);
+        assert_eq!(parse_available("MemAvailable: lots\n"), None);
+    }
+
+    #[test]
+    fn the_budget_extension_answers_or_says_why_not() {
+        let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).unwrap();
+        match raw::vulkan_budget(&gpu.device) {
+            Ok([total, used]) => assert!(total > 1 << 20 && used <= total * 64, "{total} {used}"),
+            Err(why) => assert!(why.contains("VK_EXT_memory_budget") || why.contains("Vulkan"), "{why}"),
+        }
+        let room = gpu.room();
+        assert!(room.is_ok() || cfg!(not(target_os = "linux")), "{room:?}");
+    }
+}

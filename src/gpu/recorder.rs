@@ -1,0 +1,95 @@
+//! Recording dispatches: into one compute pass, or as many submissions as the pace asks for.
+
+use super::device::{Error, Gpu};
+use super::pipeline::Dispatch;
+
+/// Records dispatches in order.
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    gpu: &'a Gpu,
+    encoder: &'a mut wgpu::CommandEncoder,
+    /// Open while the recorder lives, and never outlives `encoder`, which is borrowed as long.
+    pass: Option<wgpu::ComputePass<'static>>,
+    label: &'a str,
+    /// Dispatches that go into one submission.
+    most: u32,
+    recorded: u32,
+}
+
+impl<'a> Recorder<'a> {
+    /// Opens a pass.
+    pub fn new(
+        gpu: &'a Gpu,
+        encoder: &'a mut wgpu::CommandEncoder,
+        label: &'a str,
+        timestamps: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) -> Self {
+        let pass = open(encoder, label, timestamps);
+        Self { gpu, encoder, pass: Some(pass), label, most: u32::MAX, recorded: 0 }
+    }
+
+    /// Submits after every `most` dispatches and goes on in a new pass. What is left stays in the
+    /// encoder, for the caller to submit.
+    #[must_use]
+    pub fn submitting_every(mut self, most: u32) -> Self {
+        self.most = most.max(1);
+        self
+    }
+
+    /// Dispatches so far.
+    pub fn recorded(&self) -> u32 {
+        self.recorded
+    }
+
+    /// Records one dispatch; an empty grid records nothing.
+    ///
+    /// # Errors
+    /// When the grid is wider than the device allows.
+    pub fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<(), Error> {
+        let [x, y, z] = dispatch.grid;
+        if x == 0 || y == 0 || z == 0 {
+            return Ok(());
+        }
+        let limit = self.gpu.limits.max_compute_workgroups_per_dimension;
+        if dispatch.grid.iter().any(|&n| n > limit) {
+            return Err(Error::Kernel(format!(
+                "the kernel '{}' needs a grid of {x} x {y} x {z} workgroups; the device allows {limit} along each dimension: use a smaller --ubatch-size",
+                dispatch.bound.pipeline.label
+            )));
+        }
+        if self.recorded > 0 && self.recorded.is_multiple_of(self.most) {
+            self.submit();
+        }
+        let (encoder, label) = (&mut *self.encoder, self.label);
+        let pass = self.pass.get_or_insert_with(|| open(encoder, label, None));
+        dispatch.bound.record(pass, dispatch.grid);
+        self.recorded += 1;
+        Ok(())
+    }
+
+    /// Writes a timestamp between dispatches, where the device can.
+    pub fn stamp(&mut self, set: &wgpu::QuerySet, query: u32) {
+        if let Some(pass) = &mut self.pass {
+            pass.write_timestamp(set, query);
+        }
+    }
+
+    /// Submits what was recorded so far.
+    fn submit(&mut self) {
+        // Ends the pass.
+        self.pass = None;
+        let next = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
+        let next = self.gpu.device.create_command_encoder(&next);
+        let done = std::mem::replace(&mut *self.encoder, next);
+        self.gpu.queue.submit([done.finish()]);
+    }
+}
+
+fn open(
+    encoder: &mut wgpu::CommandEncoder,
+    label: &str,
+    timestamps: Option<wgpu::ComputePassTimestampWrites<'_>>,
+) -> wgpu::ComputePass<'static> {
+    let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: timestamps };
+    encoder.begin_compute_pass(&descriptor).forget_lifetime()
+}

@@ -1,0 +1,68 @@
+//! Anthropic's `/v1/messages`: a thin adapter, so that its SDK and what is built on it work.
+
+mod request;
+mod shape;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::body;
+use super::error::ApiError;
+use super::openai::token;
+use super::reply::{self, reply};
+use super::request::prompt::{self, Raw};
+use super::request::{Generation, ServiceFields};
+use crate::format::Ending;
+use shape::Messages;
+
+/// Answers a conversation.
+pub async fn messages(State(app): State<Arc<App>>, body: Body) -> Response {
+    answer(&app, body).await.unwrap_or_else(respond)
+}
+
+/// How many tokens a conversation has.
+pub async fn count_tokens(State(app): State<Arc<App>>, body: Body) -> Response {
+    count(&app, body).await.unwrap_or_else(respond)
+}
+
+async fn answer(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    let model = app.model.accept(fields.take("model")?)?;
+    let conversation = request::conversation(&mut fields, &app.caps)?;
+    let params = request::params(&mut fields, app)?;
+    let stream = fields.take("stream")?.unwrap_or(false);
+    // Whatever else is there is tolerated: clients of this API send much that changes no text.
+    let prompts = prompt::encode(app, vec![Raw::Chat(conversation, Ending::Answer)]).await?;
+    let service = ServiceFields { model: model.clone(), stream, ..ServiceFields::default() };
+    let shape = Messages::new(format!("msg_{}", token()), model, params.stop.clone());
+    reply(app, Generation { prompts, params, service }, shape).await
+}
+
+async fn count(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    app.model.accept(fields.take("model")?)?;
+    let conversation = request::conversation(&mut fields, &app.caps)?;
+    let prompts = prompt::encode(app, vec![Raw::Chat(conversation, Ending::Answer)]).await?;
+    Ok(reply::json(&json!({"input_tokens": prompts[0].ids.len()})))
+}
+
+/// `{"type": "error", "error": {type, message}}`.
+fn error_body(error: &ApiError) -> Value {
+    let kind = match error.status.as_u16() {
+        413 => "request_too_large",
+        503 => "overloaded_error",
+        500..=599 => "api_error",
+        // The others have the same names as OpenAI's.
+        _ => error.kind(),
+    };
+    json!({"type": "error", "error": {"type": kind, "message": error.message}})
+}
+
+fn respond(error: ApiError) -> Response {
+    error.respond(&error_body(&error))
+}

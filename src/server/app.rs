@@ -1,0 +1,77 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+
+use super::caps::Caps;
+use super::error::ApiError;
+use super::metrics::Metrics;
+use super::request::fields::Unknown;
+use crate::engine::service::Service;
+use crate::format::{ChatTemplate, Tokenizer};
+
+/// The model that is served.
+#[derive(Debug)]
+pub struct Model {
+    /// Names under which it is served; the first is the one that answers carry.
+    pub names: Vec<String>,
+    /// Whether any other name is taken for it as well.
+    pub any_name: bool,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Its chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+    /// Most tokens of a sequence.
+    pub context: usize,
+    /// Rows of its head: token ids lie below.
+    pub vocab: usize,
+    /// When it began to be served, in seconds of Unix time.
+    pub created: u64,
+}
+
+impl Model {
+    /// The name to answer with; absent means the first.
+    ///
+    /// # Errors
+    /// 404 for a model that isn't served.
+    pub fn accept(&self, asked: Option<String>) -> Result<String, ApiError> {
+        match asked.filter(|name| !name.is_empty()) {
+            None => Ok(self.names.first().cloned().unwrap_or_default()),
+            Some(name) if self.any_name || self.names.contains(&name) => Ok(name),
+            Some(_) => {
+                let mut error = ApiError::new(
+                    StatusCode::NOT_FOUND,
+                    format!("model: no such model is served; this server has {}", self.names.join(", ")),
+                );
+                error.param = Some("model".into());
+                Err(error.code("model_not_found"))
+            }
+        }
+    }
+
+    /// The chat template.
+    ///
+    /// # Errors
+    /// When the model has none.
+    pub fn template(&self) -> Result<&ChatTemplate, ApiError> {
+        self.template.as_ref().ok_or_else(|| {
+            ApiError::bad("this model has no chat template: use /v1/completions").code("no_chat_template")
+        })
+    }
+}
+
+/// What every handler shares.
+#[derive(Debug)]
+pub struct App {
+    /// The engine's thread.
+    pub service: Service,
+    /// The model.
+    pub model: Model,
+    /// How much one request may ask for.
+    pub caps: Caps,
+    /// What becomes of unknown fields.
+    pub unknown: Unknown,
+    /// What is known about the engine.
+    pub metrics: Arc<Metrics>,
+}

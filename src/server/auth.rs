@@ -1,0 +1,122 @@
+//! Who may ask: API keys, and pages of other origins.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+use super::error::ApiError;
+
+/// Paths that need no key: health for orchestrators, metrics for collectors, and the page, which
+/// asks for the key itself.
+const OPEN: &[&str] = &["/", "/health", "/ping", "/metrics"];
+
+/// The keys that open the server, as digests, so that comparing takes the same time for all.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Vec<[u8; 32]>);
+
+impl Keys {
+    /// These keys; none opens the server to everyone.
+    pub fn new<S: AsRef<str>>(keys: impl IntoIterator<Item = S>) -> Self {
+        Self(keys.into_iter().map(|key| digest(key.as_ref())).collect())
+    }
+
+    /// Whether everyone may ask.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn open(&self, headers: &HeaderMap) -> bool {
+        let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = text(header::AUTHORIZATION)
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, key)| key.trim());
+        let given = bearer.or_else(|| text(header::HeaderName::from_static("x-api-key")));
+        given.is_some_and(|key| {
+            let given = digest(key);
+            self.0.iter().fold(false, |open, key| open | (*key == given))
+        })
+    }
+}
+
+fn digest(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    /// Keys, if any is needed.
+    pub keys: Keys,
+    /// Origins of other pages that may ask: `*` for all.
+    pub origins: Vec<String>,
+}
+
+impl Guard {
+    /// A page of another origin could otherwise make a visitor's browser use a server on the
+    /// visitor's machine.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()) else {
+            return true;
+        };
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        let own = origin.split_once("://").map(|(_, host)| host);
+        self.origins.iter().any(|o| o == "*" || o == origin) || (own.is_some() && own == host)
+    }
+}
+
+/// Turns away who may not ask.
+pub async fn guard(State(guard): State<Arc<Guard>>, request: Request<Body>, next: Next) -> Response {
+    if !guard.admits(request.headers()) {
+        let message = "pages of this origin may not ask: start the server with --allowed-origins";
+        return ApiError::new(StatusCode::FORBIDDEN, message).into_response();
+    }
+    let open = OPEN.contains(&request.uri().path()) || request.method() == Method::OPTIONS;
+    if open || guard.keys.is_empty() || guard.keys.open(request.headers()) {
+        return next.run(request).await;
+    }
+    let message = "expected the server's API key, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
+    ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn headers(rows: &[(&'static str, &'static str)]) -> HeaderMap {
+        rows.iter().map(|(n, v)| (header::HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn keys_open_by_either_header() {
+        let keys = Keys::new(["a", "b"]);
+        for (name, value, open) in [
+            ("authorization", "Bearer b", true),
+            ("authorization", "bearer a", true),
+            ("x-api-key", "a", true),
+            ("authorization", "Bearer c", false),
+            ("authorization", "a", false),
+            ("x-api-key", "", false),
+        ] {
+            assert_eq!(keys.open(&headers(&[(name, value)])), open, "{name}: {value}");
+        }
+        assert!(!keys.open(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn foreign_pages_are_turned_away() {
+        let guard = Guard { origins: vec!["https://ui.example".into()], ..Guard::default() };
+        let host = ("host", "127.0.0.1:8080");
+        assert!(guard.admits(&headers(&[host])));
+        assert!(guard.admits(&headers(&[host, ("origin", "http://127.0.0.1:8080")])));
+        assert!(guard.admits(&headers(&[host, ("origin", "https://ui.example")])));
+        assert!(!guard.admits(&headers(&[host, ("origin", "https://evil.example")])));
+        assert!(!guard.admits(&headers(&[host, ("origin", "null")])));
+    }
+}

@@ -1,0 +1,118 @@
+//! The one table of caps: how much a single request may ask for.
+//!
+//! Each has a name, which is also its flag (`--cap NAME=VALUE`), a default and the status of its
+//! refusal. A test walks the table and sends one more than each allows.
+
+use axum::http::StatusCode;
+
+use super::error::ApiError;
+
+macro_rules! caps {
+    ($($(#[doc = $doc:literal])* $variant:ident $name:literal = $default:expr, $status:ident;)*) => {
+        /// A cap.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Cap { $($(#[doc = $doc])* $variant,)* }
+
+        /// Every cap with its name, default and the status of its refusal.
+        pub const CAPS: &[(Cap, &str, usize, StatusCode)] =
+            &[$((Cap::$variant, $name, $default, StatusCode::$status),)*];
+
+        /// Every cap's name and what it bounds.
+        pub const ABOUT: &[(&str, &str)] = &[$(($name, concat!($($doc),*)),)*];
+    };
+}
+
+caps! {
+    /// answers in all: prompts times the larger of n and best_of
+    Answers "answers" = 128, BAD_REQUEST;
+    /// alternatives listed for each token (logprobs, top_logprobs)
+    Logprobs "logprobs" = 64, BAD_REQUEST;
+    /// stop strings
+    Stops "stops" = 16, BAD_REQUEST;
+    /// bytes of one stop string
+    StopBytes "stop-bytes" = 1024, BAD_REQUEST;
+    /// stop_token_ids
+    StopTokens "stop-tokens" = 128, BAD_REQUEST;
+    /// entries of logit_bias
+    LogitBias "logit-bias" = 1024, BAD_REQUEST;
+    /// messages of a conversation
+    Messages "messages" = 4096, BAD_REQUEST;
+    /// bytes of text of one prompt or conversation
+    PromptBytes "prompt-bytes" = 4 << 20, BAD_REQUEST;
+    /// tokens of one prompt given as ids
+    PromptTokens "prompt-tokens" = 1 << 20, BAD_REQUEST;
+    /// bytes of short texts: model, user, cache_salt
+    NameBytes "name-bytes" = 256, BAD_REQUEST;
+    /// bytes of a request's body
+    BodyBytes "body-bytes" = 16 << 20, PAYLOAD_TOO_LARGE;
+}
+
+/// The caps in force.
+#[derive(Clone, Debug)]
+pub struct Caps([usize; CAPS.len()]);
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self(std::array::from_fn(|i| CAPS[i].2))
+    }
+}
+
+impl Caps {
+    /// Sets one by its name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn set(&mut self, name: &str, most: usize) -> Result<(), String> {
+        let Some(at) = CAPS.iter().position(|row| row.1 == name) else {
+            let names: Vec<&str> = CAPS.iter().map(|row| row.1).collect();
+            return Err(format!("no cap is named '{name}': expected one of {}", names.join(", ")));
+        };
+        self.0[at] = most;
+        Ok(())
+    }
+
+    /// What a cap allows.
+    pub fn get(&self, cap: Cap) -> usize {
+        self.0[cap as usize]
+    }
+
+    /// Refuses more than a cap allows; `field` is what the client calls it.
+    ///
+    /// # Errors
+    /// When `found` is above the cap.
+    pub fn check(&self, cap: Cap, field: &str, found: usize) -> Result<(), ApiError> {
+        let most = self.get(cap);
+        if found <= most {
+            return Ok(());
+        }
+        let (_, name, _, status) = CAPS[cap as usize];
+        let about = ABOUT[cap as usize].1.trim();
+        Err(ApiError {
+            status,
+            ..ApiError::field(
+                field,
+                format!("found {found}, expected at most {most} ({about}; the server's --cap {name}=N)"),
+            )
+        }
+        .code("cap_exceeded"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_the_order_of_the_variants() {
+        for (at, (cap, name, _, _)) in CAPS.iter().enumerate() {
+            assert_eq!(*cap as usize, at, "{name}");
+        }
+        let mut caps = Caps::default();
+        caps.set("stops", 2).unwrap();
+        assert!(caps.check(Cap::Stops, "stop", 2).is_ok());
+        let error = caps.check(Cap::Stops, "stop", 3).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("stop"));
+        assert!(error.message.contains("at most 2"), "{}", error.message);
+        assert!(caps.set("nothing", 1).unwrap_err().contains("answers"));
+    }
+}

@@ -1,0 +1,162 @@
+//! `/v1/chat/completions`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::{Head, logprobs};
+use crate::format::{Ending, Tokenizer};
+use crate::sample::Choice;
+use crate::server::app::App;
+use crate::server::body;
+use crate::server::error::ApiError;
+use crate::server::reply::{Answer, Frames, Shape, reply};
+use crate::server::request::fields::Refused;
+use crate::server::request::prompt::{self, Raw};
+use crate::server::request::{Generation, NEUTRAL, ServiceFields, UNSUPPORTED, sampling, set_logprobs};
+use crate::server::running::{Ended, Usage};
+
+/// What chat alone can't honour.
+const REFUSED: &[Refused] = &[
+    Refused { name: "tools", neutral: &["[]"], why: "tools are not served" },
+    Refused { name: "functions", neutral: &["[]"], why: "tools are not served" },
+    Refused { name: "tool_choice", neutral: &["\"none\"", "\"auto\""], why: "tools are not served" },
+    Refused { name: "function_call", neutral: &["\"none\"", "\"auto\""], why: "tools are not served" },
+    Refused { name: "modalities", neutral: &["[\"text\"]", "[]"], why: "only text is served" },
+    Refused { name: "audio", neutral: &[], why: "only text is served" },
+    Refused { name: "web_search_options", neutral: &[], why: "nothing is fetched on a client's behalf" },
+    Refused { name: "chat_template", neutral: &[], why: "templates come from the model or the command line" },
+    Refused {
+        name: "chat_template_kwargs",
+        neutral: &["{}"],
+        why: "variables for the template are not taken",
+    },
+    Refused { name: "documents", neutral: &["[]"], why: "documents are not served: put them in a message" },
+    Refused {
+        name: "continue_final_message",
+        neutral: &["false"],
+        why: "it is not served: use /v1/completions",
+    },
+    Refused { name: "echo", neutral: &["false"], why: "it is not served for chat: use /v1/completions" },
+];
+
+/// Answers a conversation.
+///
+/// # Errors
+/// When the request can't be served.
+pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    let service = ServiceFields::read(&mut fields, &app)?;
+    let messages = prompt::messages(&mut fields, &app.caps)?;
+    let most = fields.take_any(&["max_completion_tokens", "max_tokens"])?;
+    let mut params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)?;
+    let wanted: bool = fields.take("logprobs")?.unwrap_or(false);
+    let listed: Option<u32> = fields.take("top_logprobs")?;
+    if listed.is_some_and(|n| n > 0) && !wanted {
+        return Err(ApiError::field("top_logprobs", "it has no meaning without \"logprobs\": true"));
+    }
+    set_logprobs(&mut params, &app.caps, "top_logprobs", wanted.then(|| listed.unwrap_or(0)))?;
+    let ending = match fields.take("add_generation_prompt")? {
+        Some(false) => Ending::Closed,
+        _ => Ending::Answer,
+    };
+    fields.refuse(UNSUPPORTED)?;
+    fields.refuse(REFUSED)?;
+    fields.ignore(NEUTRAL);
+    fields.ignore(&["store", "parallel_tool_calls"]);
+    fields.finish(app.unknown)?;
+    let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await?;
+    let shape = Chat {
+        head: Head::new("chatcmpl", service.model.clone()),
+        tokenizer: app.model.tokenizer.clone(),
+        logprobs: wanted,
+        include_usage: service.include_usage,
+        stops: params.stop.clone(),
+    };
+    reply(&app, Generation { prompts, params, service }, shape).await
+}
+
+struct Chat {
+    head: Head,
+    tokenizer: Arc<Tokenizer>,
+    logprobs: bool,
+    include_usage: bool,
+    stops: Vec<String>,
+}
+
+impl Chat {
+    fn object(&self, kind: &str) -> Value {
+        let Head { id, created, model } = &self.head;
+        json!({"id": id, "object": kind, "created": created, "model": model})
+    }
+
+    fn chunk(&self, choices: Value) -> Value {
+        let mut chunk = self.object("chat.completion.chunk");
+        chunk["choices"] = choices;
+        if self.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+
+    fn delta(&self, choice: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> Value {
+        self.chunk(json!([
+            {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        ]))
+    }
+}
+
+impl Shape for Chat {
+    fn whole(&self, answers: Vec<Answer>, usage: Usage) -> Value {
+        let mut body = self.object("chat.completion");
+        let choices = answers.iter().enumerate().map(|(index, a)| {
+            json!({
+                "index": index,
+                "message": {"role": "assistant", "content": a.text, "refusal": null},
+                "logprobs": self.logprobs.then(|| logprobs::chat(&self.tokenizer, &a.tokens)),
+                "finish_reason": a.ended.reason(),
+                "stop_reason": a.ended.stop_reason(&self.stops),
+            })
+        });
+        body["choices"] = choices.collect();
+        body["usage"] = usage.body();
+        body["timings"] = answers.first().map(|a| a.ended.timings()).into();
+        body
+    }
+
+    fn begin(&mut self, answers: usize, _: Usage, out: &mut Frames) {
+        for choice in 0..answers {
+            let delta = json!({"role": "assistant", "content": ""});
+            out.data(&self.delta(choice, delta, Value::Null, None));
+        }
+    }
+
+    fn piece(&mut self, choice: usize, text: String, token: Option<Choice>, out: &mut Frames) {
+        if text.is_empty() && !self.logprobs {
+            return;
+        }
+        let tokens: Vec<Choice> = token.into_iter().collect();
+        let listed = self.logprobs && !tokens.is_empty();
+        let logprobs = listed.then(|| logprobs::chat(&self.tokenizer, &tokens)).into();
+        out.data(&self.delta(choice, json!({"content": text}), logprobs, None));
+    }
+
+    fn end(&mut self, choice: usize, ended: &Ended, out: &mut Frames) {
+        let mut chunk = self.delta(choice, json!({}), Value::Null, Some(ended.reason()));
+        chunk["choices"][0]["stop_reason"] = ended.stop_reason(&self.stops);
+        chunk["timings"] = ended.timings();
+        out.data(&chunk);
+    }
+
+    fn done(&mut self, usage: Usage, out: &mut Frames) {
+        if self.include_usage {
+            let mut chunk = self.chunk(json!([]));
+            chunk["usage"] = usage.body();
+            out.data(&chunk);
+        }
+        out.raw("[DONE]");
+    }
+}

@@ -1,0 +1,157 @@
+//! `/v1/completions`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::{Head, logprobs};
+use crate::format::tokenizer::{Specials, Tokenizer};
+use crate::sample::Choice;
+use crate::server::app::App;
+use crate::server::body;
+use crate::server::error::ApiError;
+use crate::server::reply::{Answer, Frames, Shape, reply};
+use crate::server::request::fields::Refused;
+use crate::server::request::prompt::{self, Prompt};
+use crate::server::request::{Generation, NEUTRAL, ServiceFields, UNSUPPORTED, sampling, set_logprobs};
+use crate::server::running::{Ended, Usage};
+
+/// OpenAI's default here.
+const MAX_TOKENS: u32 = 16;
+
+const REFUSED: &[Refused] = &[Refused {
+    name: "suffix",
+    neutral: &["\"\""],
+    why: "filling in the middle is not served: leave it out",
+}];
+
+/// Continues prompts.
+///
+/// # Errors
+/// When the request can't be served.
+pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    let service = ServiceFields::read(&mut fields, &app)?;
+    let raw = prompt::read(&mut fields, "prompt", &app.caps)?;
+    let most = fields.take_any(&["max_tokens", "n_predict"])?.or(Some(MAX_TOKENS));
+    let mut params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)?;
+    let listed = fields.take("logprobs")?;
+    set_logprobs(&mut params, &app.caps, "logprobs", listed)?;
+    let echo = fields.take("echo")?.unwrap_or(false);
+    if echo && listed.is_some() {
+        let why = "with logprobs it asks for those of the prompt, which are not served";
+        return Err(ApiError::field("echo", why).code("unsupported"));
+    }
+    fields.refuse(UNSUPPORTED)?;
+    fields.refuse(REFUSED)?;
+    fields.ignore(NEUTRAL);
+    fields.finish(app.unknown)?;
+    let prompts = prompt::encode(&app, raw).await?;
+    let tokenizer = app.model.tokenizer.clone();
+    let shape = Completions {
+        head: Head::new("cmpl", service.model.clone()),
+        echoes: if echo { echoes(&tokenizer, &prompts, params.n as usize) } else { Vec::new() },
+        tokenizer,
+        logprobs: listed.is_some(),
+        offsets: vec![0; prompts.len() * params.n as usize],
+        include_usage: service.include_usage,
+        stops: params.stop.clone(),
+    };
+    reply(&app, Generation { prompts, params, service }, shape).await
+}
+
+/// For each answer the text of its prompt.
+fn echoes(tokenizer: &Tokenizer, prompts: &[Prompt], per_prompt: usize) -> Vec<String> {
+    let text = |p: &Prompt| match &p.text {
+        Some(text) => text.clone(),
+        // Ids beyond the vocabulary are refused by the engine, before this is shown.
+        None => tokenizer.decode(&p.ids, Specials::Show).unwrap_or_default(),
+    };
+    prompts.iter().flat_map(|p| std::iter::repeat_n(text(p), per_prompt)).collect()
+}
+
+struct Completions {
+    head: Head,
+    tokenizer: Arc<Tokenizer>,
+    /// For each answer what it begins with; empty without `echo`.
+    echoes: Vec<String>,
+    logprobs: bool,
+    /// Where each answer's next token begins.
+    offsets: Vec<usize>,
+    include_usage: bool,
+    stops: Vec<String>,
+}
+
+impl Completions {
+    fn object(&self, choices: Value) -> Value {
+        let Head { id, created, model } = &self.head;
+        json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": choices})
+    }
+
+    fn chunk(&self, choice: usize, text: &str, logprobs: Value, reason: Option<&str>) -> Value {
+        let mut chunk = self.object(json!([
+            {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        ]));
+        if self.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+}
+
+impl Shape for Completions {
+    fn whole(&self, answers: Vec<Answer>, usage: Usage) -> Value {
+        let choices = answers.iter().enumerate().map(|(index, a)| {
+            let echo = self.echoes.get(index).map_or("", String::as_str);
+            let logprobs = self.logprobs.then(|| logprobs::completions(&self.tokenizer, &a.tokens, &mut 0));
+            json!({
+                "index": index,
+                "text": format!("{echo}{}", a.text),
+                "logprobs": logprobs,
+                "finish_reason": a.ended.reason(),
+                "stop_reason": a.ended.stop_reason(&self.stops),
+            })
+        });
+        let mut body = self.object(choices.collect());
+        body["usage"] = usage.body();
+        body["timings"] = answers.first().map(|a| a.ended.timings()).into();
+        body
+    }
+
+    fn begin(&mut self, _: usize, _: Usage, out: &mut Frames) {
+        for (choice, echo) in self.echoes.iter().enumerate() {
+            out.data(&self.chunk(choice, echo, Value::Null, None));
+        }
+    }
+
+    fn piece(&mut self, choice: usize, text: String, token: Option<Choice>, out: &mut Frames) {
+        if text.is_empty() && !self.logprobs {
+            return;
+        }
+        let tokens: Vec<Choice> = token.into_iter().collect();
+        let mut offset = self.offsets[choice];
+        let listed = self.logprobs && !tokens.is_empty();
+        let logprobs = listed.then(|| logprobs::completions(&self.tokenizer, &tokens, &mut offset)).into();
+        self.offsets[choice] = offset;
+        out.data(&self.chunk(choice, &text, logprobs, None));
+    }
+
+    fn end(&mut self, choice: usize, ended: &Ended, out: &mut Frames) {
+        let mut chunk = self.chunk(choice, "", Value::Null, Some(ended.reason()));
+        chunk["choices"][0]["stop_reason"] = ended.stop_reason(&self.stops);
+        chunk["timings"] = ended.timings();
+        out.data(&chunk);
+    }
+
+    fn done(&mut self, usage: Usage, out: &mut Frames) {
+        if self.include_usage {
+            let mut chunk = self.object(json!([]));
+            chunk["usage"] = usage.body();
+            out.data(&chunk);
+        }
+        out.raw("[DONE]");
+    }
+}

@@ -1,0 +1,226 @@
+//! `/v1/responses`, stateless: nothing is stored, each request carries its whole conversation.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::Head;
+use crate::engine::Finish;
+use crate::format::{Ending, Message};
+use crate::sample::Choice;
+use crate::server::app::App;
+use crate::server::body;
+use crate::server::caps::{Cap, Caps};
+use crate::server::error::ApiError;
+use crate::server::reply::{Answer, Frames, Shape, reply};
+use crate::server::request::fields::{Fields, Refused};
+use crate::server::request::prompt::{self, Raw, text_of};
+use crate::server::request::{Generation, NEUTRAL, ServiceFields, sampling};
+use crate::server::running::{Ended, Usage};
+
+const REFUSED: &[Refused] = &[
+    Refused { name: "tools", neutral: &["[]"], why: "tools are not served" },
+    Refused { name: "tool_choice", neutral: &["\"none\"", "\"auto\""], why: "tools are not served" },
+    Refused { name: "previous_response_id", neutral: &[], why: "nothing is stored: send the conversation" },
+    Refused { name: "conversation", neutral: &[], why: "nothing is stored: send the conversation" },
+    Refused {
+        name: "background",
+        neutral: &["false"],
+        why: "nothing is stored: wait for the answer, or stream it",
+    },
+    Refused { name: "prompt", neutral: &[], why: "no prompts are stored: use input and instructions" },
+    Refused {
+        name: "text",
+        neutral: &["{}", "{\"format\":{\"type\":\"text\"}}"],
+        why: "structured output is not served yet",
+    },
+];
+
+/// Answers a conversation.
+///
+/// # Errors
+/// When the request can't be served.
+pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    let service = ServiceFields::read(&mut fields, &app)?;
+    let messages = conversation(&mut fields, &app.caps)?;
+    let most = fields.take("max_output_tokens")?;
+    let params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)?;
+    if params.n != 1 {
+        return Err(ApiError::field("n", "a response is one answer: leave it out"));
+    }
+    fields.refuse(REFUSED)?;
+    fields.ignore(NEUTRAL);
+    fields.ignore(&["store", "parallel_tool_calls", "truncation", "include"]);
+    fields.finish(app.unknown)?;
+    let prompts = prompt::encode(&app, vec![Raw::Chat(messages, Ending::Answer)]).await?;
+    let head = Head::new("resp", service.model.clone());
+    let item = format!("msg_{}", super::token());
+    let shape = Responses { head, item, sequence: 0, text: String::new(), end: None };
+    reply(&app, Generation { prompts, params, service }, shape).await
+}
+
+/// `instructions` and `input` as a conversation.
+fn conversation(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, ApiError> {
+    let instructions: Option<String> = fields.take("instructions")?;
+    let mut found: Vec<Message> = instructions.into_iter().map(|text| Message::new("system", text)).collect();
+    match fields.require::<Value>("input", "a string or a list of messages")? {
+        Value::String(text) => found.push(Message::new("user", text)),
+        Value::Array(items) => {
+            caps.check(Cap::Messages, "input", items.len())?;
+            for (i, item) in items.into_iter().enumerate() {
+                let mut item = Fields::nested(item, format!("input[{i}]"))?;
+                let kind: Option<String> = item.take("type")?;
+                if kind.is_some_and(|kind| kind != "message") {
+                    return Err(ApiError::field(item.name("type"), "expected message: tools are not served"));
+                }
+                let role: String = item.require("role", "system, user or assistant")?;
+                let role = match role.as_str() {
+                    "system" | "developer" => "system",
+                    "user" | "assistant" => role.as_str(),
+                    _ => {
+                        return Err(ApiError::field(item.name("role"), "expected system, user or assistant"));
+                    }
+                };
+                let name = item.name("content");
+                let content: Value = item.require("content", "a string or a list of parts")?;
+                found.push(Message::new(role, text_of(content, &name)?));
+            }
+        }
+        _ => return Err(ApiError::field("input", "expected a string or a list of messages")),
+    }
+    if !found.iter().any(|m| m.role != "system") {
+        return Err(ApiError::field("input", "found no message: expected at least one"));
+    }
+    caps.check(Cap::PromptBytes, "input", found.iter().map(|m| m.content.len()).sum())?;
+    Ok(found)
+}
+
+#[derive(Debug)]
+struct Responses {
+    head: Head,
+    /// The id of the one item of output.
+    item: String,
+    sequence: u64,
+    text: String,
+    end: Option<Ended>,
+}
+
+impl Responses {
+    fn part(&self, text: &str) -> Value {
+        json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+    }
+
+    fn output(&self, status: &str, content: Vec<Value>) -> Value {
+        json!({"id": self.item, "type": "message", "role": "assistant", "status": status, "content": content})
+    }
+
+    fn response(&self, ended: Option<&Ended>, output: Vec<Value>, usage: Option<Usage>) -> Value {
+        let cut = ended.is_some_and(|ended| ended.0.finish == Finish::Length);
+        json!({
+            "id": self.head.id,
+            "object": "response",
+            "created_at": self.head.created,
+            "model": self.head.model,
+            "status": match ended { None => "in_progress", Some(_) if cut => "incomplete", Some(_) => "completed" },
+            "incomplete_details": if cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
+            "error": null,
+            "instructions": null,
+            "metadata": {},
+            "output": output,
+            "parallel_tool_calls": false,
+            "previous_response_id": null,
+            "store": false,
+            "temperature": null,
+            "tool_choice": "none",
+            "tools": [],
+            "top_p": null,
+            "usage": usage.map(|u| json!({
+                "input_tokens": u.prompt,
+                "input_tokens_details": {"cached_tokens": u.cached},
+                "output_tokens": u.completion,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": u.prompt + u.completion,
+            })),
+            "timings": ended.map(Ended::timings),
+        })
+    }
+
+    fn send(&mut self, kind: &str, mut body: Value, out: &mut Frames) {
+        body["type"] = kind.into();
+        body["sequence_number"] = self.sequence.into();
+        self.sequence += 1;
+        out.event(kind, &body);
+    }
+
+    /// Where in the response something happens.
+    fn place(&self) -> Value {
+        json!({"item_id": self.item, "output_index": 0, "content_index": 0})
+    }
+}
+
+impl Shape for Responses {
+    fn whole(&self, answers: Vec<Answer>, usage: Usage) -> Value {
+        let text: String = answers.iter().map(|a| a.text.as_str()).collect();
+        let output = vec![self.output("completed", vec![self.part(&text)])];
+        self.response(answers.first().map(|a| &a.ended), output, Some(usage))
+    }
+
+    fn begin(&mut self, _: usize, _: Usage, out: &mut Frames) {
+        for kind in ["response.created", "response.in_progress"] {
+            let response = self.response(None, Vec::new(), None);
+            self.send(kind, json!({"response": response}), out);
+        }
+        let item = self.output("in_progress", Vec::new());
+        self.send("response.output_item.added", json!({"output_index": 0, "item": item}), out);
+        let mut body = self.place();
+        body["part"] = self.part("");
+        self.send("response.content_part.added", body, out);
+    }
+
+    fn piece(&mut self, _: usize, text: String, _: Option<Choice>, out: &mut Frames) {
+        if text.is_empty() {
+            return;
+        }
+        self.text.push_str(&text);
+        let mut body = self.place();
+        body["delta"] = text.into();
+        body["logprobs"] = json!([]);
+        self.send("response.output_text.delta", body, out);
+    }
+
+    fn end(&mut self, _: usize, ended: &Ended, out: &mut Frames) {
+        self.end = Some(ended.clone());
+        let mut body = self.place();
+        body["text"] = self.text.clone().into();
+        body["logprobs"] = json!([]);
+        self.send("response.output_text.done", body, out);
+        let mut body = self.place();
+        body["part"] = self.part(&self.text);
+        self.send("response.content_part.done", body, out);
+        let item = self.output("completed", vec![self.part(&self.text)]);
+        self.send("response.output_item.done", json!({"output_index": 0, "item": item}), out);
+    }
+
+    fn done(&mut self, usage: Usage, out: &mut Frames) {
+        let output = vec![self.output("completed", vec![self.part(&self.text)])];
+        let response = self.response(self.end.as_ref(), output, Some(usage));
+        let cut = response["status"] == "incomplete";
+        let kind = if cut { "response.incomplete" } else { "response.completed" };
+        self.send(kind, json!({"response": response}), out);
+    }
+
+    fn failed(&self, error: &ApiError, out: &mut Frames) {
+        let body = json!({
+            "type": "error",
+            "sequence_number": self.sequence,
+            "code": error.kind(),
+            "message": error.message,
+            "param": error.param,
+        });
+        out.event("error", &body);
+    }
+}

@@ -1,0 +1,170 @@
+//! A JSON object, taken apart field by field, so that every refusal names its field.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::server::error::ApiError;
+
+/// What becomes of fields that nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are logged.
+    #[default]
+    Log,
+    /// They are refused (`--strict`).
+    Refuse,
+}
+
+/// A field that is known but can't be honoured, and values that ask for nothing.
+pub struct Refused {
+    /// Its name.
+    pub name: &'static str,
+    /// JSON texts of values that are as good as none, beside null.
+    pub neutral: &'static [&'static str],
+    /// Why not, and what to do.
+    pub why: &'static str,
+}
+
+/// The fields of an object that are still to be looked at.
+#[derive(Debug)]
+pub struct Fields {
+    map: Map<String, Value>,
+    /// Put before names in errors: the path to this object.
+    path: String,
+}
+
+impl Fields {
+    /// The fields of a request's body.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self { map, path: String::new() }),
+            Ok(other) => Err(ApiError::bad(format!("the body is {}: expected a JSON object", kind(&other)))),
+            Err(error) => Err(ApiError::bad(format!("the body is no JSON: {error}"))),
+        }
+    }
+
+    /// The fields of an object inside another.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub fn nested(value: Value, path: String) -> Result<Self, ApiError> {
+        match value {
+            Value::Object(map) => Ok(Self { map, path: format!("{path}.") }),
+            other => Err(ApiError::field(path, format!("found {}, expected an object", kind(&other)))),
+        }
+    }
+
+    /// The full name of a field.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.path)
+    }
+
+    /// Takes a field out; null is as good as absent.
+    ///
+    /// # Errors
+    /// When its value is of another kind.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
+        match self.map.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => serde_json::from_value(value)
+                .map(Some)
+                .map_err(|error| ApiError::field(self.name(name), error)),
+        }
+    }
+
+    /// Takes the value of the first of several names for one thing.
+    ///
+    /// # Errors
+    /// When a value is of another kind.
+    pub fn take_any<T: DeserializeOwned>(&mut self, names: &[&str]) -> Result<Option<T>, ApiError> {
+        let mut found = None;
+        for name in names {
+            let value = self.take(name)?;
+            found = found.or(value);
+        }
+        Ok(found)
+    }
+
+    /// Takes a field that must be there.
+    ///
+    /// # Errors
+    /// When it is absent or of another kind.
+    pub fn require<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Result<T, ApiError> {
+        self.take(name)?
+            .ok_or_else(|| ApiError::field(self.name(name), format!("it is missing: expected {expected}")))
+    }
+
+    /// Drops fields that are known and change nothing.
+    pub fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            self.map.remove(*name);
+        }
+    }
+
+    /// Refuses fields that are known and can't be honoured.
+    ///
+    /// # Errors
+    /// For the first whose value asks for something.
+    pub fn refuse(&mut self, table: &[Refused]) -> Result<(), ApiError> {
+        for row in table {
+            let Some(value) = self.map.remove(row.name) else { continue };
+            if !value.is_null() && !row.neutral.contains(&value.to_string().as_str()) {
+                return Err(ApiError::field(self.name(row.name), row.why).code("unsupported"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with what is left.
+    ///
+    /// # Errors
+    /// If it is to be refused.
+    pub fn finish(self, unknown: Unknown) -> Result<(), ApiError> {
+        let Some(name) = self.map.keys().next() else { return Ok(()) };
+        if unknown == Unknown::Refuse {
+            return Err(ApiError::field(self.name(name), "no such field is known here (--strict)")
+                .code("unknown_field"));
+        }
+        let names: Vec<&str> = self.map.keys().map(String::as_str).collect();
+        tracing::info!("unknown fields were ignored: {:?}", names);
+        Ok(())
+    }
+}
+
+/// A value's kind in words.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_names_its_field() {
+        let mut fields = Fields::parse(br#"{"a": "x", "b": null, "c": [], "d": 1}"#).unwrap();
+        assert_eq!(fields.take::<u32>("a").unwrap_err().param.as_deref(), Some("a"));
+        assert_eq!(fields.take::<u32>("b").unwrap(), None);
+        assert_eq!(fields.require::<u32>("e", "a number").unwrap_err().param.as_deref(), Some("e"));
+        let row = |neutral| [Refused { name: "c", neutral, why: "no" }];
+        fields.map.insert("c".into(), serde_json::json!([1]));
+        assert_eq!(fields.refuse(&row(&["[]"])).unwrap_err().param.as_deref(), Some("c"));
+        fields.map.insert("c".into(), serde_json::json!([]));
+        assert!(fields.refuse(&row(&["[]"])).is_ok());
+        assert_eq!(fields.finish(Unknown::Refuse).unwrap_err().param.as_deref(), Some("d"));
+        for body in ["", "[]", "{", "nul", "{\"a\":1}x"] {
+            assert_eq!(Fields::parse(body.as_bytes()).unwrap_err().status, 400, "{body}");
+        }
+        assert!(Fields::parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+}

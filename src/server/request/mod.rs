@@ -1,0 +1,136 @@
+//! The one request that every API's own is turned into.
+
+pub mod fields;
+pub mod prompt;
+pub mod sampling;
+
+use fields::{Fields, Refused};
+use prompt::Prompt;
+
+use crate::sample::SamplingParams;
+use crate::server::app::App;
+use crate::server::caps::{Cap, Caps};
+use crate::server::error::ApiError;
+
+/// Text to be generated.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// What is to be continued, each `params.n` times.
+    pub prompts: Vec<Prompt>,
+    /// How.
+    pub params: SamplingParams,
+    /// What does not shape the text.
+    pub service: ServiceFields,
+}
+
+/// Fields that say how a request is served, not what is generated.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceFields {
+    /// The model's name as the client knows it.
+    pub model: String,
+    /// Lower is served first.
+    pub priority: i32,
+    /// Only requests with equal salts share cached prefixes.
+    pub salt: Option<String>,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// Whether a stream ends with the tokens used.
+    pub include_usage: bool,
+}
+
+impl ServiceFields {
+    /// Reads them; refuses a model that isn't served.
+    ///
+    /// # Errors
+    /// Names the field at fault.
+    pub fn read(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
+        let caps = &app.caps;
+        let model: Option<String> = fields.take("model")?;
+        let salt: Option<String> = fields.take("cache_salt")?;
+        for (name, text) in [("model", &model), ("cache_salt", &salt)] {
+            caps.check(Cap::NameBytes, name, text.as_ref().map_or(0, String::len))?;
+        }
+        if salt.as_ref().is_some_and(String::is_empty) {
+            return Err(ApiError::field("cache_salt", "found an empty text: expected one of some bytes"));
+        }
+        let stream = fields.take("stream")?.unwrap_or(false);
+        let mut include_usage = false;
+        if let Some(options) = fields.take("stream_options")? {
+            let mut options = Fields::nested(options, "stream_options".into())?;
+            include_usage = options.take("include_usage")?.unwrap_or(false);
+            options.ignore(&["include_obfuscation"]);
+            options.refuse(&[Refused {
+                name: "continuous_usage_stats",
+                neutral: &["false"],
+                why: "usage comes once, at the end (include_usage)",
+            }])?;
+            options.finish(app.unknown)?;
+            if !stream {
+                return Err(ApiError::field("stream_options", "it has no meaning without \"stream\": true"));
+            }
+        }
+        Ok(Self {
+            model: app.model.accept(model)?,
+            priority: fields.take("priority")?.unwrap_or(0),
+            salt,
+            stream,
+            include_usage,
+        })
+    }
+}
+
+/// Checks `logprobs` against its cap and puts it in.
+///
+/// # Errors
+/// When more are asked for than the cap allows.
+pub fn set_logprobs(
+    params: &mut SamplingParams,
+    caps: &Caps,
+    field: &str,
+    listed: Option<u32>,
+) -> Result<(), ApiError> {
+    caps.check(Cap::Logprobs, field, listed.unwrap_or(0) as usize)?;
+    params.logprobs = listed;
+    Ok(())
+}
+
+/// Fields of the generating endpoints that change nothing here.
+pub const NEUTRAL: &[&str] =
+    &["user", "metadata", "service_tier", "request_id", "safety_identifier", "prompt_cache_key"];
+
+/// Fields that every generating endpoint knows and can't honour.
+pub const UNSUPPORTED: &[Refused] = &[
+    Refused { name: "use_beam_search", neutral: &["false"], why: "beam search is not served: leave it out" },
+    Refused {
+        name: "prompt_logprobs",
+        neutral: &["0"],
+        why: "log-probabilities of the prompt are not served: 'ridgepoint logits' and 'perplexity' give them",
+    },
+    Refused { name: "guided_json", neutral: &[], why: "structured output is not served yet" },
+    Refused { name: "guided_regex", neutral: &[], why: "structured output is not served yet" },
+    Refused { name: "guided_choice", neutral: &[], why: "structured output is not served yet" },
+    Refused { name: "guided_grammar", neutral: &[], why: "structured output is not served yet" },
+    Refused { name: "structured_outputs", neutral: &["{}"], why: "structured output is not served yet" },
+    Refused { name: "grammar", neutral: &["\"\""], why: "structured output is not served yet" },
+    Refused { name: "json_schema", neutral: &["{}"], why: "structured output is not served yet" },
+    Refused {
+        name: "response_format",
+        neutral: &["{\"type\":\"text\"}"],
+        why: "structured output is not served yet: expected {\"type\": \"text\"}",
+    },
+    Refused { name: "bad_words", neutral: &["[]"], why: "it is not served: use logit_bias" },
+    Refused { name: "allowed_token_ids", neutral: &["[]"], why: "it is not served: use logit_bias" },
+    Refused { name: "prompt_embeds", neutral: &[], why: "tensors from clients are not taken" },
+    Refused {
+        name: "truncate_prompt_tokens",
+        neutral: &["-1"],
+        why: "it is not served: send what is to be read",
+    },
+    Refused { name: "skip_special_tokens", neutral: &["true"], why: "special tokens are never shown" },
+    Refused {
+        name: "typical_p",
+        neutral: &["1", "1.0"],
+        why: "this sampler is not served: use min_p or top_p",
+    },
+    Refused { name: "mirostat", neutral: &["0"], why: "this sampler is not served: use min_p or top_p" },
+];

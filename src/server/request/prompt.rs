@@ -1,0 +1,182 @@
+//! Prompts: text, token ids, conversations; tokenised off the async threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::fields::{Fields, kind};
+use crate::format::tokenizer::{Special, Tokenizer};
+use crate::format::{Ending, Message};
+use crate::server::app::App;
+use crate::server::caps::{Cap, Caps};
+use crate::server::error::ApiError;
+
+/// How long rendering and tokenising a request may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What is to be continued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Its text, if it came as text.
+    pub text: Option<String>,
+}
+
+/// A prompt as it comes in.
+#[derive(Clone, Debug)]
+pub enum Raw {
+    /// Text, in which nothing becomes a special token.
+    Text(String),
+    /// Token ids.
+    Ids(Vec<u32>),
+    /// A conversation, to be rendered by the model's template.
+    Chat(Vec<Message>, Ending),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a string, a list of token ids, or a list of either")]
+enum Field {
+    Text(String),
+    Ids(Vec<u32>),
+    Texts(Vec<String>),
+    Lists(Vec<Vec<u32>>),
+}
+
+/// The prompts in a field: one or several, as text or token ids.
+///
+/// # Errors
+/// When there is none, one is empty, or one is too long.
+pub fn read(fields: &mut Fields, name: &str, caps: &Caps) -> Result<Vec<Raw>, ApiError> {
+    let field: Field = fields.require(name, "a string, a list of token ids, or a list of either")?;
+    let prompts: Vec<Raw> = match field {
+        Field::Text(text) => vec![Raw::Text(text)],
+        // An empty list reads as ids.
+        Field::Ids(ids) => vec![Raw::Ids(ids)],
+        Field::Texts(texts) => texts.into_iter().map(Raw::Text).collect(),
+        Field::Lists(lists) => lists.into_iter().map(Raw::Ids).collect(),
+    };
+    caps.check(Cap::Answers, name, prompts.len())?;
+    for prompt in &prompts {
+        match prompt {
+            Raw::Text(text) => caps.check(Cap::PromptBytes, name, text.len())?,
+            Raw::Ids(ids) if ids.is_empty() => {
+                return Err(ApiError::field(name, "found no token: expected at least one"));
+            }
+            Raw::Ids(ids) => caps.check(Cap::PromptTokens, name, ids.len())?,
+            Raw::Chat(..) => {}
+        }
+    }
+    Ok(prompts)
+}
+
+/// The conversation in `messages`.
+///
+/// # Errors
+/// Names the part of it that can't be served.
+pub fn messages(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, ApiError> {
+    let list: Vec<Value> = fields.require("messages", "a list of messages")?;
+    if list.is_empty() {
+        return Err(ApiError::field("messages", "found no message: expected at least one"));
+    }
+    caps.check(Cap::Messages, "messages", list.len())?;
+    let mut found = Vec::with_capacity(list.len());
+    for (i, value) in list.into_iter().enumerate() {
+        let mut m = Fields::nested(value, format!("messages[{i}]"))?;
+        let role: String = m.require("role", "system, user or assistant")?;
+        let role = match role.as_str() {
+            "system" | "developer" => "system",
+            "user" => "user",
+            "assistant" => "assistant",
+            _ => {
+                let expected = "expected system, developer, user or assistant (tools are not served)";
+                return Err(ApiError::field(m.name("role"), expected));
+            }
+        };
+        if m.take::<Vec<Value>>("tool_calls")?.is_some_and(|calls| !calls.is_empty()) {
+            return Err(ApiError::field(m.name("tool_calls"), "tools are not served").code("unsupported"));
+        }
+        let name = m.name("content");
+        let content = m.take::<Value>("content")?.unwrap_or(Value::String(String::new()));
+        found.push(Message::new(role, text_of(content, &name)?));
+        m.ignore(&["name", "refusal", "reasoning_content", "annotations", "audio"]);
+    }
+    caps.check(Cap::PromptBytes, "messages", found.iter().map(|m| m.content.len()).sum())?;
+    Ok(found)
+}
+
+/// The text of a message's content: a string, or a list of text parts.
+///
+/// # Errors
+/// When a part is no text.
+pub fn text_of(content: Value, name: &str) -> Result<String, ApiError> {
+    let parts = match content {
+        Value::String(text) => return Ok(text),
+        Value::Array(parts) => parts,
+        other => {
+            let found = format!("found {}, expected a string or a list of text parts", kind(&other));
+            return Err(ApiError::field(name, found));
+        }
+    };
+    let mut text = String::new();
+    for (i, part) in parts.into_iter().enumerate() {
+        let mut part = Fields::nested(part, format!("{name}[{i}]"))?;
+        let kind: String = part.require("type", "text")?;
+        if !matches!(kind.as_str(), "text" | "input_text" | "output_text") {
+            let why = "only parts of type text are served: this server takes no images, audio or files";
+            return Err(ApiError::field(part.name("type"), why).code("unsupported"));
+        }
+        text.push_str(&part.require::<String>("text", "a string")?);
+    }
+    Ok(text)
+}
+
+/// Renders and tokenises, away from the threads that serve connections.
+///
+/// # Errors
+/// When the template refuses the conversation, a text can't be tokenised, or it takes too long.
+pub async fn encode(app: &Arc<App>, raw: Vec<Raw>) -> Result<Vec<Prompt>, ApiError> {
+    let app = app.clone();
+    blocking(move || raw.into_iter().map(|raw| encode_one(&app, raw)).collect()).await
+}
+
+fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
+    let tokenizer: &Tokenizer = &app.model.tokenizer;
+    let bad = |error: crate::format::Error| ApiError::bad(error.to_string());
+    let prompt = match raw {
+        Raw::Ids(ids) => Prompt { ids, text: None },
+        Raw::Text(text) => {
+            Prompt { ids: tokenizer.encode_prompt(&text, Special::Text).map_err(bad)?, text: Some(text) }
+        }
+        Raw::Chat(messages, ending) => {
+            let template = app.model.template()?;
+            Prompt { ids: template.encode(tokenizer, &messages, ending).map_err(bad)?, text: None }
+        }
+    };
+    if prompt.ids.is_empty() {
+        return Err(ApiError::field("prompt", "it has no token: expected some text"));
+    }
+    Ok(prompt)
+}
+
+/// Runs something that computes for a while, within a deadline.
+///
+/// # Errors
+/// As `work`, or when it takes too long.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => {
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed; see the log"))
+        }
+        Err(_) => Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("preparing the prompt took more than {} s: send less text, or later", DEADLINE.as_secs()),
+        )),
+    }
+}

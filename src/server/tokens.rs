@@ -1,0 +1,106 @@
+//! `/tokenize`, `/detokenize`, `/apply-template`: vLLM's and llama.cpp's shapes.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::json;
+
+use super::app::App;
+use super::body;
+use super::caps::Cap;
+use super::error::ApiError;
+use super::reply;
+use super::request::fields::Fields;
+use super::request::prompt::{self, Raw, blocking};
+use crate::format::Ending;
+use crate::format::tokenizer::{Special, Specials};
+
+fn ending(fields: &mut Fields) -> Result<Ending, ApiError> {
+    Ok(match fields.take("add_generation_prompt")? {
+        Some(false) => Ending::Closed,
+        _ => Ending::Answer,
+    })
+}
+
+/// Text, or a conversation, to ids.
+///
+/// # Errors
+/// When it can't be tokenised.
+pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    app.model.accept(fields.take("model")?)?;
+    let vllm: Option<String> = fields.take("prompt")?;
+    let llama: Option<String> = fields.take("content")?;
+    let begin: Option<bool> = fields.take_any(&["add_special_tokens", "add_special"])?;
+    // Ids are all that comes of it: it is for the client to say what its text means.
+    let parse = fields.take("parse_special")?.unwrap_or(false);
+    let special = if parse { Special::Parse } else { Special::Text };
+    fields.ignore(&["return_token_strs", "with_pieces"]);
+    let (text, begin) = match (vllm, llama) {
+        (Some(text), _) => (text, begin.unwrap_or(true)),
+        (None, Some(text)) => (text, begin.unwrap_or(false)),
+        (None, None) => {
+            let messages = prompt::messages(&mut fields, &app.caps).map_err(|error| {
+                let none = error.param.as_deref() == Some("messages") && error.message.contains("missing");
+                if none { ApiError::field("prompt", "expected prompt, content or messages") } else { error }
+            })?;
+            let ending = ending(&mut fields)?;
+            fields.finish(app.unknown)?;
+            let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await?;
+            return Ok(listed(&app, &prompts[0].ids));
+        }
+    };
+    app.caps.check(Cap::PromptBytes, "prompt", text.len())?;
+    fields.finish(app.unknown)?;
+    let shared = app.clone();
+    let ids = blocking(move || {
+        let tokenizer = &shared.model.tokenizer;
+        let ids =
+            if begin { tokenizer.encode_prompt(&text, special) } else { tokenizer.encode(&text, special) };
+        ids.map_err(|error| ApiError::bad(error.to_string()))
+    });
+    Ok(listed(&app, &ids.await?))
+}
+
+fn listed(app: &App, ids: &[u32]) -> Response {
+    reply::json(&json!({"count": ids.len(), "max_model_len": app.model.context, "tokens": ids}))
+}
+
+/// Ids to text.
+///
+/// # Errors
+/// When an id isn't in the vocabulary.
+pub async fn detokenize(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    app.model.accept(fields.take("model")?)?;
+    let ids: Vec<u32> = fields.require("tokens", "a list of token ids")?;
+    app.caps.check(Cap::PromptTokens, "tokens", ids.len())?;
+    fields.finish(app.unknown)?;
+    let shared = app.clone();
+    let text = blocking(move || {
+        let text = shared.model.tokenizer.decode(&ids, Specials::Show);
+        text.map_err(|error| ApiError::field("tokens", error))
+    });
+    let text = text.await?;
+    Ok(reply::json(&json!({"prompt": text, "content": text})))
+}
+
+/// A conversation to the text that the model reads.
+///
+/// # Errors
+/// When the template refuses it.
+pub async fn apply_template(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
+    let mut fields = body::fields(body, &app.caps).await?;
+    app.model.accept(fields.take("model")?)?;
+    let messages = prompt::messages(&mut fields, &app.caps)?;
+    let ending = ending(&mut fields)?;
+    fields.finish(app.unknown)?;
+    let shared = app.clone();
+    let text = blocking(move || {
+        let text = shared.model.template()?.render(&messages, ending);
+        text.map_err(|error| ApiError::bad(error.to_string()))
+    });
+    Ok(reply::json(&json!({"prompt": text.await?})))
+}

@@ -1,0 +1,58 @@
+//! `bench model` as a script meets it, on a tiny model.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn tests_at_depths_are_rows_with_llama_benchs_names() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny/llama");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ridgepoint"));
+    command.env_remove("RIDGEPOINT_LOG").env("HF_HUB_OFFLINE", "1");
+    command.args(["--quiet", "bench", "model", "-m", model, "-p", "8", "-n", "4", "-r", "2", "-o", "jsonl"]);
+    let output = command.args(["-pg", "6,2", "-d", "0,16", "--quantize", "q8_0"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let number = |row: &Value, name: &str| row[name].as_f64().unwrap();
+    let tests: Vec<[u64; 3]> = rows
+        .iter()
+        .map(|row| ["n_prompt", "n_gen", "n_depth"].map(|name| row[name].as_u64().unwrap()))
+        .collect();
+    assert_eq!(tests, [[8, 0, 0], [0, 4, 0], [6, 2, 0], [8, 0, 16], [0, 4, 16], [6, 2, 16]]);
+    for row in &rows {
+        let names =
+            ["gpu_info", "backends", "model_type", "model_n_params", "n_ubatch", "type_k", "test_time"];
+        assert!(names.iter().all(|name| !row[name].is_null()), "{row}");
+        let tokens = number(row, "n_prompt") + number(row, "n_gen");
+        let samples = row["samples_ns"].as_array().unwrap();
+        assert_eq!(samples.len(), 2);
+        for (ns, ts) in samples.iter().zip(row["samples_ts"].as_array().unwrap()) {
+            let expected = tokens * 1e9 / ns.as_f64().unwrap();
+            assert!((ts.as_f64().unwrap() / expected - 1.0).abs() < 1e-6, "{row}");
+        }
+        assert!(number(row, "of_fma") > 0.0 && number(row, "of_read") > 0.0, "{row}");
+    }
+    // 32 weights become 34 bytes instead of 64.
+    let per_weight = number(&rows[0], "model_size") / number(&rows[0], "model_n_params");
+    assert!((1.06..1.2).contains(&per_weight), "{per_weight}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny/llama");
+    for (arguments, code, why) in [
+        (&["-p", "200", "-d", "100"][..], 1, "300 tokens does not fit the context of 256"),
+        (&["-d", "18446744073709551615"], 1, "does not fit"),
+        (&["-r", "0"], 1, "at least one repetition"),
+        (&["-pg", "512"], 2, "expected two numbers, such as 512,128"),
+        (&["-o", "xml"], 2, "jsonl"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ridgepoint"));
+        command.env("HF_HUB_OFFLINE", "1").args(["--quiet", "bench", "model", "-m", model]);
+        let output = command.args(arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(why), "{arguments:?}: {stderr}");
+    }
+}

@@ -1,0 +1,72 @@
+//! A step ahead: the same events, and no request held up.
+
+use ridgepoint::engine::{Ahead, GenerationRequest, Options};
+use ridgepoint::model::{Feed, Outputs, Results, Want};
+use ridgepoint::sample::SamplingParams;
+
+use super::{Answers, Setup, drain, greedy, prompt, sampled, tiny};
+
+fn answers(setup: &Setup, stop: Option<u32>) -> Answers {
+    let mut engine = setup.engine();
+    for i in 0..6 {
+        let params = SamplingParams {
+            stop_token_ids: stop.into_iter().collect(),
+            n: 1 + u32::from(i == 2) * 2,
+            ..greedy(6 + 5 * i as u32)
+        };
+        engine.add(GenerationRequest::new(prompt(20 + 9 * i, i as u64), params)).unwrap();
+    }
+    let mut events = Vec::new();
+    let mut early = Answers::default();
+    for _ in 0..3 {
+        engine.step(&mut events).unwrap();
+        early.take(&mut events);
+    }
+    // One that is drawn from candidates joins: nothing can be ahead of it.
+    engine.add(GenerationRequest::new(prompt(30, 77), sampled(4, 9))).unwrap();
+    let late = drain(&mut engine);
+    for (key, mut answer) in late.0 {
+        let whole = early.0.entry(key).or_default();
+        whole.tokens.append(&mut answer.tokens);
+        whole.text += &answer.text;
+        whole.result = answer.result;
+    }
+    early
+}
+
+#[test]
+fn a_step_ahead_changes_nothing() {
+    let options = Options { ahead: Ahead::WherePossible, ..Options::default() };
+    let plain = Setup::default();
+    for (what, setup) in [("roomy", plain.clone()), ("tight", Setup { blocks: 12, ..plain.clone() })] {
+        let free = answers(&setup, None);
+        let common = free.0.values().next().unwrap().tokens[2];
+        for stop in [None, Some(common)] {
+            let want = answers(&setup, stop);
+            let got = answers(&Setup { options, ..setup.clone() }, stop);
+            assert_eq!(got.0.len(), 9, "{what}");
+            for (key, want) in &want.0 {
+                let got = &got.0[key];
+                assert_eq!(got.tokens, want.tokens, "{what} {key:?}");
+                let ends = [got, want].map(|a| a.result.as_ref().map(|r| (r.finish.clone(), r.stop)));
+                assert_eq!(ends[0], ends[1]);
+            }
+        }
+    }
+}
+
+#[test]
+fn feeds_beyond_the_last_step_are_refused() {
+    let mut runner = Setup::default().runner(&tiny());
+    let blocks = [ridgepoint::cache::BlockId(0)];
+    let entry =
+        |start| ridgepoint::model::Entry { tokens: &[7], start, blocks: &blocks, outputs: Outputs::Last };
+    let mut results = Results::default();
+    runner.run(&[entry(0)], Want::Argmax, &mut results).unwrap();
+    for feed in [Feed { token: 0, row: 1 }, Feed { token: 1, row: 0 }] {
+        assert!(runner.submit(&[entry(1)], &[feed], Want::Argmax).is_err(), "{feed:?}");
+    }
+    let step = runner.submit(&[entry(1)], &[Feed { token: 0, row: 0 }], Want::Argmax).unwrap();
+    runner.collect(step, &mut results).unwrap();
+    assert!(results.ids[0] < 320);
+}

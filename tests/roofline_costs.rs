@@ -1,0 +1,182 @@
+//! Costs against hand counts, and against plain loops that count what they touch.
+
+use std::collections::BTreeSet;
+
+use ridgepoint::cost::{Cost, Role};
+use ridgepoint::kernels::attention::{self, Tile};
+use ridgepoint::kernels::linear::{self, Activation, Form};
+use ridgepoint::kernels::rope_cache::{self, CacheType, Heads, QkNorm};
+use ridgepoint::kernels::{argmax, embed, gated};
+use ridgepoint::quant::by_name;
+
+/// Counts what a plain loop does.
+#[derive(Default)]
+struct Counter {
+    /// f32 operations, a multiply-add as two.
+    f32: u64,
+    special: u64,
+    /// Distinct things touched, by role.
+    touched: BTreeSet<(Role, u64)>,
+}
+
+impl Counter {
+    fn touch(&mut self, role: Role, thing: usize) {
+        self.touched.insert((role, thing as u64));
+    }
+
+    /// Distinct things of a role, of so many bytes each.
+    fn bytes(&self, role: Role, each: u64) -> u64 {
+        each * self.touched.iter().filter(|(r, _)| *r == role).count() as u64
+    }
+}
+
+fn floor(cost: &Cost, role: Role) -> u64 {
+    cost.traffic.iter().filter(|t| t.role == role).map(|t| t.floor.0).sum()
+}
+
+fn issued(cost: &Cost, role: Role) -> u64 {
+    cost.traffic.iter().filter(|t| t.role == role).map(|t| t.issued.0).sum()
+}
+
+/// The linear layer as plain loops, norm and gate included.
+fn run_linear(form: Form, m: usize, k: usize, n: usize) -> Counter {
+    let mut c = Counter::default();
+    for column in 0..n {
+        for row in 0..m {
+            for i in 0..k {
+                c.touch(Role::Weights, row * k + i);
+                c.touch(Role::Input, column * k + i);
+                c.f32 += 2;
+            }
+        }
+        if form.norm {
+            // A square and a sum, and the gain.
+            c.f32 += 3 * k as u64;
+            c.special += 1;
+        }
+        for row in 0..form.out_rows(m) {
+            c.touch(Role::Output, column * m + row);
+            if form.gate.is_some() {
+                c.special += 2;
+            }
+        }
+    }
+    c
+}
+
+#[test]
+fn a_linear_layer_costs_what_its_loops_do() {
+    let f32s = by_name("F32").unwrap();
+    let forms = [
+        Form::default(),
+        Form { norm: true, ..Form::default() },
+        Form { norm: true, gate: Some(Activation::Silu), ..Form::default() },
+    ];
+    for form in forms {
+        for (m, k, n) in [(64, 32, 1), (128, 96, 3), (96, 64, 9)] {
+            let variant = linear::Variant::Split { columns: 1 };
+            let cost = linear::cost(f32s, form, m, k, n, variant);
+            let counted = run_linear(form, m, k, n);
+            assert_eq!(cost.work.f32.0, counted.f32, "{form:?} {m}x{k} x {n}");
+            assert_eq!(cost.work.special.0, counted.special, "{form:?} {m}x{k} x {n}");
+            assert_eq!(floor(&cost, Role::Input), counted.bytes(Role::Input, 4));
+            assert_eq!(floor(&cost, Role::Output), counted.bytes(Role::Output, 4));
+            // An aux word stands in for the sections that this format has not.
+            assert_eq!(floor(&cost, Role::Weights), counted.bytes(Role::Weights, 4) + 4);
+            // One column a group: each group of them reads all weights.
+            assert_eq!(issued(&cost, Role::Weights), n as u64 * floor(&cost, Role::Weights));
+        }
+    }
+}
+
+#[test]
+fn hand_counted_quantized_layer() {
+    // 64 rows of 64: two units a row, each one vec4<u32> and one word of scale and minimum.
+    let q4_1 = by_name("Q4_1").unwrap();
+    let variant = linear::Variant::Split { columns: 4 };
+    let cost = linear::cost(q4_1, Form { residual: true, ..Form::default() }, 64, 64, 4, variant);
+    assert_eq!(floor(&cost, Role::Weights), 64 * 2 * (16 + 4));
+    assert_eq!(cost.work.f32.0, 2 * 64 * 64 * 4);
+    assert_eq!(cost.work.int.0, 64 * 2 * 48);
+    // The residual is read and written.
+    assert_eq!(floor(&cost, Role::Output), 2 * 64 * 4 * 4);
+    let intensity = cost.intensity();
+    assert!(intensity.0 < intensity.1, "x is read by each of four groups of rows: {intensity:?}");
+}
+
+/// Attention as plain loops over the tiles' tokens.
+fn run_attention(h: &Heads, window: usize, tiles: &[Tile]) -> Counter {
+    let mut c = Counter::default();
+    for tile in tiles {
+        for t in 0..tile.tokens as usize {
+            let position = tile.position as usize + t;
+            let low = if window == 0 { 0 } else { (position + 1).saturating_sub(window) };
+            for head in 0..h.heads {
+                let token = (tile.first as usize + t) * h.heads + head;
+                (0..h.dim).for_each(|i| c.touch(Role::Input, token * h.dim + i));
+                (0..h.dim).for_each(|i| c.touch(Role::Output, token * h.dim + i));
+                for key in low..=position {
+                    let kv_head = head / (h.heads / h.kv_heads);
+                    // A row of K and one of V, of this sequence.
+                    c.touch(Role::Cache, ((tile.table as usize) << 32) + key * h.kv_heads + kv_head);
+                    c.f32 += 4 * h.dim as u64;
+                    c.special += 1;
+                }
+            }
+        }
+    }
+    c
+}
+
+#[test]
+fn attention_costs_what_its_loops_do() {
+    let h = Heads { heads: 6, kv_heads: 2, dim: 16, block: 16, cache: CacheType::F16 };
+    let run = |first, tokens, position, table| Tile { first, tokens, position, table };
+    // A prefill of 40, a chunk of 5 at 21, decodes at 0 and 99.
+    let runs = [run(0, 40, 0, 0), run(40, 5, 21, 3), run(45, 1, 0, 5), run(46, 1, 99, 6)];
+    for window in [0, 7, 30] {
+        let variant = attention::Variant::Tiled;
+        let tiles: Vec<Tile> = runs.iter().flat_map(|r| r.cut(variant.tile_tokens(&h))).collect();
+        assert!(tiles.len() > runs.len());
+        let cost = attention::cost(&h, window, &tiles, variant);
+        let counted = run_attention(&h, window, &tiles);
+        assert_eq!(cost.work.f32.0, counted.f32, "window {window}");
+        assert_eq!(cost.work.special.0, counted.special, "window {window}");
+        let row = 2 * h.dim as u64 * 2;
+        assert_eq!(floor(&cost, Role::Cache), counted.bytes(Role::Cache, row), "window {window}");
+        assert_eq!(floor(&cost, Role::Input), counted.bytes(Role::Input, 4));
+        assert_eq!(floor(&cost, Role::Output), counted.bytes(Role::Output, 4));
+        assert!(issued(&cost, Role::Cache) > floor(&cost, Role::Cache), "tiles read rows again");
+    }
+}
+
+#[test]
+fn hand_counted_small_kernels() {
+    let h = Heads { heads: 3, kv_heads: 1, dim: 8, block: 16, cache: CacheType::F32 };
+    let cost = rope_cache::cost(&h, QkNorm::Off, 2);
+    // Q and K, four heads of 8, two tokens: two products and a sum a number.
+    assert_eq!(cost.work.f32.0, 3 * 4 * 8 * 2);
+    assert_eq!(floor(&cost, Role::Input), 4 * 5 * 8 * 2);
+    assert_eq!(floor(&cost, Role::Output), 4 * 3 * 8 * 2);
+    assert_eq!(floor(&cost, Role::Cache), 4 * 2 * 8 * 2);
+
+    let cost = gated::cost(10, 3);
+    assert_eq!((cost.work.f32.0, cost.work.special.0), (90, 60));
+    assert_eq!((floor(&cost, Role::Input), floor(&cost, Role::Output)), (240, 120));
+
+    let cost = argmax::cost(1000, 2);
+    assert_eq!((floor(&cost, Role::Input), floor(&cost, Role::Output)), (8000, 16));
+
+    let cost = embed::cost(by_name("F32").unwrap(), 64, 2);
+    assert_eq!((floor(&cost, Role::Output), floor(&cost, Role::Tables)), (512, 8));
+}
+
+#[test]
+fn issued_bytes_are_never_below_the_floor() {
+    for kernel in ridgepoint::kernels::KERNELS {
+        for case in kernel.cases().take(40) {
+            let (low, high) = case.cost.bytes();
+            assert!(low <= high && low.0 > 0, "{} {}", kernel.name(), case.label);
+        }
+    }
+}

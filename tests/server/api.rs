@@ -1,0 +1,241 @@
+//! What OpenAI's and vLLM's clients expect, and errors that name their field.
+
+use serde_json::{Value, json};
+
+use crate::harness::Server;
+
+/// Every series that vLLM's public dashboard queries, but for the buckets' suffix.
+const DASHBOARD: &[&str] = &[
+    "vllm:e2e_request_latency_seconds_bucket",
+    "vllm:e2e_request_latency_seconds_count",
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
+    "vllm:inter_token_latency_seconds_bucket",
+    "vllm:time_to_first_token_seconds_bucket",
+    "vllm:request_success_total",
+    "vllm:request_queue_time_seconds_count",
+    "vllm:request_queue_time_seconds_sum",
+    "vllm:request_prefill_time_seconds_sum",
+    "vllm:request_decode_time_seconds_sum",
+    "vllm:request_max_num_generation_tokens_sum",
+    "vllm:request_prompt_tokens_bucket",
+    "vllm:request_generation_tokens_bucket",
+    "vllm:iteration_tokens_total_bucket",
+    "vllm:prefix_cache_queries_total",
+];
+
+fn chat(more: Value) -> Value {
+    let mut body = json!({
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 12,
+        "temperature": 0,
+        "ignore_eos": true,
+    });
+    merge(&mut body, more);
+    body
+}
+
+fn completion(more: Value) -> Value {
+    let mut body = json!({"prompt": "abc", "max_tokens": 8, "temperature": 0, "ignore_eos": true});
+    merge(&mut body, more);
+    body
+}
+
+fn merge(body: &mut Value, more: Value) {
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+}
+
+fn content(reply: &Value, choice: usize) -> &str {
+    reply["choices"][choice]["message"]["content"].as_str().unwrap()
+}
+
+#[test]
+fn answers_are_as_the_apis_say() {
+    let server = Server::start(&[]);
+    chats(&server);
+    completions(&server);
+    others(&server);
+    refusals(&server);
+    for name in DASHBOARD {
+        assert!(server.metric(name, "") > 0.0, "{name} did not move");
+    }
+    server.until("the engine is idle in the end", |s| {
+        s.metric("vllm:num_requests_running", "") == 0.0
+            && s.metric("vllm:num_requests_waiting", "") == 0.0
+            && s.metric("vllm:kv_cache_usage_perc", "") == 0.0
+    });
+    assert!(server.metric("vllm:cache_config_info", "block_size=\"16\",num_gpu_blocks=") == 1.0);
+}
+
+fn chats(server: &Server) {
+    let whole = server.post("/v1/chat/completions", &chat(json!({})));
+    assert_eq!(whole.status, 200, "{}", whole.body);
+    let whole = whole.json();
+    assert_eq!(whole["object"], "chat.completion");
+    assert_eq!(whole["usage"]["completion_tokens"], 12);
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    assert!(whole["timings"]["predicted_per_second"].as_f64().unwrap() > 0.0);
+
+    let body = chat(json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let streamed = server.post("/v1/chat/completions", &body);
+    assert!(streamed.head.contains("text/event-stream"), "{}", streamed.head);
+    assert!(streamed.body.trim_end().ends_with("data: [DONE]"), "{}", streamed.body);
+    let events = streamed.events();
+    let text: String = events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(text, content(&whole, 0));
+    assert_eq!(events.last().unwrap()["usage"]["completion_tokens"], 12);
+    assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
+
+    let several =
+        server.post("/v1/chat/completions", &chat(json!({"n": 3, "logprobs": true, "top_logprobs": 2})));
+    let several = several.json();
+    assert_eq!(several["choices"].as_array().unwrap().len(), 3);
+    for choice in 0..3 {
+        // Greedy: all alike.
+        assert_eq!(content(&several, choice), content(&whole, 0));
+        let listed = several["choices"][choice]["logprobs"]["content"].as_array().unwrap();
+        assert_eq!(listed.len(), 12);
+        assert_eq!(listed[0]["top_logprobs"].as_array().unwrap().len(), 2);
+        assert_eq!(listed[0]["token"], listed[0]["top_logprobs"][0]["token"]);
+    }
+    let stop: String = content(&whole, 0).chars().skip(2).take(2).collect();
+    let stopped = server.post("/v1/chat/completions", &chat(json!({"stop": stop}))).json();
+    assert_eq!(stopped["choices"][0]["finish_reason"], "stop", "{stopped}");
+    assert_eq!(stopped["choices"][0]["stop_reason"], stop);
+    assert!(!content(&stopped, 0).contains(&stop));
+
+    let seeded = |seed| {
+        let body = chat(json!({"temperature": 1.0, "seed": seed}));
+        server.post("/v1/chat/completions", &body).json()["choices"][0]["message"]["content"].clone()
+    };
+    assert_eq!(seeded(7), seeded(7));
+    assert_ne!(seeded(7), seeded(8));
+}
+
+fn completions(server: &Server) {
+    let one = server.post("/v1/completions", &completion(json!({"logprobs": 1}))).json();
+    let text = one["choices"][0]["text"].as_str().unwrap();
+    let listed = &one["choices"][0]["logprobs"];
+    for key in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+        assert_eq!(listed[key].as_array().unwrap().len(), 8, "{key}");
+    }
+    let echoed = server.post("/v1/completions", &completion(json!({"echo": true}))).json();
+    assert_eq!(echoed["choices"][0]["text"], format!("abc{text}"));
+    // A list of texts, and of ids, with several answers to each: in order.
+    let ids = server.post("/tokenize", &json!({"prompt": "abc"})).json()["tokens"].clone();
+    let many = server.post("/v1/completions", &completion(json!({"prompt": [ids, ids], "n": 2}))).json();
+    let choices = many["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 4);
+    for (at, choice) in choices.iter().enumerate() {
+        assert_eq!(choice["index"], at);
+        assert_eq!(choice["text"], text);
+    }
+    let best =
+        server.post("/v1/completions", &completion(json!({"best_of": 3, "temperature": 1, "seed": 1})));
+    assert_eq!(best.json()["choices"].as_array().unwrap().len(), 1, "{}", best.body);
+}
+
+fn others(server: &Server) {
+    let ids = |body: Value| server.post("/tokenize", &body).json();
+    let vllm = ids(json!({"prompt": "abc"}));
+    let llama = ids(json!({"content": "abc"}));
+    let count = vllm["count"].as_u64().unwrap();
+    assert_eq!(count as usize, vllm["tokens"].as_array().unwrap().len());
+    assert!(llama["count"].as_u64().unwrap() <= count);
+    let text = server.post("/detokenize", &json!({"tokens": llama["tokens"]})).json();
+    assert_eq!(text["prompt"], "abc");
+    assert_eq!(text["content"], "abc");
+    let shown =
+        server.post("/apply-template", &json!({"messages": [{"role": "user", "content": "x"}]})).json();
+    assert_eq!(shown["prompt"], "<|im_start|>user: x\nassistant: ");
+    let models = server.get("/v1/models").json();
+    let names: Vec<&str> =
+        models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["tiny", "alias"]);
+    assert_eq!(server.get("/v1/models/alias").status, 200);
+    assert_eq!(server.get("/version").json()["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(server.post("/reset_prefix_cache", &json!({})).status, 200);
+    let page = server.get("/");
+    assert!(page.head.contains("text/html") && page.body.contains("<title>Ridgepoint</title>"));
+}
+
+/// Path, what is sent, the status, the field that the error must name.
+fn refusals(server: &Server) {
+    for (path, body, status, param) in [
+        ("chat/completions", json!({}), 400, "messages"),
+        ("chat/completions", chat(json!({"messages": []})), 400, "messages"),
+        (
+            "chat/completions",
+            chat(json!({"messages": [{"role": "robot", "content": ""}]})),
+            400,
+            "messages[0].role",
+        ),
+        (
+            "chat/completions",
+            chat(json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]})),
+            400,
+            "messages[0].content[0].type",
+        ),
+        ("chat/completions", chat(json!({"model": "gpt-9"})), 404, "model"),
+        ("chat/completions", chat(json!({"temperature": "hot"})), 400, "temperature"),
+        ("chat/completions", chat(json!({"temperature": -1})), 400, "temperature"),
+        ("chat/completions", chat(json!({"top_logprobs": 2})), 400, "top_logprobs"),
+        ("chat/completions", chat(json!({"tools": [{"type": "function"}]})), 400, "tools"),
+        (
+            "chat/completions",
+            chat(json!({"response_format": {"type": "json_object"}})),
+            400,
+            "response_format",
+        ),
+        ("chat/completions", chat(json!({"chat_template": "x"})), 400, "chat_template"),
+        ("chat/completions", chat(json!({"max_tokens": 0})), 400, "max_tokens"),
+        ("chat/completions", chat(json!({"n": 0})), 400, "n"),
+        ("chat/completions", chat(json!({"logit_bias": {"x": 1}})), 400, "logit_bias"),
+        ("chat/completions", chat(json!({"logit_bias": {"99999": 1}})), 400, "logit_bias"),
+        ("chat/completions", chat(json!({"stream_options": {}})), 400, "stream_options"),
+        ("completions", completion(json!({"prompt": []})), 400, "prompt"),
+        ("completions", completion(json!({"prompt": [[]]})), 400, "prompt"),
+        ("completions", completion(json!({"prompt": 5})), 400, "prompt"),
+        ("completions", completion(json!({"suffix": "x"})), 400, "suffix"),
+        ("completions", completion(json!({"echo": true, "logprobs": 1})), 400, "echo"),
+        ("completions", completion(json!({"n": 2, "best_of": 1})), 400, "best_of"),
+        ("completions", completion(json!({"best_of": 3, "stream": true})), 400, "best_of"),
+        ("messages", json!({"messages": [{"role": "user", "content": "x"}]}), 400, ""),
+        ("responses", json!({"input": "x", "previous_response_id": "y"}), 400, "previous_response_id"),
+    ] {
+        let reply = server.post(&format!("/v1/{path}"), &body);
+        assert_eq!(reply.status, status, "{body}: {}", reply.body);
+        let error = &reply.json()["error"];
+        assert!(error["message"].as_str().is_some_and(|m| !m.is_empty()), "{error}");
+        assert!(param.is_empty() || error["param"] == param, "{body}: {error}");
+    }
+    // Longer than the context, and ids beyond the vocabulary: the engine's own refusals.
+    let long = server.post("/v1/completions", &completion(json!({"prompt": vec![5; 400]})));
+    assert_eq!((long.status, long.json()["error"]["code"].as_str()), (400, Some("context_length_exceeded")));
+    assert_eq!(server.post("/v1/completions", &completion(json!({"prompt": [70000]}))).status, 400);
+    // Unknown fields are passed over.
+    assert_eq!(server.post("/v1/completions", &completion(json!({"colour": "red"}))).status, 200);
+}
+
+#[test]
+fn keys_origins_and_strictness() {
+    let server =
+        Server::start(&["--api-key", "secret", "--strict", "--allowed-origins", "https://ui.example"]);
+    let body = completion(json!({}));
+    let send = |headers: &str, body: &Value| {
+        server.raw(crate::harness::request("/v1/completions", body, headers).as_bytes())
+    };
+    let without = send("", &body);
+    assert_eq!((without.status, without.json()["error"]["code"].as_str()), (401, Some("invalid_api_key")));
+    assert_eq!(send("Authorization: Bearer wrong\r\n", &body).status, 401);
+    assert_eq!(send("Authorization: Bearer secret\r\n", &body).status, 200);
+    assert_eq!(send("x-api-key: secret\r\n", &body).status, 200);
+    let page = send("x-api-key: secret\r\nOrigin: https://ui.example\r\nX-Request-Id: mine\r\n", &body);
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("access-control-allow-origin: https://ui.example"), "{}", page.head);
+    assert!(page.head.contains("x-request-id: mine"), "{}", page.head);
+    assert_eq!(send("x-api-key: secret\r\nOrigin: https://evil.example\r\n", &body).status, 403);
+    let strict = send("x-api-key: secret\r\n", &completion(json!({"colour": "red"})));
+    assert_eq!((strict.status, strict.json()["error"]["param"].as_str()), (400, Some("colour")));
+}

@@ -1,0 +1,172 @@
+//! Clients that break rules, go away, or don't read: the server answers or closes, and serves the
+//! next.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Reply, Server, read_reply, request};
+
+/// As long as the context lets it be.
+fn long(stream: bool) -> Value {
+    json!({"prompt": "abc", "max_tokens": 240, "ignore_eos": true, "temperature": 0, "stream": stream, "n": 4})
+}
+
+fn still_serves(server: &Server, after: &str) {
+    let reply =
+        server.post("/v1/completions", &json!({"prompt": "abc", "max_tokens": 2, "ignore_eos": true}));
+    assert_eq!(reply.status, 200, "after {after}: {}", reply.body);
+}
+
+/// Sends bytes piece by piece; a server may close before all are sent.
+fn push(server: &Server, pieces: impl Iterator<Item = Vec<u8>>) -> Reply {
+    let mut stream = server.connect();
+    for piece in pieces {
+        if stream.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    read_reply(&mut stream)
+}
+
+#[test]
+fn malformed_and_oversized_requests_are_answered_or_closed() {
+    let server = Server::start(&["--cap", "body-bytes=100000"]);
+    let once = |text: &str| push(&server, std::iter::once(text.as_bytes().to_vec()));
+    for text in ["\r\n\r\n", "GET\r\n\r\n", "\0\u{1}\u{2}\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "get"] {
+        // Nothing but silence on a line that may yet go on: end our side, so that it can't.
+        let mut stream = server.connect();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let reply = read_reply(&mut stream);
+        assert!(matches!(reply.status, 0 | 400..=505), "{text:?}: {}", reply.head);
+        still_serves(&server, text);
+    }
+    let headers = push(
+        &server,
+        std::iter::once(b"GET /health HTTP/1.1\r\nX: ".to_vec()).chain((0..160).map(|_| vec![b'a'; 1 << 16])),
+    );
+    assert!(matches!(headers.status, 0 | 431), "{}", headers.head);
+    still_serves(&server, "10 MB of headers");
+    let many: String = (0..500).map(|i| format!("X-{i}: y\r\n")).collect();
+    let reply = once(&format!("GET /health HTTP/1.1\r\nHost: x\r\n{many}\r\n"));
+    assert!(matches!(reply.status, 0 | 431), "{}", reply.head);
+
+    let post = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let large = push(
+        &server,
+        std::iter::once(format!("{post}Content-Length: 10000000\r\n\r\n").into_bytes())
+            .chain((0..160).map(|_| vec![b' '; 1 << 16])),
+    );
+    assert!(matches!(large.status, 0 | 413), "{}", large.head);
+    still_serves(&server, "a body of 10 MB");
+    for body in ["", "{", "[]", "\"x\"", "{\"prompt\": \"\\ud800\"}", "\u{0}", &"[".repeat(50_000)] {
+        let reply = once(&format!("{post}Content-Length: {}\r\n\r\n{body}", body.len()));
+        assert_eq!(reply.status, 400, "{}: {}", &body[..body.len().min(20)], reply.body);
+    }
+    // Cut in the middle of the body.
+    let mut stream = server.connect();
+    stream.write_all(format!("{post}Content-Length: 100\r\n\r\n{{\"prompt\"").as_bytes()).unwrap();
+    drop(stream);
+    still_serves(&server, "half a body");
+    assert_eq!(server.get("/nothing/here").status, 404);
+    assert_eq!(server.get("/v1/completions").status, 405);
+}
+
+#[test]
+fn clients_that_go_away_free_their_blocks() {
+    let server = Server::start(&["--max-num-seqs", "8"]);
+    let aborted = |s: &Server| s.metric("vllm:request_success_total", "finished_reason=\"abort\"");
+    // Mid-stream.
+    let mut stream = server.connect();
+    stream.write_all(request("/v1/completions", &long(true), "").as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 64]).unwrap();
+    drop(stream);
+    server.until("a stream was not aborted", |s| aborted(s) >= 1.0);
+    // While a whole answer is waited for.
+    let before = aborted(&server);
+    let mut stream = server.connect();
+    stream.write_all(request("/v1/completions", &long(false), "").as_bytes()).unwrap();
+    server.until("it did not start", |s| {
+        s.metric("vllm:num_requests_running", "") > 0.0 || aborted(s) > before
+    });
+    drop(stream);
+    server.until("a whole answer was not aborted", |s| aborted(s) > before);
+    server.until("blocks stay in use", |s| {
+        s.metric("vllm:kv_cache_usage_perc", "") == 0.0 && s.metric("vllm:num_requests_running", "") == 0.0
+    });
+    // One that does not read holds up nobody.
+    let mut slow = server.connect();
+    slow.write_all(request("/v1/completions", &long(true), "").as_bytes()).unwrap();
+    still_serves(&server, "a client that does not read");
+    drop(slow);
+    still_serves(&server, "it went");
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let server = Server::start(&["--max-num-seqs", "1", "--max-queue", "1"]);
+    let body =
+        request("/v1/completions", &json!({"prompt": "abc", "max_tokens": 240, "ignore_eos": true}), "");
+    let mut clients: Vec<_> = (0..12).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.write_all(body.as_bytes()).unwrap();
+    }
+    let replies: Vec<Reply> = clients.iter_mut().map(read_reply).collect();
+    let full: Vec<&Reply> = replies.iter().filter(|r| r.status == 429).collect();
+    assert!(!full.is_empty() && replies.iter().any(|r| r.status == 200));
+    assert!(replies.iter().all(|r| matches!(r.status, 200 | 429)));
+    assert!(full[0].head.contains("retry-after: "), "{}", full[0].head);
+    assert_eq!(full[0].json()["error"]["code"], "queue_full");
+    still_serves(&server, "a full queue");
+}
+
+#[test]
+#[cfg(unix)]
+fn sigterm_lets_what_runs_finish() {
+    let mut server = Server::start(&["--shutdown-timeout", "100"]);
+    let mut stream = server.connect();
+    stream.write_all(request("/v1/completions", &long(true), "").as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 64]).unwrap();
+    let pid = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("data: [DONE]"), "the stream was cut: {rest}");
+    assert_eq!(rest.matches("\"finish_reason\":\"length\"").count(), 4);
+    let start = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = server.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < PATIENCE, "it did not end");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn an_open_address_needs_a_key() {
+    let run = |flags: &[&str]| {
+        let mut all = vec!["serve", "tests/data/tiny/llama", "--host", "0.0.0.0", "--port", "0"];
+        all.extend(flags);
+        Command::new(env!("CARGO_BIN_EXE_ridgepoint")).args(all).output().unwrap()
+    };
+    let refused = run(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("--api-key") && said.contains("--no-auth"), "{said}");
+    for (flags, expected) in [
+        (["--api-key", ""], "empty"),
+        (["--cap", "stops"], "stops=8"),
+        (["--cap", "nothing=1"], "answers"),
+        (["--api-key-file", "/nonexistent"], "/nonexistent"),
+    ] {
+        let output = run(&flags);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(expected), "{flags:?}: {said}");
+    }
+}
