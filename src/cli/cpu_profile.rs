@@ -88,7 +88,7 @@ mod sampler {
         /// Writes what was sampled; how many samples.
         pub(super) fn write(self, path: &Path, format: Format) -> anyhow::Result<isize> {
             let report = self.0.report().build().context("resolving the sampled stacks")?;
-            let samples = report.data.values().sum();
+            let samples: isize = report.data.values().sum();
             if samples == 0 {
                 anyhow::bail!(
                     "no stack was sampled: the run took less than {} ms of processor time",
