@@ -12,6 +12,7 @@ step() {
   printf '== %s s: %s\n' "$SECONDS" "$*"
 }
 
+[ "${CI:-}" != true ] || step scripts/clients.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 # --examples: so that dev-dependencies count in choosing features, as for clippy, and metadata is shared.

@@ -222,7 +222,11 @@ impl Gpu {
     pub fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), Error> {
         let polled =
             self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
-        self.check()?;
-        polled.map(|_| ()).map_err(|e| Error::Device(e.to_string()))
+        if let Err(error) = polled {
+            // A lost device takes no submission, so there is none to wait for: it is asked why.
+            self.wait()?;
+            return Err(Error::Device(error.to_string()));
+        }
+        self.check()
     }
 }
