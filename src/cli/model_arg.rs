@@ -10,8 +10,8 @@ use crate::hub::{DEFAULT_MODEL, Hub};
 /// Names a model.
 #[derive(Clone, Debug, Args)]
 pub struct ModelArg {
-    /// A name from `ridgepoint models list`, USER/REPO[:QUANT] on Hugging Face (also as -hf), a .gguf
-    /// file, or a Hugging Face model directory. Names and repositories are fetched when absent
+    /// A name from `ridgepoint models list`, USER/REPO or USER/REPO:QUANT on Hugging Face (also as -hf),
+    /// a .gguf file, or a Hugging Face model directory. Names and repositories are fetched when absent
     #[arg(long, visible_alias = "hf-repo", short, value_name = "MODEL", env = "RIDGEPOINT_MODEL", default_value = DEFAULT_MODEL)]
     pub model: String,
 }

@@ -65,7 +65,7 @@ pub struct Slope {
     pub most: f64,
 }
 
-/// How many repeats make a batch: doubled until a batch takes [`BATCH`], then scaled to it.
+/// How many repeats make a batch: doubled until a batch takes 50 ms, then scaled to it.
 ///
 /// # Errors
 /// Whatever a run fails with.
