@@ -191,7 +191,7 @@ fn step(engine: &mut Engine, times: &mut Times) -> anyhow::Result<()> {
     let now = Instant::now();
     times.extend(events.iter().filter_map(|event| match event {
         Event::Token { id, .. } => Some((*id, now)),
-        Event::Finished { .. } => None,
+        Event::Prompt { .. } | Event::Finished { .. } => None,
     }));
     Ok(())
 }

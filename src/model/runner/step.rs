@@ -93,13 +93,13 @@ impl Runner {
         }
         let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
         let rows = self.plan.outputs;
-        let slot = self.read_later(&mut encoder, rows, want);
+        let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
         let submission = gpu.queue.submit([commands]);
         let times = [planned - start, recorded - planned, recorded.elapsed()];
         let paced = usual.then_some((self.plan.tokens, dispatches, planned));
-        Ok((InFlight { want, rows, slot, submission, paced }, times))
+        Ok((InFlight { want, rows, states, slot, submission, paced }, times))
     }
 
     /// What a step's dispatches are, in order, without running it.

@@ -23,6 +23,7 @@ pub struct Feed {
 pub struct InFlight {
     pub(super) want: Want,
     pub(super) rows: usize,
+    pub(super) states: usize,
     pub(super) slot: usize,
     pub(super) submission: wgpu::SubmissionIndex,
     /// Its tokens, its dispatches and its beginning, if it ran as usual.
@@ -76,13 +77,14 @@ impl Runner {
         Ok(())
     }
 
-    /// Records the copy of a step's results to where they can be read; gives the place.
+    /// Records the copy of a step's results to where they can be read; gives the place, and how many
+    /// states are there.
     pub(super) fn read_later(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         rows: usize,
         want: Want,
-    ) -> usize {
+    ) -> (usize, usize) {
         let source = match want {
             Want::Argmax => &self.argmax.1,
             Want::Candidates => &self.top_k.1,
@@ -92,9 +94,10 @@ impl Runner {
         if rows > 0 {
             self.readbacks[slot].copy(encoder, source, 0, self.result_bytes(rows, want), 0);
         }
+        let states = self.states.copy(&self.gpu, encoder, &self.scratch.h, &self.plan, slot);
         self.slot = (slot + 1) % self.readbacks.len();
         self.fed_rows = if want == Want::Argmax { rows } else { 0 };
-        slot
+        (slot, states)
     }
 
     fn result_bytes(&self, rows: usize, want: Want) -> u64 {
@@ -114,11 +117,15 @@ impl Runner {
         results.clear();
         let gpu = &self.gpu;
         let bytes = self.result_bytes(step.rows, step.want);
+        let submission = step.submission.clone();
         if bytes == 0 {
             gpu.wait_for(step.submission)?;
         } else {
             let take = |bytes: &[u8]| results.fill(bytes, step.want, self.candidates);
             self.readbacks[step.slot].read_after(gpu, step.submission, bytes, take)?;
+        }
+        if step.states > 0 {
+            self.states.read(gpu, submission, step.slot, step.states, &mut results.states)?;
         }
         if let Some((tokens, dispatches, began)) = step.paced {
             self.pace.measured(tokens, dispatches, began.elapsed());

@@ -90,6 +90,7 @@ impl Observer for Watcher {
             }
             for event in events {
                 match event {
+                    Event::Prompt { .. } => {}
                     Event::Token { id, index, .. } => {
                         let Some(w) = watched.get_mut(id) else { continue };
                         let fresh = w.last.iter().all(Option::is_none);
