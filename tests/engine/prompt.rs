@@ -130,8 +130,9 @@ fn prompts_log_probabilities_are_those_of_the_model() {
             for (at, (choice, (norm, logits))) in got[1..].iter().zip(&want).enumerate() {
                 let right = f64::from(logits[choice.id as usize]) - norm;
                 let off = (f64::from(choice.logprob.unwrap()) - right).abs();
-                // As much as f16 keys and values move a logit.
-                assert!(off < 0.01, "{name}, position {at}: off by {off}");
+                // As much as f16 keys and values move a logit and the sum of all.
+                let largest = logits.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                assert!(off < 4e-3 * f64::from(largest), "{name}, position {at}: off by {off} of {largest}");
                 assert_eq!(choice.top.len(), 3);
             }
             let answer = answers.of(id, 0);
