@@ -114,7 +114,7 @@ impl Bench {
             let mut long = None;
             while engine.has_work() {
                 step(&mut engine, &mut times)?;
-                steps.push(engine.last_step().device);
+                steps.push(engine.last_step().parts.device);
                 if long.is_none() && times.len() > 20 {
                     long = Some(engine.add(request(2000, 4, 2))?);
                 }

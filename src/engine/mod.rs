@@ -16,7 +16,7 @@ mod step;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use group::Group;
 use live::Live;
@@ -25,7 +25,7 @@ pub use request::{
     Event, Finish, FinishedRequest, GenerationRequest, Pooling, PromptOutput, RequestId, StopCause, Timings,
     Wanted,
 };
-pub use stats::{Counters, Stats};
+pub use stats::{Counters, Parts, Stats, StepRecord};
 use step::Flight;
 
 use crate::cache::Salt;
@@ -62,24 +62,6 @@ pub enum Error {
     /// Results that don't belong to what was scheduled: a fault of the engine.
     #[error(transparent)]
     Completion(#[from] CompletionError),
-}
-
-/// What the last step did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StepRecord {
-    /// Tokens computed.
-    pub tokens: u32,
-    /// Sequences in the batch.
-    pub sequences: usize,
-    /// Choosing the batch.
-    pub schedule: Duration,
-    /// Recording, running on the GPU, reading back.
-    pub run: Duration,
-    /// Sampling, detokenising, stop conditions.
-    pub sample: Duration,
-    /// The device's time for the step: from its submission, or the end of the step before if that was
-    /// later, to its results.
-    pub device: Duration,
 }
 
 /// A model that serves requests.

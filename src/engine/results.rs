@@ -147,7 +147,9 @@ impl Engine {
             Some(group) => group.sink(live.index, events),
             None => &mut *events,
         };
+        let start = Instant::now();
         let end = live.take(&self.tokenizer, choice, now, sink)?;
+        self.last.parts.detokenise += start.elapsed();
         match (end, progress) {
             (end, Progress::Finished(sequence)) => {
                 self.end(item.seq, Some(&sequence), end.unwrap_or(Finish::Length), now, events);

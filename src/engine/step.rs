@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Ahead, Engine, Error, Event, StepRecord};
+use super::{Ahead, Engine, Error, Event, Parts, StepRecord};
 use crate::kernels::top_k::CANDIDATES;
 use crate::model::{Entry, Feed, InFlight, Outputs, Want};
 use crate::profile::StepWork;
@@ -30,7 +30,6 @@ impl Engine {
     /// # Errors
     /// When the device fails; requests that fail on their own end with [`super::Finish::Error`].
     pub fn step(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
-        let start = Instant::now();
         self.last = StepRecord::default();
         let flight = match self.flight.take() {
             Some(flight) => Some(flight),
@@ -40,20 +39,28 @@ impl Engine {
         if self.options.ahead == Ahead::WherePossible && flight.running.want() == Want::Argmax {
             self.flight = self.launch(Some(&flight))?;
         }
-        self.runner.collect(flight.running, &mut self.results)?;
+        let host = flight.running.host();
+        let read = self.runner.collect(flight.running, &mut self.results)?;
         let ran = Instant::now();
         let begun = self.done.map_or(flight.submitted, |done| done.max(flight.submitted));
         self.done = Some(ran);
         self.times.observe(flight.work, ran - begun);
         self.take_states(&flight.states);
         self.take_results(&flight.batch, ran, events)?;
+        let detokenise = self.last.parts.detokenise;
         self.last = StepRecord {
             tokens: flight.batch.tokens(),
             sequences: flight.batch.items().len(),
-            schedule: self.last.schedule,
-            run: (ran - start).saturating_sub(self.last.schedule),
-            sample: ran.elapsed(),
-            device: ran - begun,
+            dispatches: host.dispatches,
+            parts: Parts {
+                schedule: self.last.parts.schedule,
+                record: host.record,
+                submit: host.submit,
+                device: (ran - begun).saturating_sub(read),
+                read,
+                sample: ran.elapsed().saturating_sub(detokenise),
+                detokenise,
+            },
         };
         self.counters.step(&self.last);
         self.spare.push(flight.batch);
@@ -72,7 +79,7 @@ impl Engine {
         self.bound_prefill();
         self.scheduler.schedule(&mut batch);
         let now = Instant::now();
-        self.last.schedule += now - start;
+        self.last.parts.schedule += now - start;
         if batch.is_empty() {
             self.spare.push(batch);
             return Ok(None);

@@ -3,6 +3,8 @@
 //! The residual stream is what the head would read; the norm is done here, since the kernels have it
 //! inside the head: `state[i] = h[i] gain[i] / sqrt(mean(h^2) + eps)`.
 
+use std::time::{Duration, Instant};
+
 use super::super::scratch::padded;
 use super::super::{Error, plan::Plan};
 use crate::format::Hyper;
@@ -56,7 +58,8 @@ impl States {
         rows
     }
 
-    /// Appends the first `rows` states of a finished step to `out`.
+    /// Appends the first `rows` states of a finished step to `out`; gives the time that it took once they
+    /// were there.
     pub fn read(
         &self,
         gpu: &Gpu,
@@ -64,14 +67,16 @@ impl States {
         slot: usize,
         rows: usize,
         out: &mut Vec<f32>,
-    ) -> Result<(), Error> {
+    ) -> Result<Duration, Error> {
         let stride = self.stride();
-        self.readbacks[slot].read_after(gpu, submission, rows as u64 * stride, |bytes| {
+        let took = self.readbacks[slot].read_after(gpu, submission, rows as u64 * stride, |bytes| {
+            let start = Instant::now();
             for row in bytes.chunks_exact(stride as usize) {
                 self.norm(bytemuck::cast_slice(row), out);
             }
+            start.elapsed()
         })?;
-        Ok(())
+        Ok(took)
     }
 
     fn norm(&self, h: &[f32], out: &mut Vec<f32>) {
