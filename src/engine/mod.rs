@@ -13,6 +13,7 @@ mod results;
 pub mod service;
 mod stats;
 mod step;
+pub mod stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -5,4 +5,5 @@ mod caps;
 mod harness;
 mod hostile;
 mod metrics;
+mod pairs;
 mod sdk;
