@@ -16,7 +16,7 @@ use crate::format::{ModelFile, gguf};
 use crate::model::Runner;
 use crate::server::app::{App, Model};
 use crate::server::auth::{Guard, Keys};
-use crate::server::caps::Caps;
+use crate::server::caps::{Cap, Caps};
 use crate::server::metrics::{Metrics, Watcher};
 use crate::server::openai::now;
 use crate::server::request::fields::Unknown;
@@ -51,6 +51,10 @@ pub struct Serve {
     /// How /v1/embeddings makes one vector of a text's states [default: as the file says, else mean]
     #[arg(long, value_enum)]
     pooling: Option<PoolingArg>,
+    /// Names, beside localhost and addresses, under which a server on loopback without a key may be asked, or *
+    /// for all: any other is taken for a web page's attempt to reach this machine
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    allowed_hosts: Vec<String>,
     /// Names under which the model is served [default: its file's name]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     served_model_name: Vec<String>,
@@ -79,8 +83,8 @@ enum PoolingArg {
 
 impl Serve {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let config = self.config()?;
         let caps = self.caps()?;
+        let config = self.config(&caps)?;
         let mut engine = self.engine.clone();
         if let Some(model) = &self.positional {
             engine.load.model.model.clone_from(model);
@@ -91,7 +95,9 @@ impl Serve {
             names: self.names(&opened.path),
             any_name: self.any_model_name,
             tokenizer: tokenizer.clone(),
-            template: opened.file.chat_template(None)?,
+            template: opened.file.chat_template(None)?.map(|template| {
+                template.bounded(caps.get(Cap::TemplateFuel) as u64, caps.get(Cap::TemplateBytes))
+            }),
             context: opened.context,
             width: opened.hyper.hidden,
             vocab: opened.hyper.vocab,
@@ -146,7 +152,7 @@ impl Serve {
         })
     }
 
-    fn config(&self) -> anyhow::Result<Config> {
+    fn config(&self, caps: &Caps) -> anyhow::Result<Config> {
         let mut keys = self.api_key.clone();
         if let Some(path) = &self.api_key_file {
             let text = std::fs::read_to_string(path)
@@ -161,7 +167,14 @@ impl Serve {
                 self.host
             );
         }
-        let guard = Guard { keys: Keys::new(keys), origins: self.allowed_origins.clone() };
+        // Who has the key is no page that tricks a browser; other addresses than loopback have names of their own.
+        let checked = self.host.is_loopback() && keys.is_empty();
+        let guard = Guard {
+            keys: Keys::new(keys),
+            origins: self.allowed_origins.clone(),
+            hosts: checked.then(|| self.allowed_hosts.clone()),
+            caps: caps.clone(),
+        };
         let shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
         Ok(Config { guard, shutdown_timeout, connections: self.max_connections.max(1) })
     }
