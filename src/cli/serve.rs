@@ -10,8 +10,9 @@ use clap::Args;
 
 use super::Global;
 use super::engine_args::EngineArgs;
-use crate::engine::Engine;
 use crate::engine::service::Service;
+use crate::engine::{Engine, Pooling};
+use crate::format::{ModelFile, gguf};
 use crate::model::Runner;
 use crate::server::app::{App, Model};
 use crate::server::auth::{Guard, Keys};
@@ -47,6 +48,9 @@ pub struct Serve {
     /// Origins of web pages that may ask, or * for all
     #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',')]
     allowed_origins: Vec<String>,
+    /// How /v1/embeddings makes one vector of a text's states [default: as the file says, else mean]
+    #[arg(long, value_enum)]
+    pooling: Option<PoolingArg>,
     /// Names under which the model is served [default: its file's name]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     served_model_name: Vec<String>,
@@ -67,6 +71,12 @@ pub struct Serve {
     max_connections: usize,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PoolingArg {
+    Mean,
+    Last,
+}
+
 impl Serve {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let config = self.config()?;
@@ -83,10 +93,12 @@ impl Serve {
             tokenizer: tokenizer.clone(),
             template: opened.file.chat_template(None)?,
             context: opened.context,
+            width: opened.hyper.hidden,
             vocab: opened.hyper.vocab,
             created: now(),
         };
         let names = model.names.join(", ");
+        let pooling = self.pooling(&opened.file);
         let limits = engine.limits(&opened)?;
         let read = move |progress: &mut dyn FnMut(u64, u64)| {
             let runner = Runner::load(&opened.gpu, &opened.file, limits, progress)?;
@@ -125,7 +137,7 @@ impl Serve {
             let metrics = Arc::new(Metrics::new(&model.names[0]));
             let service = Service::start(read, Box::new(Watcher::new(metrics.clone())))?;
             let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
-            let app = Arc::new(App { service, model, caps, unknown, metrics });
+            let app = Arc::new(App { service, model, pooling, caps, unknown, metrics });
             if !global.quiet {
                 eprintln!("serving {names} at http://{address}/");
                 eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", self.key_hint());
@@ -152,6 +164,18 @@ impl Serve {
         let guard = Guard { keys: Keys::new(keys), origins: self.allowed_origins.clone() };
         let shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
         Ok(Config { guard, shutdown_timeout, connections: self.max_connections.max(1) })
+    }
+
+    fn pooling(&self, file: &ModelFile) -> Pooling {
+        match self.pooling {
+            Some(PoolingArg::Mean) => Pooling::Mean,
+            Some(PoolingArg::Last) => Pooling::Last,
+            // Files of embedding models say so: 1 is the mean, 3 the last token.
+            None => match file.metadata().find(|(key, _)| key.ends_with(".pooling_type")) {
+                Some((_, gguf::Value::Unsigned(3))) => Pooling::Last,
+                _ => Pooling::Mean,
+            },
+        }
     }
 
     fn caps(&self) -> anyhow::Result<Caps> {

@@ -7,7 +7,7 @@ use super::super::Error;
 use super::super::describe;
 use super::super::forward::{Loads, Visit};
 use super::super::plan::Entry;
-use super::submit::{Feed, InFlight};
+use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
@@ -93,13 +93,14 @@ impl Runner {
         }
         let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
         let rows = self.plan.outputs;
-        let slot = self.read_later(&mut encoder, rows, want);
+        let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
         let submission = gpu.queue.submit([commands]);
         let times = [planned - start, recorded - planned, recorded.elapsed()];
-        let paced = usual.then_some((self.plan.tokens, dispatches, planned));
-        Ok((InFlight { want, rows, slot, submission, paced }, times))
+        let host = HostWork { record: recorded - start, submit: times[2], dispatches };
+        let paced = usual.then_some((self.plan.tokens, planned));
+        Ok((InFlight { want, rows, states, slot, submission, host, paced }, times))
     }
 
     /// What a step's dispatches are, in order, without running it.
