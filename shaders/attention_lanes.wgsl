@@ -64,6 +64,10 @@ fn main(
         var s: array<f32, KT * HL>;
         {
             let k = load_rows(cache_row(block, 0u, kv_head, key % BLOCK), lane);
+#ifdef TWICE
+            for (var again = 0u; again < 2u; again++) {
+            for (var d = 0u; d < HL * QUADS_PER_HEAD; d++) { ql[d] += vec4(nothing()); }
+#endif
 #unroll v in 0..VECS
             for (var j = 0u; j < KT; j++) {
                 for (var e = 0u; e < QUADS; e++) {
@@ -74,6 +78,9 @@ fn main(
                 }
             }
 #end
+#ifdef TWICE
+            }
+#endif
         }
         for (var h = 0u; h < HL; h++) {
             var top = m[h];
@@ -95,6 +102,10 @@ fn main(
         }
         {
             let vals = load_rows(cache_row(block, 1u, kv_head, key % BLOCK), lane);
+#ifdef TWICE
+            for (var again = 0u; again < 2u; again++) {
+            for (var j = 0u; j < KT * HL; j++) { s[j] += nothing(); }
+#endif
 #unroll v in 0..VECS
             for (var j = 0u; j < KT; j++) {
                 for (var e = 0u; e < QUADS; e++) {
@@ -105,6 +116,9 @@ fn main(
                 }
             }
 #end
+#ifdef TWICE
+            }
+#endif
         }
     }
     if (tid / LANES_PER_TOKEN >= tile.y) { return; }

@@ -48,10 +48,19 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         stage(cache_row(block, 0u, kv_head, key % BLOCK), tid);
         workgroupBarrier();
         var s: array<f32, KT / 4u>;
+#ifdef TWICE
+        for (var again = 0u; again < 2u; again++) {
+#endif
         for (var d = 0u; d < QUADS_PER_HEAD; d++) {
-            let qv = q[at + d];
+            var qv = q[at + d];
+#ifdef TWICE
+            qv += vec4(nothing() * f32(again));
+#endif
             for (var j = 0u; j < KT / 4u; j++) { s[j] += dot(qv, staged[(part * (KT / 4u) + j) * STRIDE + d]); }
         }
+#ifdef TWICE
+        }
+#endif
         for (var j = 0u; j < KT / 4u; j++) {
             let k = key + part * (KT / 4u) + j;
             scores[r * KT + part * (KT / 4u) + j] = select(LOWEST, s[j] * p.scale, k <= pos && k >= low);
@@ -65,8 +74,14 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         l *= fade;
         for (var i = 0u; i < OWN; i++) { own[i] *= fade; }
         workgroupBarrier();
+#ifdef TWICE
+        for (var again = 0u; again < 2u; again++) {
+#endif
         for (var j = 0u; j < KT; j++) {
-            let score = scores[r * KT + j];
+            var score = scores[r * KT + j];
+#ifdef TWICE
+            score += nothing() * f32(again);
+#endif
             // A masked key counts for nothing, also while no key has been seen yet.
             let e = select(0.0, exp(score - top), score > LOWEST);
             l += e;
@@ -74,6 +89,9 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
                 own[i] += e * staged[j * STRIDE + min(part + i * 4u, QUADS_PER_HEAD - 1u)];
             }
         }
+#ifdef TWICE
+        }
+#endif
         workgroupBarrier();
     }
     if (r / HB >= tile.y) { return; }

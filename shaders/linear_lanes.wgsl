@@ -48,6 +48,10 @@ fn main(
 #endif
         var b: array<Block, R>;
         for (var r = 0u; r < R; r++) { b[r] = block_load(u, rows[r], p.w); }
+#ifdef TWICE
+        for (var again = 0u; again < 2u; again++) {
+        for (var r = 0u; r < R; r++) { b[r] = disguised(b[r]); }
+#endif
 #unroll i in 0..8
         {
             var w: array<vec4<f32>, R>;
@@ -61,6 +65,9 @@ fn main(
             }
         }
 #end
+#ifdef TWICE
+        }
+#endif
     }
     for (var c = 0u; c < C; c++) {
 #ifdef NORM

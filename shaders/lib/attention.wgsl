@@ -37,6 +37,12 @@ const GROUP: u32 = HEADS / KV_HEADS;   // query heads that share a KV head
 const QUADS_PER_HEAD: u32 = D / 4u;
 const LOWEST = -1e30;                  // finite: -inf minus -inf would be NaN
 
+#ifdef TWICE
+// 0, which no compiler can know: the counterfactual that does the products twice adds it, so that
+// they are work again. Its results mean nothing.
+fn nothing() -> f32 { return bitcast<f32>(p.pad0); }
+#endif
+
 fn first_key(pos: u32) -> u32 {
     if (p.window == 0u || pos < p.window) { return 0u; }
     return pos + 1u - p.window;

@@ -40,6 +40,9 @@ struct Linear {
 
 #import quant/{FORMAT}
 #import lib/dequantise
+#ifdef TWICE
+#import lib/twice
+#endif
 #import lib/activation
 
 fn columns() -> u32 {
