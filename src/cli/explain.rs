@@ -61,7 +61,7 @@ impl Explain {
         let mut prepared = self.setup.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
         let weights = main_format(&prepared.model.formats);
-        let mut meter = prepared.meter();
+        let mut meter = prepared.meter()?;
         if !global.quiet {
             eprintln!("measuring {}", base.name());
         }

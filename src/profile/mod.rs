@@ -13,9 +13,9 @@
 //!   them is small; batches of at least 50 ms.
 //! - No timestamps: the wall time of n repeats is taken from that of 2n, so that the round trip
 //!   through driver and queue cancels, the same on every back end.
-//! - Windows are repeated until the two fastest agree within 5 %, four at most, and the fastest is
-//!   kept: a ceiling is what the device can do, and everything that disturbs makes it slower.
-//!   (CubeCL's rule, after a whole window of theirs sat at a low clock.)
+//! - The shortest runs of all windows count, since everything that disturbs makes a run longer.
+//!   Windows are added, three at least and eight at most, until leaving any one out changes the figure
+//!   by no more than 5 %. (After CubeCL's rule, whose whole window once sat at a low clock.)
 //! - The figures are under-estimates by construction: only arithmetic and bytes that must happen
 //!   are counted. A kernel above its ceiling is a finding about the ceiling.
 
@@ -25,6 +25,7 @@ mod curve;
 mod fma;
 mod launch;
 mod memory;
+mod native;
 mod probe;
 mod record;
 mod ring;
@@ -37,6 +38,7 @@ pub use ceiling::{Ceiling, Windows, measure};
 pub use curve::{At, Level, curve, levels};
 pub use launch::{Fill, fill};
 pub use memory::{Kind, pool};
+pub use native::native;
 pub use probe::{Error, PROBES, Probe, Rig, Unit};
 pub use record::{Dispatched, StepTimes};
 pub use ring::{Counts, Ring};

@@ -13,7 +13,7 @@ use super::roof::Roof;
 use super::timer::grade;
 use crate::gpu::{Checks, Gpu};
 use crate::profile::timer::{GpuClock, examine};
-use crate::profile::{self, Budget, Error, Kind, PROBES, Windows, curve, fill, levels, measure};
+use crate::profile::{self, Budget, Error, Kind, PROBES, Windows, curve, fill, levels, measure, native};
 
 /// What a kept measurement holds for: another driver or another version measures anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl Key {
                     Checks::Checked => "checked",
                 }
                 .to_string(),
-                wgpu: "30".to_string(),
+                wgpu: env!("RIDGEPOINT_WGPU").to_string(),
             },
         }
     }
@@ -137,6 +137,14 @@ impl DeviceReport {
                 Ok(found) => ceilings.extend(found.into_iter().map(ceiling)),
                 // A row that can't be had is left out: never a 0.
                 Err(error @ (Error::Missing { .. } | Error::Noisy { .. })) => progress(&error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        if key.device.software {
+            progress("native_f32");
+            match native(Budget::Full) {
+                Ok(found) => ceilings.push(ceiling(found)),
+                Err(error @ Error::Noisy { .. }) => progress(&error.to_string()),
                 Err(error) => return Err(error),
             }
         }

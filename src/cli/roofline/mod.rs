@@ -1,8 +1,10 @@
 //! `ridgepoint roofline`: a model's real steps, kernel by kernel, beside this device's ceilings.
 
+mod confirm;
 mod knobs;
 mod meter;
 mod setup;
+mod stamped;
 mod table;
 
 use std::io::Write;
@@ -119,7 +121,7 @@ fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyho
     let most_sequences = prepared.runner.limits.sequences;
     let weights = main_format(&prepared.model.formats);
     let confirm = prepared.confirm;
-    let mut meter = prepared.meter();
+    let mut meter = prepared.meter()?;
     for &config in configs {
         if !global.quiet {
             eprintln!("measuring {}", config.name());

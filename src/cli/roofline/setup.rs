@@ -27,8 +27,8 @@ pub struct SetupArgs {
     /// About how long to time the kernels of one step
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     seconds: f64,
-    /// Confirm verdicts: read one piece of the weights and of the cache again and again instead of
-    /// all, and see whether the time falls
+    /// Confirm verdicts: do each larger kernel's arithmetic twice, and take its bytes away, and see what
+    /// the time does
     #[arg(long)]
     confirm: bool,
 }
@@ -106,9 +106,7 @@ fn facts(opened: &Opened, runner: &Runner) -> Model {
 
 impl Prepared {
     /// The meter of this model on this device.
-    pub fn meter(&mut self) -> Meter<'_> {
-        let launch = self.device.ceilings.iter().find(|c| c.name == "launch").map_or(0.0, |c| c.value);
-        let null = self.device.null_interval_ns.unwrap_or(0.0);
-        Meter::new(&mut self.runner, self.device.timer.grade, null, launch, self.budget)
+    pub fn meter(&mut self) -> anyhow::Result<Meter<'_>> {
+        Meter::new(&mut self.runner, &self.device.timer, self.budget)
     }
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::super::Error;
 use super::super::describe;
-use super::super::forward::{Loads, Visit};
+use super::super::forward::{Counterfactual, Visit};
 use super::super::plan::Entry;
 use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
-use crate::gpu::{Dispatch, Gpu, Recorder};
+use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
 use crate::profile::{Dispatched, Ring, StepTimes};
 
@@ -36,6 +36,9 @@ pub struct Profile<'a> {
     /// as in a whole step, since no kernel's control flow depends on data, but its results are
     /// garbage.
     pub without: Option<&'a dyn Fn(usize) -> bool>,
+    /// A dispatch of nothing that follows each dispatch of the step within its pass, with stamps of
+    /// its own where each has some.
+    pub nothing: Option<&'a Bound>,
 }
 
 impl std::fmt::Debug for Profile<'_> {
@@ -118,10 +121,10 @@ impl Runner {
         Ok(all)
     }
 
-    /// Makes the following steps read all weights or the same few again and again, to see what
-    /// reading them costs.
-    pub fn loads(&self, loads: Loads) {
-        self.forward.loads(&self.gpu, loads);
+    /// Makes the following steps differ in the dispatches that `of` names by their place in
+    /// [`Runner::describe`], and in no others.
+    pub fn counterfactual(&mut self, change: Counterfactual, of: &dyn Fn(usize) -> bool) {
+        self.forward.counterfactual(&self.gpu, change, of);
     }
 
     /// Fills the plan; gives the longest run of tokens of one sequence.
@@ -162,6 +165,7 @@ impl Runner {
     ) -> Result<u32, Error> {
         let mut at = 0;
         let without = profile.without;
+        let nothing = profile.nothing.map(|bound| Dispatch { bound, grid: [1, 1, 1] });
         let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))
@@ -180,10 +184,12 @@ impl Runner {
                     if left_out() {
                         return Ok(());
                     }
-                    let [begin, end] = ring.pair()?;
-                    pass.stamp(ring.set(), begin);
-                    pass.dispatch(dispatch)?;
-                    pass.stamp(ring.set(), end);
+                    for dispatch in [Some(dispatch), nothing].into_iter().flatten() {
+                        let [begin, end] = ring.pair()?;
+                        pass.stamp(ring.set(), begin);
+                        pass.dispatch(dispatch)?;
+                        pass.stamp(ring.set(), end);
+                    }
                     Ok(())
                 })
             }
@@ -193,7 +199,11 @@ impl Runner {
                 let stamps = ring.map(Ring::pass).transpose()?;
                 let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
                 self.each(gpu, longest, want, &mut |dispatch, _| {
-                    if left_out() { Ok(()) } else { Ok(pass.dispatch(dispatch)?) }
+                    if left_out() {
+                        return Ok(());
+                    }
+                    pass.dispatch(dispatch)?;
+                    Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
                 })
             }
         }?;
