@@ -12,6 +12,7 @@ mod results;
 pub mod service;
 mod stats;
 mod step;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,16 +20,17 @@ use std::time::{Duration, Instant};
 
 use group::Group;
 use live::Live;
-pub use options::{Ahead, Options};
+pub use options::{Ahead, Options, Spans};
 pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
 pub use stats::{Counters, Stats};
 use step::Flight;
+use watch::Watching;
 
 use crate::cache::Salt;
 use crate::format;
 use crate::format::Tokenizer;
 use crate::model::{self, Results, Runner};
-use crate::profile::StepTime;
+use crate::profile::{StepTime, StepWork};
 use crate::sample::ParamError;
 use crate::scheduler::{Batch, CompletionError, ConfigError, Refusal, Scheduler, SchedulerConfig, SeqId};
 
@@ -74,6 +76,19 @@ pub struct StepRecord {
     /// The device's time for the step: from its submission, or the end of the step before if that was
     /// later, to its results.
     pub device: Duration,
+    /// The step before this one as the GPU's own clock saw it, where spans are measured.
+    pub spanned: Option<Spanned>,
+}
+
+/// A step and its span on the GPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spanned {
+    /// What it computed.
+    pub work: StepWork,
+    /// Sequences in it.
+    pub sequences: usize,
+    /// From the begin to the end of its pass.
+    pub span: Duration,
 }
 
 /// A model that serves requests.
@@ -98,6 +113,9 @@ pub struct Engine {
     row: Vec<f32>,
     last: StepRecord,
     counters: Counters,
+    /// The step whose span comes with the next one.
+    unspanned: Option<(StepWork, usize)>,
+    watching: Option<Watching>,
 }
 
 impl Engine {
@@ -120,6 +138,7 @@ impl Engine {
         mut options: Options,
     ) -> Result<Self, Error> {
         runner.set_order(options.order);
+        runner.set_spans(options.spans == Spans::On);
         options.ahead = options.ahead.on(&runner.gpu);
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
@@ -142,6 +161,8 @@ impl Engine {
             row: Vec::new(),
             last: StepRecord::default(),
             counters: Counters::default(),
+            unspanned: None,
+            watching: None,
         })
     }
 

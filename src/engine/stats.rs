@@ -36,6 +36,10 @@ pub struct Counters {
     pub run: Duration,
     /// Time spent sampling, detokenising and on stop conditions.
     pub sample: Duration,
+    /// The GPU's spans of the steps that had one.
+    pub spans: Duration,
+    /// How many had one.
+    pub spanned: u64,
 }
 
 impl Counters {
@@ -45,6 +49,10 @@ impl Counters {
         self.schedule += step.schedule;
         self.run += step.run;
         self.sample += step.sample;
+        if let Some(spanned) = step.spanned {
+            self.spans += spanned.span;
+            self.spanned += 1;
+        }
     }
 
     pub(super) fn end(&mut self, result: &FinishedRequest) {

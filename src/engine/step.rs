@@ -1,12 +1,12 @@
 //! One step: chosen, submitted, and handled when its results are there; with [`Ahead::WherePossible`]
 //! the next one is chosen and submitted in between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Ahead, Engine, Error, Event, StepRecord};
+use super::{Ahead, Engine, Error, Event, Spanned, StepRecord};
 use crate::kernels::top_k::CANDIDATES;
-use crate::model::{Entry, Feed, InFlight, Outputs, Want};
-use crate::profile::StepWork;
+use crate::model::{self, Entry, Feed, InFlight, Outputs, Want};
+use crate::profile::{StepTimes, StepWork, Watched};
 use crate::sample::Needs;
 use crate::scheduler::{Batch, Status, TokenSource};
 
@@ -17,6 +17,7 @@ pub(super) struct Flight {
     running: InFlight,
     work: StepWork,
     submitted: Instant,
+    watched: Option<Watched>,
 }
 
 /// Stands for a token whose id is on the device.
@@ -35,22 +36,36 @@ impl Engine {
             None => self.launch(None)?,
         };
         let Some(flight) = flight else { return Ok(()) };
-        if self.options.ahead == Ahead::WherePossible && flight.running.want() == Want::Argmax {
+        let ahead = self.options.ahead == Ahead::WherePossible && self.watching.is_none();
+        if ahead && flight.running.want() == Want::Argmax {
             self.flight = self.launch(Some(&flight))?;
         }
+        let waiting = Instant::now();
         self.runner.collect(flight.running, &mut self.results)?;
         let ran = Instant::now();
+        if let Some((watching, mut step)) = self.watching.as_mut().zip(flight.watched) {
+            step.times.wait = (ran - waiting).into();
+            watching.take(&self.runner.gpu, step).map_err(model::Error::from)?;
+        }
+        let sequences = flight.batch.items().len();
+        let before = self.unspanned.replace((flight.work, sequences)).zip(self.runner.span());
+        let spanned = before.map(|((work, sequences), ns)| Spanned {
+            work,
+            sequences,
+            span: Duration::from_nanos(ns as u64),
+        });
         let begun = self.done.map_or(flight.submitted, |done| done.max(flight.submitted));
         self.done = Some(ran);
         self.times.observe(flight.work, ran - begun);
         self.take_results(&flight.batch, ran, events)?;
         self.last = StepRecord {
             tokens: flight.batch.tokens(),
-            sequences: flight.batch.items().len(),
+            sequences,
             schedule: self.last.schedule,
             run: (ran - start).saturating_sub(self.last.schedule),
             sample: ran.elapsed(),
             device: ran - begun,
+            spanned,
         };
         self.counters.step(&self.last);
         self.spare.push(flight.batch);
@@ -99,8 +114,21 @@ impl Engine {
                 }
             }
         }
-        let running = self.runner.submit(&entries, &feeds, want)?;
-        Ok(Some(Flight { batch, running, work, submitted: Instant::now() }))
+        let (running, watched) = match &mut self.watching {
+            None => (self.runner.submit(&entries, &feeds, want)?, None),
+            Some(watching) => {
+                let dispatched = self.runner.describe(&entries, want)?;
+                let context = entries.iter().map(|e| e.start + e.tokens.len()).max().unwrap_or(0) as u64;
+                let (tokens, sequences) = (work.tokens, entries.len() as u64);
+                let (how, mut profile) = watching.next();
+                let (running, [plan, record, submit]) =
+                    self.runner.launch(&entries, &feeds, want, &mut profile)?;
+                let (plan, record, submit) = (plan.into(), record.into(), submit.into());
+                let times = StepTimes { plan, record, submit, ..StepTimes::default() };
+                (running, Some(Watched { how, tokens, sequences, context, dispatched, times }))
+            }
+        };
+        Ok(Some(Flight { batch, running, work, submitted: Instant::now(), watched }))
     }
 
     /// Has the scheduler keep the next step below the time that was asked for.

@@ -110,6 +110,11 @@ impl DeviceReport {
         Ok(report)
     }
 
+    /// The kept measurement of this device in `folder`, if there is one.
+    pub fn recall(gpu: &Gpu, folder: &Path) -> Option<Self> {
+        Self::kept(folder, &Key::of(gpu))
+    }
+
     /// A kept file that is this key's; another's, or a broken one, is as good as none.
     fn kept(folder: &Path, key: &Key) -> Option<Self> {
         let kept: Self = serde_json::from_str(&fs::read_to_string(key.path(folder)).ok()?).ok()?;

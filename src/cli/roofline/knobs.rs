@@ -1,12 +1,11 @@
 //! The knobs that can be turned without touching a kernel, and what each is predicted to gain.
 
-use crate::kernels::rope_cache::CacheType;
 use crate::profile::Dispatched;
 use crate::quant::{FORMATS, Format, Layout, by_name};
 use crate::roofline::report::{Advice, KernelRow, Step, Verdict};
-use crate::roofline::{Baseline, MeasuredStep, Overlap, Roof, reformatted};
+use crate::roofline::{Baseline, MeasuredStep, Overlap, Roof, grouped, reformatted};
 
-use super::meter::{Config, Meter, grouped};
+use super::meter::{Config, Meter};
 
 /// A change of a configuration.
 #[derive(Clone, Debug)]
@@ -158,12 +157,4 @@ pub fn advice(step: &Step, config: Config, predicted: &[Predicted], rows: &[Kern
     all.retain(|a| a.predicted_gain >= WORTH);
     all.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
     all
-}
-
-/// The cache type's name in reports.
-pub fn cache_name(cache: CacheType) -> &'static str {
-    match cache {
-        CacheType::F32 => "f32",
-        CacheType::F16 => "f16",
-    }
 }

@@ -13,7 +13,7 @@ use crate::profile::stats::Samples;
 use crate::profile::{Dispatched, Ring, StepTimes};
 use crate::roofline::isolates;
 use crate::roofline::report::{Grade, Host, TimedBy, Timer};
-use crate::roofline::{Group, MeasuredStep};
+use crate::roofline::{Group, MeasuredStep, grouped};
 
 /// A kind of step: so many new tokens of each sequence, which then has so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,21 +56,6 @@ pub struct Meter<'a> {
     results: Results,
     /// Whether all of a sequence's blocks are the same one.
     pub(super) one_block: bool,
-}
-
-/// A step's dispatches of the same kernel and shape.
-pub fn grouped(described: &[Dispatched]) -> (Vec<(Dispatched, u64)>, Vec<usize>) {
-    let mut groups: Vec<(Dispatched, u64)> = Vec::new();
-    let mut of = Vec::with_capacity(described.len());
-    for d in described {
-        let at = groups.iter().position(|(g, _)| g == d).unwrap_or_else(|| {
-            groups.push((d.clone(), 0));
-            groups.len() - 1
-        });
-        groups[at].1 += 1;
-        of.push(at);
-    }
-    (groups, of)
 }
 
 pub(super) fn median(values: &[f64]) -> Option<f64> {

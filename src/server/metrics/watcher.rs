@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::debug::Roofline;
 use super::Metrics;
 use super::series::Series;
 use crate::engine::service::Observer;
@@ -27,6 +28,7 @@ struct Watched {
 #[derive(Debug)]
 pub struct Watcher {
     metrics: Arc<Metrics>,
+    roofline: Arc<Roofline>,
     watched: HashMap<RequestId, Watched>,
     /// Steps counted so far.
     steps: u64,
@@ -36,9 +38,9 @@ pub struct Watcher {
 
 impl Watcher {
     /// Feeds these.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, roofline: Arc<Roofline>) -> Self {
         let (reported, before) = (Instant::now(), Counters::default());
-        Self { metrics, watched: HashMap::new(), steps: 0, reported, before }
+        Self { metrics, roofline, watched: HashMap::new(), steps: 0, reported, before }
     }
 
     fn report(&mut self, engine: &Engine, now: Instant) {
@@ -83,6 +85,12 @@ impl Observer for Watcher {
         let stats = engine.stats();
         // An idle engine shows itself as well, without a step.
         let computed = std::mem::replace(&mut self.steps, stats.counters.steps) < stats.counters.steps;
+        if stats.counters.steps == 0 {
+            self.roofline.loaded(engine);
+        }
+        if let Some(step) = engine.last_step().spanned.filter(|_| computed) {
+            self.roofline.spanned(&step);
+        }
         self.metrics.with(|seen| {
             seen.stats = Some(stats);
             if computed {
