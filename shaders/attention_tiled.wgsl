@@ -16,14 +16,14 @@ var<workgroup> scores: array<f32, 16 * KT>;
 // Stages KT rows of the cache from the vec4 word `row` on.
 fn stage(row: u32, tid: u32) {
     for (var i = tid; i < KT * VECS; i += 64u) {
-        let word = cache[row + i];
+        let bits = word(cache[row + i]);
         let key = i / VECS;
         let v = i % VECS;
 #ifdef CACHE_F32
-        staged[key * STRIDE + v] = bitcast<vec4<f32>>(word);
+        staged[key * STRIDE + v] = bitcast<vec4<f32>>(bits);
 #else
-        staged[key * STRIDE + v * 2u] = vec4(unpack2x16float(word.x), unpack2x16float(word.y));
-        staged[key * STRIDE + v * 2u + 1u] = vec4(unpack2x16float(word.z), unpack2x16float(word.w));
+        staged[key * STRIDE + v * 2u] = vec4(unpack2x16float(bits.x), unpack2x16float(bits.y));
+        staged[key * STRIDE + v * 2u + 1u] = vec4(unpack2x16float(bits.z), unpack2x16float(bits.w));
 #endif
     }
 }

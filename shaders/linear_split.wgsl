@@ -39,10 +39,10 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
             var w: array<vec4<f32>, PARTS>;
             for (var r = 0u; r < PARTS; r++) { w[r] = numbers(b[r], i); }
             for (var c = 0u; c < C; c++) {
-                var v = x[xs[c] + u * 8u + i];
+                var v = floats(x[xs[c] + u * 8u + i]);
 #ifdef NORM
                 squares[c] += dot(v, v);
-                v *= gain[u * 8u + i];
+                v *= floats(gain[u * 8u + i]);
 #endif
                 for (var r = 0u; r < PARTS; r++) { acc[r * C + c] += dot(w[r], v); }
             }

@@ -54,10 +54,10 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
             for (var e = 0u; e < 4u; e++) { wt[(i * 4u + e) * 64u + tid] = Tile(w[e]); }
         }
         for (var j = 0u; j < 4u; j++) {
-            var v = x[xs[j] + u * 8u];
+            var v = floats(x[xs[j] + u * 8u]);
 #ifdef NORM
             sq[j] += dot(v, v);
-            v *= gain[u * 8u + k4];
+            v *= floats(gain[u * 8u + k4]);
 #endif
             for (var e = 0u; e < 4u; e++) { xt[(k4 * 4u + e) * X_PAD + tid / 8u + j * 8u] = Tile(v[e]); }
         }

@@ -12,6 +12,7 @@
 const HEADS = 1u;
 const HB = 1u;   // query heads per workgroup; divides HEADS / KV_HEADS
 #import lib/cache
+#import lib/word
 #import lib/step
 
 struct Attention {
@@ -27,7 +28,7 @@ struct Attention {
 @group(0) @binding(0) var<uniform> p: Attention;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> cache: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> cache: array<Word>;
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> tables: array<u32>;
 @group(0) @binding(6) var<storage, read_write> o: array<vec4<f32>>;

@@ -97,6 +97,7 @@ impl EngineArgs {
         SchedulerConfig {
             max_num_seqs: self.max_num_seqs,
             max_num_batched_tokens: self.load.max_num_batched_tokens,
+            max_num_logits: u32::MAX,
             max_model_len: context as u32,
             long_prefill_token_threshold: self.long_prefill_token_threshold,
             enable_chunked_prefill: !self.no_enable_chunked_prefill,

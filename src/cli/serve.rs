@@ -13,7 +13,8 @@ use super::ceilings::DeviceArgs;
 use super::cpu_profile::CpuProfile;
 use super::engine_args::EngineArgs;
 use crate::engine::service::Service;
-use crate::engine::{Engine, Options, Spans};
+use crate::engine::{Engine, Options, Pooling, Spans};
+use crate::format::{ModelFile, gguf};
 use crate::gpu::Gpu;
 use crate::hub::cache_root;
 use crate::model::Runner;
@@ -54,6 +55,9 @@ pub struct Serve {
     /// Origins of web pages that may ask, or * for all
     #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',')]
     allowed_origins: Vec<String>,
+    /// How /v1/embeddings makes one vector of a text's states [default: as the file says, else mean]
+    #[arg(long, value_enum)]
+    pooling: Option<PoolingArg>,
     /// Names under which the model is served [default: its file's name]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     served_model_name: Vec<String>,
@@ -78,6 +82,12 @@ pub struct Serve {
     measure_ceilings: bool,
     #[command(flatten)]
     profile: CpuProfile,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PoolingArg {
+    Mean,
+    Last,
 }
 
 impl Serve {
@@ -109,10 +119,12 @@ impl Serve {
             tokenizer: tokenizer.clone(),
             template: opened.file.chat_template(None)?,
             context: opened.context,
+            width: opened.hyper.hidden,
             vocab: opened.hyper.vocab,
             created: now(),
         };
         let names = model.names.join(", ");
+        let pooling = self.pooling(&opened.file);
         let limits = engine.limits(&opened)?;
         let device = self.device(global, &opened.gpu)?;
         // A timer that can't be trusted with a whole pass measures no spans.
@@ -158,7 +170,7 @@ impl Serve {
             let metrics = Arc::new(Metrics::new(&model.names[0]));
             let service = Service::start(read, Box::new(Watcher::new(metrics.clone(), roofline.clone())))?;
             let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
-            let app = Arc::new(App { service, model, caps, unknown, metrics, roofline });
+            let app = Arc::new(App { service, model, pooling, caps, unknown, metrics, roofline });
             if !global.quiet {
                 eprintln!("serving {names} at http://{address}/");
                 eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", self.key_hint());
@@ -185,6 +197,18 @@ impl Serve {
         let guard = Guard { keys: Keys::new(keys), origins: self.allowed_origins.clone() };
         let shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
         Ok(Config { guard, shutdown_timeout, connections: self.max_connections.max(1) })
+    }
+
+    fn pooling(&self, file: &ModelFile) -> Pooling {
+        match self.pooling {
+            Some(PoolingArg::Mean) => Pooling::Mean,
+            Some(PoolingArg::Last) => Pooling::Last,
+            // Files of embedding models say so: 1 is the mean, 3 the last token.
+            None => match file.metadata().find(|(key, _)| key.ends_with(".pooling_type")) {
+                Some((_, gguf::Value::Unsigned(3))) => Pooling::Last,
+                _ => Pooling::Mean,
+            },
+        }
     }
 
     fn caps(&self) -> anyhow::Result<Caps> {

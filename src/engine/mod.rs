@@ -7,6 +7,7 @@
 mod group;
 mod live;
 mod options;
+mod prompt;
 mod request;
 mod results;
 pub mod service;
@@ -16,13 +17,16 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use group::Group;
 use live::Live;
 pub use options::{Ahead, Options, Spans};
-pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
-pub use stats::{Counters, Stats};
+pub use request::{
+    Event, Finish, FinishedRequest, GenerationRequest, Pooling, PromptOutput, RequestId, StopCause, Timings,
+    Wanted,
+};
+pub use stats::{Counters, Parts, Spanned, Stats, StepRecord};
 use step::Flight;
 use watch::Watching;
 
@@ -32,7 +36,9 @@ use crate::format::Tokenizer;
 use crate::model::{self, Results, Runner};
 use crate::profile::{StepTime, StepWork};
 use crate::sample::ParamError;
-use crate::scheduler::{Batch, CompletionError, ConfigError, Refusal, Scheduler, SchedulerConfig, SeqId};
+use crate::scheduler::{
+    Batch, CompletionError, ConfigError, PrefixUse, PromptLogits, Refusal, Scheduler, SchedulerConfig, SeqId,
+};
 
 /// What can go wrong with the engine or a request.
 #[derive(Debug, thiserror::Error)]
@@ -58,37 +64,6 @@ pub enum Error {
     /// Results that don't belong to what was scheduled: a fault of the engine.
     #[error(transparent)]
     Completion(#[from] CompletionError),
-}
-
-/// What the last step did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StepRecord {
-    /// Tokens computed.
-    pub tokens: u32,
-    /// Sequences in the batch.
-    pub sequences: usize,
-    /// Choosing the batch.
-    pub schedule: Duration,
-    /// Recording, running on the GPU, reading back.
-    pub run: Duration,
-    /// Sampling, detokenising, stop conditions.
-    pub sample: Duration,
-    /// The device's time for the step: from its submission, or the end of the step before if that was
-    /// later, to its results.
-    pub device: Duration,
-    /// The step before this one as the GPU's own clock saw it, where spans are measured.
-    pub spanned: Option<Spanned>,
-}
-
-/// A step and its span on the GPU.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spanned {
-    /// What it computed.
-    pub work: StepWork,
-    /// Sequences in it.
-    pub sequences: usize,
-    /// From the begin to the end of its pass.
-    pub span: Duration,
 }
 
 /// A model that serves requests.
@@ -142,6 +117,7 @@ impl Engine {
         options.ahead = options.ahead.on(&runner.gpu);
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
+        config.max_num_logits = config.max_num_logits.min(l.outputs as u32);
         config.max_num_batched_tokens = config.max_num_batched_tokens.min(l.tokens as u32);
         config.max_model_len = config.max_model_len.min(l.context as u32);
         let scheduler = Scheduler::new(config, l.cache)?;
@@ -218,9 +194,19 @@ impl Engine {
                 "the prompt's token id {id} is not below the model's vocabulary of {vocab}"
             )));
         }
+        if !request.wanted.text() && request.params.choices() > 1 {
+            return Err(Error::Prompt("no text is wanted, so there is one choice: expected n = 1".into()));
+        }
         let room = (self.runner.limits.context as u32).saturating_sub(request.prompt.len() as u32);
-        let max_tokens = request.params.max_tokens.unwrap_or(room).max(1);
+        let max_tokens =
+            if request.wanted.text() { request.params.max_tokens.unwrap_or(room).max(1) } else { 0 };
         let mut scheduled = crate::scheduler::Request::new(request.prompt.clone(), max_tokens);
+        if request.wanted != Wanted::Text {
+            scheduled.prefix_use = PrefixUse::Recompute;
+        }
+        if let Wanted::Prompt(_) | Wanted::PromptAndText(_) = request.wanted {
+            scheduled.prompt_logits = PromptLogits::Each;
+        }
         scheduled.priority = request.priority;
         scheduled.salt = request.cache_salt.as_deref().map_or_else(Salt::default, Salt::of);
         let seq = self.scheduler.add(scheduled)?;

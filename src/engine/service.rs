@@ -355,7 +355,7 @@ impl Worker<'_> {
 
     fn deliver(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
-            let (Event::Token { id, .. } | Event::Finished { id, .. }) = event;
+            let id = event.request();
             let last = matches!(event, Event::Finished { .. });
             let Some(owner) = self.owners.get_mut(&id) else { continue };
             owner.open -= u32::from(last);

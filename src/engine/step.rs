@@ -3,18 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ahead, Engine, Error, Event, Spanned, StepRecord};
+use super::{Ahead, Engine, Error, Event, Parts, Spanned, StepRecord};
 use crate::kernels::top_k::CANDIDATES;
 use crate::model::{self, Entry, Feed, InFlight, Outputs, Want};
-use crate::profile::{StepTimes, StepWork, Watched};
+use crate::profile::{StepWork, Watched};
 use crate::sample::Needs;
-use crate::scheduler::{Batch, Status, TokenSource};
+use crate::scheduler::{Batch, SeqId, Status, TokenSource};
 
 /// A submitted step.
 #[derive(Debug)]
 pub(super) struct Flight {
     batch: Batch,
     running: InFlight,
+    /// Sequences whose states come back, where these begin and how many they are, in order.
+    states: Vec<(SeqId, u32, usize)>,
     work: StepWork,
     submitted: Instant,
     watched: Option<Watched>,
@@ -29,7 +31,6 @@ impl Engine {
     /// # Errors
     /// When the device fails; requests that fail on their own end with [`super::Finish::Error`].
     pub fn step(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
-        let start = Instant::now();
         self.last = StepRecord::default();
         let flight = match self.flight.take() {
             Some(flight) => Some(flight),
@@ -41,7 +42,8 @@ impl Engine {
             self.flight = self.launch(Some(&flight))?;
         }
         let waiting = Instant::now();
-        self.runner.collect(flight.running, &mut self.results)?;
+        let host = flight.running.host();
+        let read = self.runner.collect(flight.running, &mut self.results)?;
         let ran = Instant::now();
         if let Some((watching, mut step)) = self.watching.as_mut().zip(flight.watched) {
             step.times.wait = (ran - waiting).into();
@@ -57,15 +59,23 @@ impl Engine {
         let begun = self.done.map_or(flight.submitted, |done| done.max(flight.submitted));
         self.done = Some(ran);
         self.times.observe(flight.work, ran - begun);
+        self.take_states(&flight.states);
         self.take_results(&flight.batch, ran, events)?;
+        let detokenise = self.last.parts.detokenise;
         self.last = StepRecord {
             tokens: flight.batch.tokens(),
             sequences,
-            schedule: self.last.schedule,
-            run: (ran - start).saturating_sub(self.last.schedule),
-            sample: ran.elapsed(),
-            device: ran - begun,
+            dispatches: host.dispatches,
             spanned,
+            parts: Parts {
+                schedule: self.last.parts.schedule,
+                record: host.record,
+                submit: host.submit,
+                device: (ran - begun).saturating_sub(read),
+                read,
+                sample: ran.elapsed().saturating_sub(detokenise),
+                detokenise,
+            },
         };
         self.counters.step(&self.last);
         self.spare.push(flight.batch);
@@ -84,7 +94,7 @@ impl Engine {
         self.bound_prefill();
         self.scheduler.schedule(&mut batch);
         let now = Instant::now();
-        self.last.schedule += now - start;
+        self.last.parts.schedule += now - start;
         if batch.is_empty() {
             self.spare.push(batch);
             return Ok(None);
@@ -92,6 +102,7 @@ impl Engine {
         self.runner.copy_blocks(batch.copies())?;
         let mut entries = Vec::with_capacity(batch.items().len());
         let mut feeds = Vec::new();
+        let mut states = Vec::new();
         let mut want = Want::Argmax;
         let mut work = StepWork::default();
         for item in batch.items() {
@@ -104,31 +115,32 @@ impl Engine {
                     UNKNOWN
                 }
             };
-            let outputs = if item.wants_token() { Outputs::Last } else { Outputs::None };
-            entries.push(Entry { tokens, start: item.start as usize, blocks: row.blocks, outputs });
-            work = work.with(u64::from(item.start), u64::from(item.len));
+            let mut outputs = Outputs::Tail(item.rows() as usize);
             if let Some(live) = self.live.get_mut(&item.seq) {
                 live.started.get_or_insert(now);
                 if item.wants_token() {
                     want = want.max(wanted(live.needs()));
                 }
+                let n = live.prompt.states(item.start as usize, item.end() as usize);
+                if n > 0 {
+                    outputs = Outputs::States(n);
+                    states.push((item.seq, item.end() - n as u32, n));
+                }
             }
+            if item.logits.of_the_prompt() {
+                want = Want::Rows;
+            }
+            entries.push(Entry { tokens, start: item.start as usize, blocks: row.blocks, outputs });
+            work = work.with(u64::from(item.start), u64::from(item.len));
         }
         let (running, watched) = match &mut self.watching {
             None => (self.runner.submit(&entries, &feeds, want)?, None),
             Some(watching) => {
-                let dispatched = self.runner.describe(&entries, want)?;
-                let context = entries.iter().map(|e| e.start + e.tokens.len()).max().unwrap_or(0) as u64;
-                let (tokens, sequences) = (work.tokens, entries.len() as u64);
-                let (how, mut profile) = watching.next();
-                let (running, [plan, record, submit]) =
-                    self.runner.launch(&entries, &feeds, want, &mut profile)?;
-                let (plan, record, submit) = (plan.into(), record.into(), submit.into());
-                let times = StepTimes { plan, record, submit, ..StepTimes::default() };
-                (running, Some(Watched { how, tokens, sequences, context, dispatched, times }))
+                let (running, watched) = watching.launch(&mut self.runner, &entries, &feeds, want)?;
+                (running, Some(watched))
             }
         };
-        Ok(Some(Flight { batch, running, work, submitted: Instant::now(), watched }))
+        Ok(Some(Flight { batch, running, states, work, submitted: Instant::now(), watched }))
     }
 
     /// Has the scheduler keep the next step below the time that was asked for.
@@ -150,9 +162,10 @@ impl Engine {
 }
 
 impl Flight {
-    /// The row of results of an item that wants a token.
+    /// The row of results from which an item samples its token.
     fn row_of(&self, item: u32) -> usize {
-        self.batch.items().iter().take(item as usize).filter(|i| i.wants_token()).count()
+        let rows = self.batch.items().iter().take(item as usize + 1).map(|i| i.rows() as usize);
+        rows.sum::<usize>().saturating_sub(1)
     }
 }
 

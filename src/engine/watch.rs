@@ -2,8 +2,8 @@
 
 use super::{Engine, Error};
 use crate::gpu::{self, Bound, Gpu, Program};
-use crate::model::{Profile, Stamps};
-use crate::profile::{Ring, Watch, Watched};
+use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Stamps, Want};
+use crate::profile::{Ring, StepTimes, Watch, Watched};
 
 /// A window under way.
 #[derive(Debug)]
@@ -24,8 +24,27 @@ impl Watching {
         Ok(Self { ring, nothing, left: steps, seen: Vec::new() })
     }
 
+    /// Submits a step that is watched.
+    pub fn launch(
+        &mut self,
+        runner: &mut Runner,
+        entries: &[Entry<'_>],
+        feeds: &[Feed],
+        want: Want,
+    ) -> Result<(InFlight, Watched), model::Error> {
+        let dispatched = runner.describe(entries, want)?;
+        let context = entries.iter().map(|e| e.start + e.tokens.len()).max().unwrap_or(0) as u64;
+        let tokens = entries.iter().map(|e| e.tokens.len() as u64).sum();
+        let (how, mut profile) = self.next();
+        let (running, [plan, record, submit]) = runner.launch(entries, feeds, want, &mut profile)?;
+        let (plan, record, submit) = (plan.into(), record.into(), submit.into());
+        let times = StepTimes { plan, record, submit, ..StepTimes::default() };
+        let sequences = entries.len() as u64;
+        Ok((running, Watched { how, tokens, sequences, context, dispatched, times }))
+    }
+
     /// How the next step is watched.
-    pub fn next(&mut self) -> (Watch, Profile<'_>) {
+    fn next(&mut self) -> (Watch, Profile<'_>) {
         let how = match (&self.ring, self.seen.len() % 3) {
             (None, _) | (_, 0) => Watch::Plain,
             (_, 1) => Watch::Stamped,
@@ -55,7 +74,7 @@ impl Engine {
     /// When the device fails.
     pub fn watch(&mut self, steps: usize) -> Result<(), Error> {
         let gpu = &self.runner.gpu;
-        self.watching = Some(Watching::new(gpu, steps).map_err(crate::model::Error::from)?);
+        self.watching = Some(Watching::new(gpu, steps).map_err(model::Error::from)?);
         Ok(())
     }
 

@@ -8,13 +8,20 @@
 //!
 //! naga has checks too, but they clamp in silence, leave buffers to a driver that is robust by
 //! itself, and hide from a driver's compiler how an array is indexed: llvmpipe then turns each access
-//! of a register tile into a search, and takes minutes a kernel. A bit that is set from constants
-//! costs nothing once a loop is unrolled.
+//! of a register tile into a search, and takes minutes a kernel. A test beside each access of a tile
+//! would do the same, since loops that grow too long are no longer unrolled. So an index of a local
+//! array that constants and the bounds of the loops around it prove to be in bounds ([`ranges`]) stays
+//! as it is, and is counted.
 //!
 //! Not watched: arrays in values and structs (`let` and members), whose indices are constants or
 //! counters of loops with constant bounds.
 
+mod ranges;
+
+use std::cell::Cell;
 use std::collections::BTreeMap;
+
+use ranges::{Range, Ranges};
 
 /// Arrays that one module may have: a bit each.
 const MOST: usize = 32;
@@ -22,13 +29,33 @@ const MOST: usize = 32;
 /// What a watched text declares besides its own names.
 const STRAYED: &str = "strayed_bits";
 
-/// A module's text with every index watched, and the arrays' names in the order of their bits.
+/// A module with every index watched or proved.
+#[derive(Debug)]
+pub(super) struct Watched {
+    /// The module's text.
+    pub text: String,
+    /// The arrays, in the order of their bits.
+    pub arrays: Vec<String>,
+    /// How its indices are known to be in bounds.
+    pub indices: Indices,
+}
+
+/// How indices are known to be within their arrays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Indices {
+    /// Compared with the array's length each time, on the device.
+    pub watched: usize,
+    /// In bounds by constants and by the bounds of the loops around them.
+    pub proved: usize,
+}
+
+/// A module's text with every index watched or proved.
 ///
 /// # Errors
 /// When the text has no entry point that can be wrapped, or more arrays than bits.
-pub(super) fn watch(text: &str) -> Result<(String, Vec<String>), String> {
+pub(super) fn watch(text: &str) -> Result<Watched, String> {
     let text: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
-    let mut watcher = Watcher::default();
+    let mut watcher = Watcher { ranges: Ranges::new(&text.join("\n")), ..Watcher::default() };
     for line in &text {
         if let Some((name, length)) = declared(line, &["var<storage", "var<workgroup>"]) {
             let bit = watcher.bit(&name)?;
@@ -37,13 +64,15 @@ pub(super) fn watch(text: &str) -> Result<(String, Vec<String>), String> {
     }
     let mut out = String::new();
     let mut function = String::new();
+    let mut at = 0;
     for line in &text {
         if let Some(rest) = line.strip_prefix("fn ") {
             function = rest.split('(').next().unwrap_or_default().to_string();
             watcher.locals.clear();
         }
-        out.push_str(&watcher.watched(line)?);
+        out.push_str(&watcher.watched(line, at)?);
         out.push('\n');
+        at += line.len() + 1;
         if let Some((name, length)) = declared(line, &["var"]).filter(|_| line.starts_with(' ')) {
             let bit = watcher.bit(&format!("{name} in {function}()"))?;
             watcher.locals.insert(name, Array { length, bit, place: Place::Local });
@@ -59,7 +88,7 @@ pub(super) fn watch(text: &str) -> Result<(String, Vec<String>), String> {
              fn stray(i: u32, n: u32, bit: u32) -> u32 {{\n    \
              {STRAYED} |= select(0u, bit, i >= n);\n    return i;\n}}\n"
         );
-    Ok((out, watcher.names))
+    Ok(Watched { text: out, arrays: watcher.names, indices: watcher.indices.get() })
 }
 
 #[derive(Debug)]
@@ -80,6 +109,8 @@ enum Place {
 
 #[derive(Debug, Default)]
 struct Watcher {
+    ranges: Ranges,
+    indices: Cell<Indices>,
     names: Vec<String>,
     globals: BTreeMap<String, Array>,
     locals: BTreeMap<String, Array>,
@@ -97,8 +128,8 @@ impl Watcher {
         Ok(self.names.len() - 1)
     }
 
-    /// A line with its indices watched, also those within indices.
-    fn watched(&self, line: &str) -> Result<String, String> {
+    /// A line with its indices watched, also those within indices; the line begins at byte `at`.
+    fn watched(&self, line: &str, at: usize) -> Result<String, String> {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let mut out = String::new();
         let mut rest = line;
@@ -110,21 +141,37 @@ impl Watcher {
             let name = &before[before.rfind(|c| !is_word(c)).map_or(0, |at| at + 1)..];
             let member = before[..before.len() - name.len()].ends_with('.');
             let array = self.locals.get(name).or_else(|| self.globals.get(name)).filter(|_| !member);
-            let index = self.watched(&rest[open + 1..close])?;
+            let place = at + line.len() - rest.len() + open;
+            let index = self.watched(&rest[open + 1..close], place + 1)?;
             out.push_str(before);
-            out.push_str(&array.map_or_else(|| format!("[{index}]"), |array| array.index(name, &index)));
+            match array {
+                Some(array) => out.push_str(&self.index(array, name, &index, self.ranges.at(place))),
+                None => out.push_str(&format!("[{index}]")),
+            }
             rest = &rest[close + 1..];
         }
         out.push_str(rest);
         Ok(out)
     }
-}
 
-impl Array {
-    fn index(&self, name: &str, index: &str) -> String {
-        let length = self.length.clone().unwrap_or_else(|| format!("arrayLength(&{name})"));
-        let function = if self.place == Place::Shared { "stray_clamped" } else { "stray" };
-        format!("[{function}({index}, {length}, {}u)]", 1_u32 << self.bit)
+    /// An index of an array, in its brackets.
+    fn index(&self, array: &Array, name: &str, index: &str, range: Option<Range>) -> String {
+        let mut indices = self.indices.get();
+        let length = array.length.as_ref().and_then(|length| self.ranges.constant(length));
+        let proved = array.place == Place::Local
+            && range.zip(length).is_some_and(|(range, length)| range.high < length);
+        indices.proved += usize::from(proved);
+        indices.watched += usize::from(!proved);
+        self.indices.set(indices);
+        if proved {
+            return format!("[{index}]");
+        }
+        let length = array
+            .length
+            .as_ref()
+            .map_or_else(|| format!("arrayLength(&{name})"), |length| format!("u32({length})"));
+        let function = if array.place == Place::Shared { "stray_clamped" } else { "stray" };
+        format!("[{function}({index}, {length}, {}u)]", 1_u32 << array.bit)
     }
 }
 
@@ -152,7 +199,7 @@ fn declared(line: &str, words: &[&str]) -> Option<(String, Option<String>)> {
             _ => {}
         }
         if depth == 0 {
-            return Some((name, comma.map(|comma| format!("u32({})", rest[comma + 1..at].trim()))));
+            return Some((name, comma.map(|comma| rest[comma + 1..at].trim().to_string())));
         }
     }
     None
@@ -186,7 +233,7 @@ fn wrapped(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::watch;
+    use super::{Indices, watch};
 
     const TEXT: &str = "@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;   // a[9]\n\
         var<workgroup> w: array<vec2<u32>, 4 * N>;\n\
@@ -195,14 +242,26 @@ mod tests {
 
     #[test]
     fn every_index_is_watched_also_within_another() {
-        let (text, names) = watch(TEXT).unwrap();
-        assert_eq!(names, ["a", "w", "l in main()"]);
+        let watched = watch(TEXT).unwrap();
+        assert_eq!(watched.arrays, ["a", "w", "l in main()"]);
+        assert_eq!(watched.indices, Indices { watched: 3, proved: 0 });
+        let text = watched.text;
         let line = "l[stray(1, u32(N), 4u)] = a[stray_clamped(w[stray_clamped(wg.x, u32(4 * N), 2u)].y, \
                     arrayLength(&a), 1u)].z + b.a[2];";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("@binding(1) var<storage, read_write> strayed_out"), "{text}");
         assert!(text.contains("fn watched_main(wg: vec3<u32>) {"), "{text}");
         assert!(text.contains("watched_main(wg);"), "{text}");
+    }
+
+    #[test]
+    fn an_index_that_its_loop_proves_stays_as_it_is() {
+        let tile = "const N = 4u;\n@compute @workgroup_size(N)\nfn main() {\n    var l: array<f32, 2 * N>;\n    \
+                    for (var i = 0u; i < N; i++) { l[i * 2u] = l[i * 2u + 2u]; }\n}\n";
+        let watched = watch(tile).unwrap();
+        assert_eq!(watched.indices, Indices { watched: 1, proved: 1 });
+        let line = "l[i * 2u] = l[stray(i * 2u + 2u, u32(2 * N), 1u)];";
+        assert!(watched.text.contains(line), "{}", watched.text);
     }
 
     #[test]

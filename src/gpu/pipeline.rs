@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::bounds::watch;
+use super::bounds::{Indices, watch};
 use super::device::{Checks, Error, Gpu};
 use super::expand::{Program, expand};
 use super::raw;
@@ -83,6 +83,8 @@ pub(super) struct PipelineCache {
     slots: Mutex<BTreeMap<Program, Slot>>,
     /// What was bound with checks on and not asked about yet.
     watched: Mutex<Vec<Bound>>,
+    /// Of each program that was built with checks on.
+    indices: Mutex<Vec<Indices>>,
     /// The driver's own cache, and the file that it is kept in.
     driver: Option<(wgpu::PipelineCache, Store)>,
 }
@@ -161,8 +163,9 @@ impl Gpu {
         let mut text = expand(program).map_err(Error::Kernel)?;
         let mut watched = Vec::new();
         if self.checks == Checks::Checked {
-            (text, watched) =
-                watch(&text).map_err(|e| Error::Kernel(format!("the kernel '{label}': {e}")))?;
+            let module = watch(&text).map_err(|e| Error::Kernel(format!("the kernel '{label}': {e}")))?;
+            lock(&self.pipelines.indices).push(module.indices);
+            (text, watched) = (module.text, module.arrays);
         }
         let accesses = accesses(&text);
         let entries: Vec<wgpu::BindGroupLayoutEntry> = accesses
@@ -271,6 +274,11 @@ impl Gpu {
         }
         let watched = std::mem::take(&mut *lock(&self.pipelines.watched));
         watched.iter().try_for_each(|bound| self.strays_of(bound))
+    }
+
+    /// How the indices of each program that was built with [`Checks::Checked`] are known to be in bounds.
+    pub fn indices(&self) -> Vec<Indices> {
+        lock(&self.pipelines.indices).clone()
     }
 
     /// As [`Gpu::strays`], of one.

@@ -35,6 +35,10 @@ caps! {
     StopTokens "stop-tokens" = 128, BAD_REQUEST;
     /// entries of logit_bias
     LogitBias "logit-bias" = 1024, BAD_REQUEST;
+    /// texts of one request for embeddings
+    Inputs "inputs" = 2048, BAD_REQUEST;
+    /// tokens of a prompt whose log-probabilities are asked for (echo with logprobs)
+    PromptLogprobs "prompt-logprobs" = 4096, BAD_REQUEST;
     /// messages of a conversation
     Messages "messages" = 4096, BAD_REQUEST;
     /// bytes of text of one prompt or conversation

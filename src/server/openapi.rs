@@ -10,6 +10,7 @@ use super::reply;
 const PATHS: &[(&str, &str, &str, &[&str])] = &[
     ("post", "/v1/chat/completions", "Answers a conversation (OpenAI's chat).", &["messages"]),
     ("post", "/v1/completions", "Continues prompts (OpenAI's completions).", &["prompt"]),
+    ("post", "/v1/embeddings", "Texts to vectors (OpenAI's embeddings; pooling: mean or last).", &["input"]),
     ("post", "/v1/responses", "Answers a conversation (OpenAI's responses, stateless).", &["input"]),
     ("post", "/v1/messages", "Answers a conversation (Anthropic's messages).", &["messages", "max_tokens"]),
     ("post", "/v1/messages/count_tokens", "Counts a conversation's tokens.", &["messages"]),

@@ -29,6 +29,13 @@ fn asking(cap: Cap, n: usize) -> (&'static str, Value) {
         Cap::Logprobs => with("logprobs", json!(n)),
         Cap::Stops => with("stop", json!(vec!["@@"; n])),
         Cap::StopBytes => with("stop", json!("@".repeat(n))),
+        Cap::Inputs => ("/v1/embeddings", json!({"input": vec!["x"; n]})),
+        Cap::PromptLogprobs => {
+            let (path, mut body) = with("prompt", json!(vec![5; n]));
+            body["echo"] = true.into();
+            body["logprobs"] = 1.into();
+            (path, body)
+        }
         Cap::StopTokens => with("stop_token_ids", json!((0..n).map(|i| i + 5).collect::<Vec<_>>())),
         Cap::LogitBias => {
             let rows = (0..n).map(|i| (i.to_string(), json!(1)));

@@ -4,4 +4,5 @@ mod api;
 mod caps;
 mod harness;
 mod hostile;
+mod metrics;
 mod sdk;

@@ -55,6 +55,7 @@ impl Doctor {
         if self.kernel.is_empty() {
             report.model = Some(model::examine(&gpu, checked.as_ref(), &status)?);
         }
+        report.watched = checked.as_ref().map(|gpu| gpu.indices().into());
         status.clear();
         let mut out = io::stdout().lock();
         if self.json {

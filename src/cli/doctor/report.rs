@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::gpu::{AdapterSummary, Error};
+use crate::gpu::{AdapterSummary, Error, Indices};
 use crate::kernels::Outcome;
 
 /// Mismatches that are printed and kept for each kernel; all are counted.
@@ -21,6 +21,23 @@ pub struct Report {
     pub kernels: Vec<KernelReport>,
     /// The tiny model, unless only kernels were asked for.
     pub model: Option<ModelReport>,
+    /// What the checks covered, with checks on.
+    pub watched: Option<Watched>,
+}
+
+/// How all indices of the programs that ran with checks on are known to be in bounds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Watched {
+    programs: usize,
+    indices: Indices,
+}
+
+impl From<Vec<Indices>> for Watched {
+    fn from(of_programs: Vec<Indices>) -> Self {
+        let sum = |of: fn(&Indices) -> usize| of_programs.iter().map(of).sum();
+        let indices = Indices { watched: sum(|i| i.watched), proved: sum(|i| i.proved) };
+        Self { programs: of_programs.len(), indices }
+    }
 }
 
 /// One kernel's cases.
@@ -181,7 +198,7 @@ impl ModelReport {
 impl Report {
     /// Nothing found yet.
     pub fn new(adapter: &AdapterSummary) -> Self {
-        Self { adapter: adapter.clone(), kernels: Vec::new(), model: None }
+        Self { adapter: adapter.clone(), kernels: Vec::new(), model: None, watched: None }
     }
 
     /// The report with `ok` on top.
@@ -191,6 +208,7 @@ impl Report {
             "adapter": self.adapter,
             "kernels": self.kernels,
             "model": self.model,
+            "watched": self.watched,
         })
     }
 
@@ -229,11 +247,14 @@ impl Report {
             row(out, "tiny model", counts, m.worst(), m.checked.as_ref())?;
         }
         writeln!(out, "\nworst error: the largest, as a share of the tolerance derived for it")?;
-        if checked {
+        if let Some(Watched { programs, indices }) = &self.watched {
             writeln!(
                 out,
-                "checked: right, and no index outside its array, with every index watched; bits differ: \
-                 runs whose checked result is within tolerance too but not the same bits"
+                "checked: right, and no index outside its array; bits differ: runs whose checked result is \
+                 within tolerance too but not the same bits\n\
+                 {programs} programs compared: {} indices watched as they ran, {} proved by constants and \
+                 loop bounds",
+                indices.watched, indices.proved
             )?;
         }
         if let Some(m) = &self.model {

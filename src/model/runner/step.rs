@@ -7,7 +7,7 @@ use super::super::Error;
 use super::super::describe;
 use super::super::forward::{Counterfactual, Visit};
 use super::super::plan::Entry;
-use super::submit::{Feed, InFlight};
+use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
@@ -101,13 +101,14 @@ impl Runner {
         let resolved = self.spans.as_mut().and_then(|spans| spans.resolve(&mut encoder));
         let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
         let rows = self.plan.outputs;
-        let slot = self.read_later(&mut encoder, rows, want);
+        let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
         let submission = gpu.queue.submit([commands]);
         let times = [planned - start, recorded - planned, recorded.elapsed()];
-        let paced = usual.then_some((self.plan.tokens, dispatches, planned));
-        Ok((InFlight { want, rows, slot, submission, resolved, paced }, times))
+        let host = HostWork { record: recorded - start, submit: times[2], dispatches };
+        let paced = usual.then_some((self.plan.tokens, planned));
+        Ok((InFlight { want, rows, states, slot, submission, resolved, host, paced }, times))
     }
 
     /// What a step's dispatches are, in order, without running it.
