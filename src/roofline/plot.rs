@@ -186,14 +186,30 @@ fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs]) -> Canvas {
     canvas
 }
 
+/// Height of a line of a label, width of a letter, and the gap between labels side by side.
+const LINE: f64 = 12.0;
+const LETTER: f64 = 6.2;
+const GAP: f64 = 14.0;
+
 fn lines(canvas: &mut Canvas, roofs: &Roofs, [x, y]: [&Scale; 2], [x_ends, y_ends]: [[f64; 2]; 2]) {
-    for (rate, words, class) in &roofs.pipes {
+    // The highest first; a label too near to one above it moves to its left.
+    let mut pipes: Vec<_> = roofs.pipes.iter().collect();
+    pipes.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut labels: Vec<[f64; 2]> = Vec::new();
+    for (rate, words, class) in pipes {
         let left = roofs.memory.iter().map(|(b, ..)| rate / b).fold(f64::INFINITY, f64::min);
         let left = if left.is_finite() { left } else { x_ends[0] };
         canvas.line(class, [x.at(left), y.at(*rate)], [x.at(x_ends[1]), y.at(*rate)]);
         if roofs.labelled {
             let text = format!("{words} {}", short(*rate));
-            canvas.text("note", [x.at(x_ends[1]) - 4.0, y.at(*rate) - 4.0], Anchor::End, &text);
+            let (mut right, baseline) = (x.at(x_ends[1]) - 4.0, y.at(*rate) - 4.0);
+            for [start, line] in &labels {
+                if (line - baseline).abs() < LINE {
+                    right = right.min(start - GAP);
+                }
+            }
+            labels.push([right - text.chars().count() as f64 * LETTER, baseline]);
+            canvas.text("note", [right, baseline], Anchor::End, &text);
         }
     }
     let top = roofs.pipes.iter().map(|(p, ..)| *p).fold(0.0, f64::max);

@@ -2,7 +2,10 @@
 
 mod api;
 mod caps;
+mod debug;
 mod harness;
 mod hostile;
+#[path = "../kept/mod.rs"]
+mod kept;
 mod metrics;
 mod sdk;

@@ -23,9 +23,9 @@ use crate::roofline::summary;
 use crate::roofline::trace::trace;
 
 use attach::Attach;
-pub(super) use knobs::{Knob, Predicted, advice, knobs, main_format, predict};
-pub(super) use meter::Config;
-pub(super) use setup::{Prepared, SetupArgs};
+pub(super) use knobs::{Knob, Predicted, advice, knobs, main_formats, predict};
+pub(super) use meter::{Config, Meter};
+pub(super) use setup::{Prepared, Reformat, SetupArgs};
 pub(super) use table::time;
 use workload::Workload;
 
@@ -122,7 +122,7 @@ fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyho
     let roof = device.roof();
     let mut report = Report::new(device, Some(prepared.model.clone()));
     let most_sequences = prepared.runner.limits.sequences;
-    let weights = main_format(&prepared.model.formats);
+    let weights = main_formats(&prepared.model.formats);
     let confirm = prepared.confirm;
     let mut meter = prepared.meter()?;
     for &config in configs {
@@ -134,7 +134,7 @@ fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyho
         if confirm {
             meter.confirm(config, &mut rows)?;
         }
-        let all = if config.tokens == 1 { knobs(config, most_sequences, weights) } else { Vec::new() };
+        let all = if config.tokens == 1 { knobs(config, most_sequences, &weights) } else { Vec::new() };
         let predicted = predict(&mut meter, &roof, &step, config, all)?;
         report.advice.extend(advice(&reconciled, config, &predicted, &rows));
         report.kernels.extend(rows);

@@ -10,6 +10,7 @@ use super::super::load::LoadArgs;
 use super::meter::{Config, Meter};
 use crate::format::{ModelFile, Tokenizer};
 use crate::model::Runner;
+use crate::quant::Format;
 use crate::roofline::DeviceReport;
 use crate::roofline::report::Model;
 use crate::server::debug::facts;
@@ -32,6 +33,9 @@ pub struct SetupArgs {
     #[arg(long)]
     confirm: bool,
 }
+
+/// From one format to another.
+pub type Reformat = (&'static dyn Format, &'static dyn Format);
 
 /// A measured device and a loaded model.
 #[derive(Debug)]
@@ -63,6 +67,16 @@ impl SetupArgs {
 
     /// Measures or recalls the device, and loads the model with room for all of `configs`.
     pub fn prepare(&self, global: &Global, configs: &[Config]) -> anyhow::Result<Prepared> {
+        self.prepare_in(global, configs, None)
+    }
+
+    /// As [`SetupArgs::prepare`], with the matrices of one format in another.
+    pub fn prepare_in(
+        &self,
+        global: &Global,
+        configs: &[Config],
+        change: Option<Reformat>,
+    ) -> anyhow::Result<Prepared> {
         if !(0.1..=3600.0).contains(&self.seconds) {
             anyhow::bail!("--seconds {}: expected 0.1 to 3600", self.seconds);
         }
@@ -78,6 +92,10 @@ impl SetupArgs {
         }
         load.max_num_batched_tokens = u32::try_from(tokens)?;
         let mut opened = load.open(global)?;
+        if let Some((from, to)) = change {
+            let changed = opened.file.requantize(from, to);
+            anyhow::ensure!(changed > 0, "no matrix of {} can become {}", from.name(), to.name());
+        }
         if context > opened.hyper.context_length {
             anyhow::bail!(
                 "a context of {context} tokens is longer than the model's {}",
