@@ -296,6 +296,35 @@ mod tests {
     }
 
     #[test]
+    fn words_of_roofs_that_lie_close_keep_apart() {
+        let mut report = sample::report();
+        for (name, value) in [("fma_f32", 163.0), ("int_alu", 180.0), ("dot4_i8", 171.0)] {
+            report.ceilings.iter_mut().filter(|c| c.name == name).for_each(|c| c.value = value);
+        }
+        let markup = roofline(&report, None).element("roofline");
+        // Where each ends, how long it is, and its line.
+        let words: Vec<[f64; 3]> = markup
+            .lines()
+            .filter(|line| PIPES.iter().any(|(_, words, _)| line.contains(&format!(">{words} "))))
+            .map(|line| {
+                let number = |name: &str| {
+                    let rest = line.split_once(&format!("{name}=\"")).unwrap().1;
+                    rest.split_once('"').unwrap().0.parse::<f64>().unwrap()
+                };
+                let text = line.split_once('>').unwrap().1.split_once('<').unwrap().0;
+                [number(" x"), text.len() as f64 * LETTER, number(" y")]
+            })
+            .collect();
+        assert!(words.len() >= 3, "{markup}");
+        for (i, a) in words.iter().enumerate() {
+            for b in &words[..i] {
+                let apart = (a[2] - b[2]).abs() >= LINE || a[0] <= b[0] - b[1] || b[0] <= a[0] - a[1];
+                assert!(apart, "{a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
     fn every_kernel_with_arithmetic_is_drawn_once_and_names_are_escaped() {
         let mut report = sample::report();
         report.kernels[0].shape = "<script>\"&'".into();
