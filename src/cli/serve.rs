@@ -12,6 +12,8 @@ use super::Global;
 use super::ceilings::DeviceArgs;
 use super::cpu_profile::CpuProfile;
 use super::engine_args::EngineArgs;
+use super::load::keep_pipelines;
+use super::progress::while_slow;
 use crate::engine::service::Service;
 use crate::engine::{Engine, Options, Pooling, Spans};
 use crate::format::{ModelFile, gguf};
@@ -138,15 +140,19 @@ impl Serve {
         let spans = if trusted { Spans::On } else { Spans::Off };
         let roofline = Arc::new(Roofline::new(device));
         roofline.opened(facts(&opened.file, &opened.hyper, limits.cache_type));
+        let waiting = global.clone();
         let read = move |progress: &mut dyn FnMut(u64, u64)| {
-            let runner = Runner::load(&opened.gpu, &opened.file, limits, progress)?;
+            let runner = while_slow(&waiting, "the model's weights", || {
+                Runner::load(&opened.gpu, &opened.file, limits, progress)
+            })?;
             let (scheduler, options) =
                 (engine.scheduler(opened.context), Options { spans, ..engine.options() });
             let mut engine = Engine::with_options(runner, tokenizer, scheduler, options)?;
             // The widths of the kernels for few tokens, and those for many.
-            for tokens in [2, 4, 8, 64] {
-                engine.prepare(tokens)?;
-            }
+            while_slow(&waiting, "the driver to compile kernels", || {
+                [2, 4, 8, 64].into_iter().try_for_each(|tokens| engine.prepare(tokens))
+            })?;
+            keep_pipelines(&opened.gpu);
             let m = engine.runner().memory;
             tracing::info!(
                 "weights {}, KV cache {}, activations {}; maximum concurrency for {} tokens per request: {:.2}x",
