@@ -202,7 +202,7 @@ install_with_apt() {
 
 setup_debian() {
   local adapter got need=() newest codename
-  if ! have cc && ! have gcc; then need+=(gcc libc6-dev); fi
+  have cc || need+=(gcc libc6-dev)   # rustc links with 'cc'
   adapter=$(find_adapter)
   has_loader || need+=(libvulkan1)
   got=$(installed_version mesa-vulkan-drivers)

@@ -7,6 +7,7 @@
 
 mod output;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
@@ -17,7 +18,7 @@ use super::cpu_profile::CpuProfile;
 use super::load::{LoadArgs, Opened, keep_pipelines};
 use super::progress::while_slow;
 use crate::cache::BlockId;
-use crate::format;
+use crate::format::{self, ModelFile};
 use crate::model::{Entry, Outputs, Results, Runner, Want};
 use crate::profile::{Budget, measure};
 
@@ -88,6 +89,9 @@ impl Model {
         }
         let opened = self.load.open(global)?;
         let tests = self.tests();
+        if tests.is_empty() {
+            anyhow::bail!("nothing to test: give -p, -n or -pg a number above 0");
+        }
         let longest =
             tests.iter().map(|t| t.n_prompt.saturating_add(t.n_gen).saturating_add(t.n_depth)).max();
         if longest.unwrap_or(0) > opened.context {
@@ -182,7 +186,7 @@ impl Model {
             gpu_info: gpu.name.clone(),
             backends: gpu.backend.clone(),
             model_filename: opened.path.display().to_string(),
-            model_type: runner.hyper.name.clone().unwrap_or_else(|| runner.hyper.architecture.clone()),
+            model_type: model_type(&opened.file, &runner.hyper.architecture, all),
             model_size: weights,
             model_n_params: all,
             n_batch: most,
@@ -206,6 +210,22 @@ impl Model {
             of_read: weights as f64 * avg_ts / (read * 1e9),
         })
     }
+}
+
+/// Architecture, size and the format of most weights, as llama-bench names a model.
+fn model_type(file: &ModelFile, architecture: &str, parameters: u64) -> String {
+    let mut formats: BTreeMap<&str, usize> = BTreeMap::new();
+    for tensor in file.tensors() {
+        *formats.entry(tensor.format.name()).or_default() += tensor.rows() * tensor.columns();
+    }
+    let most = formats.into_iter().max_by_key(|&(_, n)| n).map_or("", |(name, _)| name);
+    let (size, unit) = match parameters as f64 {
+        n if n < 1e6 => (n / 1e3, 'K'),
+        n if n < 1e9 => (n / 1e6, 'M'),
+        n => (n / 1e9, 'B'),
+    };
+    let digits = usize::from(size < 10.0);
+    format!("{architecture} {size:.digits$}{unit} {most}")
 }
 
 /// The processor's name, where the system tells.

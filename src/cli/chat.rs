@@ -12,12 +12,14 @@ use super::Global;
 use super::load::LoadArgs;
 use super::sampling::SamplingArgs;
 use super::session::Session;
+use crate::engine::Finish;
 use crate::format::{ChatTemplate, Ending, Message};
+use crate::sample::SamplingParams;
 
 const HELP: &str = "\
 /help          this list
 /reset         forget the conversation
-/system TEXT   start again with this system message
+/system TEXT   start again with this system message; without TEXT, with none
 /stats         figures of the last answer, and how full the context is
 /save FILE     write the conversation as JSON
 /quit          leave (so does Ctrl-D); Ctrl-C stops an answer";
@@ -39,11 +41,14 @@ struct Talk {
     session: Session,
     template: ChatTemplate,
     messages: Vec<Message>,
+    /// What every conversation starts with.
+    system: Option<String>,
     stats: String,
 }
 
 impl Chat {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        SamplingParams::from(&self.sampling).validate_ranges()?;
         let opened = self.load.open(global)?;
         let tokenizer = opened.file.tokenizer()?;
         let template = opened.file.chat_template(None)?.with_context(|| {
@@ -56,8 +61,9 @@ impl Chat {
         session.prepare(global, 64)?;
         let interrupted = session.interrupted.clone();
         ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed))?;
-        let mut talk = Talk { session, template, messages: Vec::new(), stats: "no answer yet".into() };
-        talk.reset(self.system.as_deref());
+        let (system, stats) = (self.system.clone(), "no answer yet".into());
+        let mut talk = Talk { session, template, messages: Vec::new(), system, stats };
+        talk.reset();
         if !global.quiet {
             eprintln!("/help lists the commands; Ctrl-C stops an answer, Ctrl-D leaves");
         }
@@ -87,10 +93,15 @@ impl Chat {
         match command {
             "/help" => println!("{HELP}"),
             "/reset" => {
-                talk.reset(self.system.as_deref());
+                talk.reset();
                 println!("(forgotten)");
             }
-            "/system" => talk.reset(Some(rest.trim()).filter(|s| !s.is_empty())),
+            "/system" => {
+                talk.system = Some(rest.trim().to_string()).filter(|s| !s.is_empty());
+                talk.reset();
+                let none = talk.system.is_none();
+                println!("(forgotten; {} system message)", if none { "no" } else { "a new" });
+            }
             "/stats" => println!("{}", talk.stats),
             "/save" if rest.trim().is_empty() => anyhow::bail!("/save needs a file name"),
             "/save" => {
@@ -101,6 +112,7 @@ impl Chat {
                     .collect();
                 std::fs::write(rest.trim(), serde_json::to_string_pretty(&list)?)
                     .with_context(|| format!("writing {}", rest.trim()))?;
+                println!("({} messages in {})", list.len(), rest.trim());
             }
             _ if command.starts_with('/') => anyhow::bail!("'{command}' is no command; /help lists them"),
             _ => return talk.say(line, &self.sampling),
@@ -110,9 +122,9 @@ impl Chat {
 }
 
 impl Talk {
-    fn reset(&mut self, system: Option<&str>) {
+    fn reset(&mut self) {
         self.messages.clear();
-        self.messages.extend(system.map(|s| Message::new("system", s)));
+        self.messages.extend(self.system.as_ref().map(|s| Message::new("system", s)));
     }
 
     fn say(&mut self, text: &str, sampling: &SamplingArgs) -> anyhow::Result<()> {
@@ -145,7 +157,17 @@ impl Talk {
             out.flush()
         })?;
         println!();
-        self.stats = format!("{}; {used} of {context} tokens of context in the prompt", answer.figures());
+        // Since an answer that was cut off looks like one that ended.
+        match answer.result.as_ref().map(|r| &r.finish) {
+            None => println!("(interrupted)"),
+            Some(Finish::Length) if used + answer.tokens >= context => {
+                println!("(cut off: the context of {context} tokens is full; /reset starts anew)");
+            }
+            Some(Finish::Length) => println!("(cut off at {} tokens)", answer.tokens),
+            Some(_) => {}
+        }
+        let used = used + answer.tokens;
+        self.stats = format!("{}; {used} of {context} tokens of context used", answer.figures());
         Ok(answer.text)
     }
 }

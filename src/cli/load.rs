@@ -13,7 +13,7 @@ use crate::format::{Hyper, ModelFile};
 use crate::gpu::{AdapterChoice, Checks, Gpu, Kept, OpenOptions};
 use crate::hub::{Progress, cache_root};
 use crate::kernels::rope_cache::CacheType;
-use crate::model::{Limits, Runner};
+use crate::model::{Architecture, Limits, Runner};
 use crate::units::Bytes;
 
 /// How the KV cache stores a number.
@@ -52,8 +52,11 @@ pub struct LoadArgs {
     #[arg(long, visible_alias = "ubatch-size", value_name = "TOKENS", default_value_t = 512)]
     pub max_num_batched_tokens: u32,
     /// How the KV cache stores a number
-    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    #[arg(long, visible_alias = "cache-type-k", value_enum, default_value_t, value_name = "TYPE")]
     pub kv_cache_dtype: KvCacheDtype,
+    /// Must be the type of the keys: the cache has one
+    #[arg(long, value_enum, value_name = "TYPE", hide = true)]
+    pub cache_type_v: Option<KvCacheDtype>,
     /// Tokens of a block of the KV cache, a multiple of 16
     #[arg(long, value_name = "TOKENS", default_value_t = DEFAULT_BLOCK_SIZE)]
     pub block_size: u32,
@@ -117,6 +120,7 @@ impl LoadArgs {
         let path = self.model.resolve(global)?;
         let mut file = ModelFile::open(&path)?;
         self.quantize.apply(&mut file, global)?;
+        Architecture::of(&file)?;
         let hyper = file.hyper()?;
         let context = match self.max_model_len.map(|n| n as usize) {
             None => hyper.context_length.min(DEFAULT_CONTEXT),
@@ -127,6 +131,9 @@ impl LoadArgs {
             ),
             Some(n) => n,
         };
+        if self.cache_type_v.is_some_and(|v| v != self.kv_cache_dtype) {
+            anyhow::bail!("--cache-type-v differs from --cache-type-k: keys and values have one type here");
+        }
         if self.block_size == 0 || !self.block_size.is_multiple_of(16) || self.block_size > 1024 {
             anyhow::bail!("--block-size {}: expected a multiple of 16 up to 1024", self.block_size);
         }

@@ -12,6 +12,7 @@ use super::sampling::SamplingArgs;
 use super::session::Session;
 use crate::format::tokenizer::Special;
 use crate::format::{Ending, Message};
+use crate::sample::SamplingParams;
 
 /// Answer a prompt
 #[derive(Debug, Args)]
@@ -39,6 +40,8 @@ impl Run {
 
     fn answer(&self, global: &Global) -> anyhow::Result<()> {
         let prompt = if self.prompt == "-" { standard_input()? } else { self.prompt.clone() };
+        let params = SamplingParams::from(&self.sampling);
+        params.validate_ranges()?;
         let opened = self.load.open(global)?;
         let tokenizer = opened.file.tokenizer()?;
         let template = opened.file.chat_template(None)?;
@@ -54,12 +57,17 @@ impl Run {
                     "--system needs a chat template, and the model has none: put the text into the prompt"
                 )
             }
-            _ => tokenizer.encode_prompt(&prompt, Special::Parse)?,
+            none => {
+                if none.is_none() && !self.raw && !global.quiet {
+                    eprintln!("note: the model has no chat template, so the text is continued as it is (--raw)");
+                }
+                tokenizer.encode_prompt(&prompt, Special::Parse)?
+            }
         };
         let mut session = Session::new(global, &self.load, &opened, tokenizer)?;
         session.prepare(global, ids.len())?;
         let mut out = io::stdout();
-        let answer = session.answer(ids, (&self.sampling).into(), &mut |text| {
+        let answer = session.answer(ids, params, &mut |text| {
             out.write_all(text.as_bytes())?;
             out.flush()
         })?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Global;
 use super::load::{LoadArgs, Opened, keep_pipelines};
@@ -26,6 +26,10 @@ pub struct Session {
 pub struct Answer {
     /// The whole text.
     pub text: String,
+    /// Its tokens, those of an interrupted one too.
+    pub tokens: usize,
+    /// How long it took.
+    pub took: Duration,
     /// How it went; `None` if it was interrupted.
     pub result: Option<FinishedRequest>,
 }
@@ -86,7 +90,8 @@ impl Session {
         show: &mut dyn FnMut(&str) -> io::Result<()>,
     ) -> anyhow::Result<Answer> {
         let id = self.engine.add(GenerationRequest::new(prompt, params))?;
-        let mut answer = Answer { text: String::new(), result: None };
+        let started = Instant::now();
+        let mut answer = Answer { text: String::new(), tokens: 0, took: Duration::ZERO, result: None };
         let mut events = Vec::new();
         while self.engine.has_work() {
             if self.interrupted.swap(false, Ordering::Relaxed) {
@@ -95,6 +100,7 @@ impl Session {
             }
             self.engine.step(&mut events)?;
             for event in events.drain(..) {
+                answer.tokens += usize::from(matches!(event, Event::Token { .. }));
                 let text = event.text();
                 if !text.is_empty() {
                     answer.text.push_str(text);
@@ -108,6 +114,7 @@ impl Session {
                 }
             }
         }
+        answer.took = started.elapsed();
         Ok(answer)
     }
 }
@@ -115,7 +122,9 @@ impl Session {
 impl Answer {
     /// Prompt tokens, TTFT, prefill and decode speed, in one line.
     pub fn figures(&self) -> String {
-        let Some(r) = &self.result else { return "interrupted".into() };
+        let Some(r) = &self.result else {
+            return format!("interrupted after {} tokens and {:.1} s", self.tokens, self.took.as_secs_f64());
+        };
         let t = r.timings;
         let prefill = t.first_token.saturating_sub(t.queued);
         let decode = t.total.saturating_sub(t.first_token);

@@ -113,6 +113,14 @@ pub fn read(path: &Path) -> Result<Hyper, Error> {
     Ok(hyper)
 }
 
+/// The architecture that a config.json names.
+///
+/// # Errors
+/// When it names none.
+pub fn architecture(path: &Path) -> Result<String, Error> {
+    Config { path, fields: &object(path)? }.architecture()
+}
+
 /// The fields of a JSON file that holds an object.
 pub fn object(path: &Path) -> Result<Map<String, Value>, Error> {
     let bytes = Source::read_small(path, MAX_CONFIG)?;
@@ -171,9 +179,13 @@ impl Config<'_> {
         value.ok_or_else(|| Error::missing(self.path, format!("the field '{name}'")))
     }
 
+    fn architecture(&self) -> Result<String, Error> {
+        Ok(self.need("model_type", self.text("model_type")?)?.to_string())
+    }
+
     fn hyper(&self) -> Result<Hyper, Error> {
         self.refuse_unknown()?;
-        let architecture = self.need("model_type", self.text("model_type")?)?.to_string();
+        let architecture = self.architecture()?;
         let hidden = self.need("hidden_size", self.count("hidden_size")?)?;
         let heads = self.need("num_attention_heads", self.count("num_attention_heads")?)?;
         let head_dim = match self.count("head_dim")? {
@@ -195,7 +207,8 @@ impl Config<'_> {
             rms_eps: self.need("rms_norm_eps", self.number("rms_norm_eps")?)? as f32,
             rope: self.rope(head_dim)?,
             sliding_window: self.window(&architecture, layers)?,
-            tied: self.truth("tie_word_embeddings")?,
+            // transformers unties the architectures here where nothing is said.
+            tied: Some(self.truth("tie_word_embeddings")?.unwrap_or(false)),
             activation: self.text("hidden_act")?.map(String::from),
             attention_bias: self.truth("attention_bias")?,
             mlp_bias: self.truth("mlp_bias")?,

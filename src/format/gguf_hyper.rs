@@ -36,14 +36,21 @@ const KNOWN: &[&str] = &[
 /// The tensor of frequency factors that Llama 3.1 and later carry.
 const FACTORS: &str = "rope_freqs.weight";
 
+/// The architecture that a file names.
+pub fn architecture(model: &ModelFile, header: &Header) -> Result<String, Error> {
+    match header.get("general.architecture") {
+        Some(Value::Text(text)) => Ok(text.clone()),
+        _ => Err(Error::missing(model.path(), "the key general.architecture")),
+    }
+}
+
 /// Reads them, and the tensor of frequency factors where there is one.
 pub fn read(model: &ModelFile, header: &Header) -> Result<Hyper, Error> {
-    let need = || Error::missing(model.path(), "the key general.architecture");
     let text = |key: &str| match header.get(key) {
         Some(Value::Text(text)) => Some(text.clone()),
         _ => None,
     };
-    let architecture = text("general.architecture").ok_or_else(need)?;
+    let architecture = architecture(model, header)?;
     let keys = Keys { model, header, prefix: format!("{architecture}.") };
     keys.refuse_unknown()?;
     let hidden = keys.need("embedding_length")?;

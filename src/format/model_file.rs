@@ -190,6 +190,17 @@ impl ModelFile {
         }
     }
 
+    /// The architecture's name: `general.architecture`, or `model_type` of config.json.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn architecture(&self) -> Result<String, Error> {
+        match &self.side {
+            Side::Gguf(header) => gguf_hyper::architecture(self, header),
+            Side::HuggingFace(dir) => config::architecture(&dir.join("config.json")),
+        }
+    }
+
     /// The tokenizer: `tokenizer.ggml.*`, or tokenizer.json and the files beside it.
     ///
     /// # Errors

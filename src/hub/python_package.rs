@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zip::ZipArchive;
 
@@ -18,6 +18,9 @@ use crate::units::Bytes;
 
 /// Between two looks at the growing download.
 const LOOK: Duration = Duration::from_millis(100);
+/// pip tries an index that does not answer several times over, whatever `--retries` says; without a
+/// byte for so long it is stopped.
+const STALL: Duration = Duration::from_secs(20);
 
 /// Downloads `package` with the first of the `pip` commands that is there, and puts `member` of its
 /// wheel into the cache.
@@ -61,7 +64,8 @@ fn download(
         let mut command = Command::new(program);
         command.args(arguments);
         command.args(["download", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--no-input"]);
-        command.args(["--disable-pip-version-check", "--retries=0", "--progress-bar=off", "-d"]);
+        command.args(["--disable-pip-version-check", "--retries=0", "--timeout=3"]);
+        command.args(["--progress-bar=off", "-d"]);
         command.arg(folder).arg(package);
         // pip writes to its temporary folder first: here the download is seen growing, and goes
         // away with the scratch folder if pip is killed.
@@ -94,11 +98,24 @@ fn run(mut command: Command, folder: &Path, progress: &dyn Progress) -> Result<(
     let stderr = child.stderr.take();
     let (status, stderr) = thread::scope(|scope| {
         let reader = scope.spawn(move || stderr.map(read_end).unwrap_or_default());
+        let (mut size, mut grown) = (0, Instant::now());
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break Ok(status),
                 Ok(None) => {
-                    progress.at(Bytes(size_of_folder(folder)));
+                    let now = size_of_folder(folder);
+                    if now != size {
+                        (size, grown) = (now, Instant::now());
+                    }
+                    if grown.elapsed() > STALL {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        break Err(io::Error::other(format!(
+                            "the package index sent nothing for {} s; is it reachable (pip config list)?",
+                            STALL.as_secs()
+                        )));
+                    }
+                    progress.at(Bytes(now));
                     thread::sleep(LOOK);
                 }
                 Err(error) => break Err(error),

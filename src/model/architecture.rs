@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::format::Kind;
+use super::Error;
+use crate::format::{Kind, ModelFile};
 use crate::kernels::linear::Activation;
 
 /// The files, after those that they are like.
@@ -115,7 +116,16 @@ fn read(sources: &[(&'static str, &str)]) -> Vec<Architecture> {
 }
 
 impl Architecture {
-    /// The architecture that a file names.
+    /// The architecture of a model's file.
+    ///
+    /// # Errors
+    /// When the file names none, or one that isn't known: before anything that only such a model has.
+    pub fn of(file: &ModelFile) -> Result<&'static Self, Error> {
+        let unsupported = |what| Error::Unsupported { path: file.path().to_path_buf(), what };
+        Self::find(file.kind(), &file.architecture()?).map_err(unsupported)
+    }
+
+    /// The architecture of this name.
     ///
     /// # Errors
     /// Says which names are known.

@@ -164,10 +164,9 @@ impl Runner {
         limits: Limits,
         progress: LoadProgress<'_>,
     ) -> Result<Self, Error> {
-        let hyper = file.hyper()?;
         let path = file.path();
-        let unsupported = |what: String| Error::Unsupported { path: path.to_path_buf(), what };
-        let architecture = Architecture::find(file.kind(), &hyper.architecture).map_err(unsupported)?;
+        let architecture = Architecture::of(file)?;
+        let hyper = file.hyper()?;
         let hyper = Self::check(hyper, architecture, path)?;
         let heads = Heads {
             heads: hyper.heads,
@@ -285,10 +284,10 @@ impl Runner {
             return fail("the feed-forward network has biases, which no kernel adds".into());
         }
         if let Some(activation) = &hyper.activation {
-            let expected = serde_json::to_value(architecture.activation).ok();
-            if expected.as_ref().and_then(|v| v.as_str()) != Some(activation.as_str()) {
+            let expected = serde_json::to_value(architecture.activation).unwrap_or_default();
+            if expected.as_str() != Some(activation.as_str()) {
                 return fail(format!(
-                    "the activation '{activation}': the architecture '{}' has {expected:?}",
+                    "the activation '{activation}': the architecture '{}' runs with {expected}",
                     architecture.name
                 ));
             }

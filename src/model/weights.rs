@@ -111,12 +111,13 @@ impl<'a> Loader<'a> {
             let qkv = [(Tensor::Q, q_rows), (Tensor::K, kv_rows), (Tensor::V, kv_rows)];
             let qkv = self.stacks(&qkv, i, h.hidden)?;
             let biases = [(Tensor::QBias, q_rows), (Tensor::KBias, kv_rows), (Tensor::VBias, kv_rows)];
-            let qkv_bias = self.optional_vectors(&biases, i, self.architecture.qkv_bias)?;
+            let biased = h.attention_bias == Some(true);
+            let qkv_bias = self.optional_vectors(&biases, i, self.architecture.qkv_bias || biased)?;
             let norms = [(Tensor::QNorm, h.head_dim), (Tensor::KNorm, h.head_dim)];
             let qk_norm =
                 if self.architecture.qk_norm { self.optional_vectors(&norms, i, true)? } else { None };
             let output = self.matrix(&[(Tensor::Output, h.hidden)], i, q_rows, Rows::Single)?;
-            let output_bias = self.optional_vectors(&[(Tensor::OutputBias, h.hidden)], i, false)?;
+            let output_bias = self.optional_vectors(&[(Tensor::OutputBias, h.hidden)], i, biased)?;
             let ffn_norm = self.vector(Tensor::FfnNorm, i, h.hidden)?;
             let gate_up = [(Tensor::Gate, h.intermediate), (Tensor::Up, h.intermediate)];
             let same = self.info(Tensor::Gate, i)?.format == self.info(Tensor::Up, i)?.format;

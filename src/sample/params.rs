@@ -165,11 +165,11 @@ impl SamplingParams {
         self.max_tokens.is_some_and(|most| output_len >= most as usize).then_some(End::Length)
     }
 
-    /// Checks every field against its range, and token ids against the vocabulary of `vocab` tokens.
+    /// Checks every field against its range, whatever the model.
     ///
     /// # Errors
     /// Names the first field at fault, its value and the legal range.
-    pub fn validate(&self, vocab: usize) -> Result<(), ParamError> {
+    pub fn validate_ranges(&self) -> Result<(), ParamError> {
         let within = |field, value: f32, low: f32, high: f32, expected: &str| {
             require((low..=high).contains(&value), field, value, expected)
         };
@@ -190,16 +190,7 @@ impl SamplingParams {
         )?;
         within("presence_penalty", self.presence_penalty, -2.0, 2.0, "a number from -2 to 2")?;
         within("frequency_penalty", self.frequency_penalty, -2.0, 2.0, "a number from -2 to 2")?;
-        let in_vocab = |field, id: u32| {
-            require(
-                (id as usize) < vocab,
-                field,
-                format!("token {id}"),
-                format!("token ids below {vocab}, the vocabulary"),
-            )
-        };
         for (&id, &bias) in &self.logit_bias {
-            in_vocab("logit_bias", id)?;
             let value = format!("{bias} for token {id}");
             require((-100.0..=100.0).contains(&bias), "logit_bias", value, "numbers from -100 to 100")?;
         }
@@ -213,7 +204,24 @@ impl SamplingParams {
             "stop",
             "an empty string",
             "strings of one character or more",
-        )?;
+        )
+    }
+
+    /// As [`Self::validate_ranges`], and token ids against the vocabulary of `vocab` tokens.
+    ///
+    /// # Errors
+    /// As [`Self::validate_ranges`].
+    pub fn validate(&self, vocab: usize) -> Result<(), ParamError> {
+        self.validate_ranges()?;
+        let in_vocab = |field, id: u32| {
+            require(
+                (id as usize) < vocab,
+                field,
+                format!("token {id}"),
+                format!("token ids below {vocab}, the vocabulary"),
+            )
+        };
+        self.logit_bias.keys().try_for_each(|&id| in_vocab("logit_bias", id))?;
         self.stop_token_ids.iter().try_for_each(|&id| in_vocab("stop_token_ids", id))?;
         if let Some(listed) = self.logprobs {
             require(

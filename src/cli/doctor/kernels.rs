@@ -55,7 +55,7 @@ pub fn examine(
     }
     let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.seconds = began.elapsed().as_secs_f64();
-    status.line(&format!("{name}: {} cases in {:.1} s", report.cases(), report.seconds));
+    status.line(&format!("{name}: {} cases in {:.1} s, {}", report.cases(), report.seconds, report.so_far()));
     Ok(report)
 }
 

@@ -117,6 +117,11 @@ impl KernelReport {
         self.right + self.wrong + self.unsupported
     }
 
+    /// What was found, for whoever does not wait for the table.
+    pub fn so_far(&self) -> String {
+        format!("{} right, {} wrong, {} unsupported", self.right, self.wrong, self.unsupported)
+    }
+
     /// Adds a case, and the same one with checks on.
     pub fn add(&mut self, label: &str, first: Ran, second: Option<Ran>) {
         let (name, mismatches) = (self.name, &mut self.mismatches);

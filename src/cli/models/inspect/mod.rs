@@ -38,7 +38,8 @@ impl Inspect {
         let path = ModelArg { model: self.model.clone() }.resolve(global)?;
         let file = ModelFile::open(&path)?;
         // A file whose sizes can't be read still has tensors to show.
-        let hyper = file.hyper().map_err(|e| e.to_string());
+        let known = Architecture::of(&file).map_err(|e| e.to_string());
+        let hyper = known.and_then(|_| file.hyper().map_err(|e| e.to_string()));
         let adapter = adapter(global);
         let mut out = io::stdout().lock();
         if self.json {
