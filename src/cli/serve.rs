@@ -12,6 +12,8 @@ use super::Global;
 use super::ceilings::DeviceArgs;
 use super::cpu_profile::CpuProfile;
 use super::engine_args::EngineArgs;
+use super::load::keep_pipelines;
+use super::progress::while_slow;
 use crate::engine::service::Service;
 use crate::engine::{Engine, Options, Pooling, Spans};
 use crate::format::{ModelFile, gguf};
@@ -22,7 +24,7 @@ use crate::roofline::DeviceReport;
 use crate::roofline::report::Grade;
 use crate::server::app::{App, Model};
 use crate::server::auth::{Guard, Keys};
-use crate::server::caps::Caps;
+use crate::server::caps::{Cap, Caps};
 use crate::server::debug::{Roofline, facts};
 use crate::server::metrics::{Metrics, Watcher};
 use crate::server::openai::now;
@@ -58,6 +60,10 @@ pub struct Serve {
     /// How /v1/embeddings makes one vector of a text's states [default: as the file says, else mean]
     #[arg(long, value_enum)]
     pooling: Option<PoolingArg>,
+    /// Names, beside localhost and addresses, under which a server on loopback without a key may be asked, or *
+    /// for all: any other is taken for a web page's attempt to reach this machine
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    allowed_hosts: Vec<String>,
     /// Names under which the model is served [default: its file's name]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     served_model_name: Vec<String>,
@@ -105,8 +111,8 @@ impl Serve {
     }
 
     fn serve(&self, global: &Global) -> anyhow::Result<()> {
-        let config = self.config()?;
         let caps = self.caps()?;
+        let config = self.config(&caps)?;
         let mut engine = self.engine.clone();
         if let Some(model) = &self.positional {
             engine.load.model.model.clone_from(model);
@@ -117,7 +123,9 @@ impl Serve {
             names: self.names(&opened.path),
             any_name: self.any_model_name,
             tokenizer: tokenizer.clone(),
-            template: opened.file.chat_template(None)?,
+            template: opened.file.chat_template(None)?.map(|template| {
+                template.bounded(caps.get(Cap::TemplateFuel) as u64, caps.get(Cap::TemplateBytes))
+            }),
             context: opened.context,
             width: opened.hyper.hidden,
             vocab: opened.hyper.vocab,
@@ -132,15 +140,19 @@ impl Serve {
         let spans = if trusted { Spans::On } else { Spans::Off };
         let roofline = Arc::new(Roofline::new(device));
         roofline.opened(facts(&opened.file, &opened.hyper, limits.cache_type));
+        let waiting = global.clone();
         let read = move |progress: &mut dyn FnMut(u64, u64)| {
-            let runner = Runner::load(&opened.gpu, &opened.file, limits, progress)?;
+            let runner = while_slow(&waiting, "the model's weights", || {
+                Runner::load(&opened.gpu, &opened.file, limits, progress)
+            })?;
             let (scheduler, options) =
                 (engine.scheduler(opened.context), Options { spans, ..engine.options() });
             let mut engine = Engine::with_options(runner, tokenizer, scheduler, options)?;
             // The widths of the kernels for few tokens, and those for many.
-            for tokens in [2, 4, 8, 64] {
-                engine.prepare(tokens)?;
-            }
+            while_slow(&waiting, "the driver to compile kernels", || {
+                [2, 4, 8, 64].into_iter().try_for_each(|tokens| engine.prepare(tokens))
+            })?;
+            keep_pipelines(&opened.gpu);
             let m = engine.runner().memory;
             tracing::info!(
                 "weights {}, KV cache {}, activations {}; maximum concurrency for {} tokens per request: {:.2}x",
@@ -179,7 +191,7 @@ impl Serve {
         })
     }
 
-    fn config(&self) -> anyhow::Result<Config> {
+    fn config(&self, caps: &Caps) -> anyhow::Result<Config> {
         let mut keys = self.api_key.clone();
         if let Some(path) = &self.api_key_file {
             let text = std::fs::read_to_string(path)
@@ -194,7 +206,14 @@ impl Serve {
                 self.host
             );
         }
-        let guard = Guard { keys: Keys::new(keys), origins: self.allowed_origins.clone() };
+        // Who has the key is no page that tricks a browser; other addresses than loopback have names of their own.
+        let checked = self.host.is_loopback() && keys.is_empty();
+        let guard = Guard {
+            keys: Keys::new(keys),
+            origins: self.allowed_origins.clone(),
+            hosts: checked.then(|| self.allowed_hosts.clone()),
+            caps: caps.clone(),
+        };
         let shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
         Ok(Config { guard, shutdown_timeout, connections: self.max_connections.max(1) })
     }

@@ -73,6 +73,11 @@ impl Live {
         self.sampler.params().needs(self.history.output_len())
     }
 
+    /// Whether log-probabilities are reported or rank choices.
+    pub fn has_logprobs(&self) -> bool {
+        self.sampler.params().logprobs.is_some()
+    }
+
     /// How a request without text ends.
     pub fn end_of_prompt(&self) -> Finish {
         match self.wanted {

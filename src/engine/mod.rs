@@ -13,6 +13,7 @@ mod results;
 pub mod service;
 mod stats;
 mod step;
+pub mod stream;
 mod watch;
 
 use std::collections::HashMap;

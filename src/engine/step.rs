@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Ahead, Engine, Error, Event, Parts, Spanned, StepRecord};
+use crate::kernels::Order;
 use crate::kernels::top_k::CANDIDATES;
 use crate::model::{self, Entry, Feed, InFlight, Outputs, Want};
 use crate::profile::{StepWork, Watched};
@@ -120,6 +121,11 @@ impl Engine {
                 live.started.get_or_insert(now);
                 if item.wants_token() {
                     want = want.max(wanted(live.needs()));
+                    // The device's normaliser and the host's differ in their last bits, and which of them is
+                    // there depends on the neighbours: in a fixed order it is always the host's.
+                    if self.options.order == Order::Fixed && live.has_logprobs() {
+                        want = Want::Rows;
+                    }
                 }
                 let n = live.prompt.states(item.start as usize, item.end() as usize);
                 if n > 0 {

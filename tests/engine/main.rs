@@ -7,6 +7,7 @@ mod choices;
 mod determinism;
 mod invariance;
 mod memory;
+mod pairs;
 mod prompt;
 
 use std::collections::BTreeMap;

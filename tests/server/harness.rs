@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}\n{% endfor %}\
+                        {% if messages[0].content == \"spin\" %}{% for i in range(2000) %}{% endfor %}{% endif %}\
                         {% if add_generation_prompt %}assistant: {% endif %}";
 /// How long anything may take, on a machine under load.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -91,7 +92,7 @@ impl Server {
     }
 
     pub fn get(&self, path: &str) -> Reply {
-        self.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        self.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Reply {
@@ -137,7 +138,7 @@ impl Drop for Server {
 pub fn request(path: &str, body: &Value, headers: &str) -> String {
     let body = body.to_string();
     format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
          {headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -8,4 +8,5 @@ mod hostile;
 #[path = "../kept/mod.rs"]
 mod kept;
 mod metrics;
+mod pairs;
 mod sdk;

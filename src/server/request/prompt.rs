@@ -153,7 +153,8 @@ fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
         }
         Raw::Chat(messages, ending) => {
             let template = app.model.template()?;
-            Prompt { ids: template.encode(tokenizer, &messages, ending).map_err(bad)?, text: None }
+            let ids = template.encode(tokenizer, &messages, ending);
+            Prompt { ids: ids.map_err(|error| app.caps.template_error(&error))?, text: None }
         }
     };
     if prompt.ids.is_empty() {
