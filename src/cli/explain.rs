@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::roofline::{
-    Config, Knob, Meter, Predicted, Reformat, SetupArgs, knobs, main_formats, predict, time,
+    By, Config, Knob, Meter, Predicted, Reformat, SetupArgs, knobs, main_formats, predict, time,
 };
 
 /// Predict which knob gains most, turn it, and measure whether it did
@@ -38,6 +38,8 @@ pub struct Explain {
 struct Outcome {
     knob: &'static str,
     change: String,
+    /// `growth` or `ceilings`: what the prediction rests on.
+    by: By,
     predicted_step_ns: f64,
     measured_step_ns: f64,
     predicted_gain: f64,
@@ -133,6 +135,7 @@ fn outcome(p: &Predicted, base: Config, to: Config, at_first: f64, before: f64, 
     Outcome {
         knob: p.knob.name(),
         change: p.knob.change(base),
+        by: p.by,
         predicted_step_ns: predicted,
         measured_step_ns: after,
         predicted_gain: p.gain,
@@ -176,7 +179,8 @@ mod tests {
     fn an_outcome_compares_time_a_token() {
         let base = Config { tokens: 1, sequences: 1, context: 64 };
         let to = Config { sequences: 4, ..base };
-        let p = Predicted { knob: Knob::Config { name: "batch", to }, wall: 200.0, gain: 2.0 };
+        let p =
+            Predicted { knob: Knob::Config { name: "batch", to }, wall: 200.0, gain: 2.0, by: By::Growth };
         // The machine runs at half the pace by now: 100 ns at first are 200 now, and so is all else.
         let o = outcome(&p, base, to, 100.0, 200.0, 400.0);
         assert_eq!((o.predicted_step_ns, o.measured_gain, o.saved_over_predicted), (400.0, 2.0, Some(1.0)));

@@ -35,6 +35,27 @@ pub struct Predicted {
     pub wall: f64,
     /// Tokens a second over tokens a second.
     pub gain: f64,
+    /// What it rests on.
+    pub by: By,
+}
+
+/// What a prediction rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Each kernel keeps the part of its ceiling that it reached.
+    Ceilings,
+    /// How the step grew from the sizes next to it.
+    Growth,
+}
+
+impl By {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Ceilings => "each kernel keeps the part of its ceiling that it reached",
+            Self::Growth => "the step grows as it did from twice the sequences and half the context",
+        }
+    }
 }
 
 impl Knob {
@@ -100,6 +121,40 @@ pub fn main_formats(formats: &std::collections::BTreeMap<String, u64>) -> Vec<&'
     much.into_iter().filter_map(|(name, _)| by_name(name)).collect()
 }
 
+/// A decode's wall clock over its sizes: `fixed + each sequences + key sequences context`, ns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Sizes {
+    fixed: f64,
+    each: f64,
+    key: f64,
+}
+
+impl Sizes {
+    /// From the walls of a decode, of one with twice its sequences, and of one with half its context.
+    fn fitted(base: Config, [wall, wider, shorter]: [f64; 3]) -> Self {
+        let (n, context) = (base.sequences as f64, base.context as f64);
+        // Noise may make less work longer; a negative part would be carried far beyond what was measured.
+        let key = ((wall - shorter) / (n * (context - (base.context / 2) as f64))).max(0.0);
+        let each = ((wider - wall) / n - key * context).max(0.0);
+        Self { fixed: (wall - n * (each + key * context)).max(0.0), each, key }
+    }
+
+    fn wall(&self, config: Config) -> f64 {
+        self.fixed + config.sequences as f64 * (self.each + self.key * config.context as f64)
+    }
+}
+
+/// How decodes grow, measured at the sizes next to the base's; none where these don't fit.
+fn sizes(meter: &mut Meter<'_>, base: Config) -> anyhow::Result<Option<Sizes>> {
+    let wider = Config { sequences: 2 * base.sequences, ..base };
+    let shorter = Config { context: base.context / 2, ..base };
+    let fits = wider.sequences <= meter.runner.limits.sequences && base.tokens == 1 && shorter.context > 0;
+    if !fits {
+        return Ok(None);
+    }
+    Ok(Some(Sizes::fitted(base, meter.walls([base, wider, shorter])?)))
+}
+
 /// What each knob would gain, the most first.
 pub fn predict(
     meter: &mut Meter<'_>,
@@ -110,6 +165,7 @@ pub fn predict(
 ) -> anyhow::Result<Vec<Predicted>> {
     let overlap = if meter.runner.gpu.adapter.is_software() { Overlap::Shared } else { Overlap::Apart };
     let Some(base) = Baseline::new(step, overlap) else { return Ok(Vec::new()) };
+    let sizes = if knobs.is_empty() { None } else { sizes(meter, config)? };
     let mut predicted = Vec::new();
     for knob in knobs {
         let to = match &knob {
@@ -124,9 +180,13 @@ pub fn predict(
             }
         }
         let (groups, _) = grouped(&described);
-        if let Some(wall) = base.predict(roof, &groups) {
+        // Beyond the sizes that were measured by how they grow; else by what ceilings allow.
+        let measured = to.sequences > 2 * config.sequences || to.context < config.context / 2;
+        let grown = sizes.filter(|_| measured).map(|s| step.wall * s.wall(to) / s.wall(config));
+        if let Some(wall) = grown.or_else(|| base.predict(roof, &groups)) {
+            let by = if grown.is_some() { By::Growth } else { By::Ceilings };
             let gain = step.wall / wall * to.sequences as f64 / config.sequences as f64;
-            predicted.push(Predicted { knob, wall, gain });
+            predicted.push(Predicted { knob, wall, gain, by });
         }
     }
     predicted.sort_by(|a, b| b.gain.total_cmp(&a.gain));
@@ -149,7 +209,7 @@ pub fn advice(step: &Step, config: Config, predicted: &[Predicted], rows: &[Kern
             knob: p.knob.name().to_string(),
             change: p.knob.change(config),
             predicted_gain: p.gain,
-            because: "each kernel keeps the part of its ceiling that it reached".to_string(),
+            because: p.by.words().to_string(),
         })
         .collect();
     let told = |r: &&KernelRow| r.step == step.name && r.verdict != Verdict::Unknown && r.headroom_ns > 0.0;
@@ -166,4 +226,23 @@ pub fn advice(step: &Step, config: Config, predicted: &[Predicted], rows: &[Kern
     all.retain(|a| a.predicted_gain >= WORTH);
     all.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_told_from_three_sizes() {
+        let base = Config { tokens: 1, sequences: 1, context: 1000 };
+        // 30 fixed, 10 a sequence, 0.02 a key.
+        let wall = |n: f64, context: f64| 30.0 + n * (10.0 + 0.02 * context);
+        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(2.0, 1000.0), wall(1.0, 500.0)]);
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(s.wall(Config { sequences: 8, ..base }), wall(8.0, 1000.0)), "{s:?}");
+        assert!(near(s.wall(Config { context: 62, ..base }), wall(1.0, 62.0)), "{s:?}");
+        // A shorter context that took longer is noise, and more sequences that took less.
+        let s = Sizes::fitted(base, [60.0, 50.0, 70.0]);
+        assert_eq!((s.key, s.each, s.fixed), (0.0, 0.0, 60.0));
+    }
 }

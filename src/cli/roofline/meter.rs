@@ -154,6 +154,19 @@ impl<'a> Meter<'a> {
         })
     }
 
+    /// Wall clocks of three configurations, in turn: medians, ns.
+    pub fn walls(&mut self, configs: [Config; 3]) -> anyhow::Result<[f64; 3]> {
+        let mut walls: [Vec<f64>; 3] = Default::default();
+        let start = Instant::now();
+        while walls[0].len() < 2 + ROUNDS[0] || start.elapsed() < self.budget / 4 {
+            for (walls, config) in walls.iter_mut().zip(configs) {
+                walls.push(self.step(config, Profile::default())?.wall().0 as f64);
+            }
+        }
+        // The first two warm up.
+        Ok(walls.map(|walls| median(&walls[2..]).unwrap_or(0.0)))
+    }
+
     /// Wall clocks of a step here and with another meter's model, in turn: medians, ns.
     pub fn against(&mut self, other: &mut Meter<'_>, config: Config) -> anyhow::Result<(f64, f64)> {
         let mut here = false;

@@ -23,7 +23,7 @@ use crate::roofline::summary;
 use crate::roofline::trace::trace;
 
 use attach::Attach;
-pub(super) use knobs::{Knob, Predicted, advice, knobs, main_formats, predict};
+pub(super) use knobs::{By, Knob, Predicted, advice, knobs, main_formats, predict};
 pub(super) use meter::{Config, Meter};
 pub(super) use setup::{Prepared, Reformat, SetupArgs};
 pub(super) use table::time;
