@@ -59,7 +59,9 @@ impl Run {
             }
             none => {
                 if none.is_none() && !self.raw && !global.quiet {
-                    eprintln!("note: the model has no chat template, so the text is continued as it is (--raw)");
+                    eprintln!(
+                        "note: the model has no chat template, so the text is continued as it is (--raw)"
+                    );
                 }
                 tokenizer.encode_prompt(&prompt, Special::Parse)?
             }

@@ -165,6 +165,7 @@ impl Runner {
         progress: LoadProgress<'_>,
     ) -> Result<Self, Error> {
         let path = file.path();
+        let unsupported = |what: String| Error::Unsupported { path: path.to_path_buf(), what };
         let architecture = Architecture::of(file)?;
         let hyper = file.hyper()?;
         let hyper = Self::check(hyper, architecture, path)?;

@@ -13,7 +13,7 @@ use crate::cli::{Global, ModelArg};
 use crate::format::{Hyper, Kind, ModelFile};
 use crate::gpu::{AdapterChoice, AdapterSummary, adapters, choose};
 use crate::hub::DEFAULT_MODEL;
-use crate::model::gpu_bytes;
+use crate::model::{Architecture, gpu_bytes};
 use crate::units::Bytes;
 use fit::{Fit, Room};
 
