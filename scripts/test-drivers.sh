@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
+began=$(date +%s)
 step() {
   printf '\n== %s\n' "$*"
   SECONDS=0
@@ -53,9 +54,26 @@ judge_by_tint() {
   node scripts/tint.mjs
 }
 
-run_suite() { cargo test --locked --release --test kernels --test parity -- --nocapture; }
+# Built once and run as they are, for each driver anew.
+build_suite() {
+  local list=target/tmp/test-drivers.json
+  mkdir -p target/tmp
+  cargo test --locked --release --no-run --message-format=json-render-diagnostics \
+    --test portability --test kernels --test parity >"$list"
+  for name in portability kernels parity; do
+    sed -n "s/.*\"name\":\"$name\",.*\"executable\":\"\([^\"]*\)\".*/$name=\1/p" "$list"
+  done >target/tmp/test-drivers.env
+}
+run_suite() {
+  "$kernels" --nocapture
+  "$parity" --nocapture
+}
 
-step cargo test --locked --release --test portability -- --nocapture
+step build_suite
+# shellcheck source=/dev/null
+. target/tmp/test-drivers.env
+export kernels parity
+step "$portability" --nocapture
 if spirv_val=$(find_spirv_val); then
   step validate_spirv "$spirv_val"
 else
@@ -69,18 +87,19 @@ fi
 
 if lavapipe=$(ls /usr/share/vulkan/icd.d/lvp_icd*.json 2>/dev/null | sed -n 1p) && [ -n "$lavapipe" ]; then
   for bits in 128 512; do
-    step env VK_DRIVER_FILES="$lavapipe" LP_NATIVE_VECTOR_WIDTH="$bits" bash -c "$(declare -f run_suite); run_suite"
+    step env VK_DRIVER_FILES="$lavapipe" LP_NATIVE_VECTOR_WIDTH="$bits" bash -euc "$(declare -f run_suite); run_suite"
   done
-  step env VK_DRIVER_FILES="$lavapipe" target/release/ridgepoint doctor --limits webgpu --quiet
+  step env VK_DRIVER_FILES="$lavapipe" target/release/ridgepoint doctor --limits webgpu --tiny-model --quiet
 else
   lacks "llvmpipe (Debian's mesa-vulkan-drivers)"
 fi
 if swiftshader=$(scripts/swiftshader.sh); then
-  step env VK_DRIVER_FILES="$swiftshader" bash -c "$(declare -f run_suite); run_suite"
+  step env VK_DRIVER_FILES="$swiftshader" bash -euc "$(declare -f run_suite); run_suite"
 else
   lacks "SwiftShader"
 fi
 
+printf '\n== %s s in all\n' "$(($(date +%s) - began))"
 if [ ${#missing[@]} -gt 0 ]; then
   printf '\nnot tested, since it is missing: %s\n' "${missing[@]}"
   [ "${CI:-}" != true ] || exit 1

@@ -120,3 +120,37 @@ fn a_reader_that_leaves_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+/// WebGPU's limits give the same answer as the adapter's own, and the doctor runs its model on them.
+#[test]
+fn webgpus_limits_run_a_model_and_the_doctor() {
+    let answer = |limits: &str| {
+        let model = ["-m", "tests/data/tiny/llama", "--raw", "--temperature", "0", "--max-tokens", "12"];
+        stdout(&[&["run", "--quiet", "--limits", limits], &model[..], &["abc"]].concat())
+    };
+    let (held, free) = (answer("webgpu"), answer("adapter"));
+    assert!(held == free && held.trim().len() > 1, "{held:?}, {free:?}");
+
+    let report = stdout(&["doctor", "--quiet", "--limits", "webgpu", "--tiny-model", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["model"]["runs"].as_array().map(Vec::len), Some(6), "{report}");
+
+    let refused = stderr(&["run", "--quiet", "--limits", "downlevel", "-m", "tests/data/tiny/llama", "x"], 1);
+    assert!(refused.contains("raise --limits"), "{refused}");
+}
+
+/// A checked run says how every index was known to be in bounds.
+#[test]
+fn the_doctor_says_what_its_checks_covered() {
+    let report =
+        stdout(&["doctor", "--quiet", "--checked", "--kernel", "gated", "--kernel", "top_k", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["ok"], true);
+    for kernel in report["kernels"].as_array().unwrap() {
+        assert!(kernel["right"].as_u64() > Some(0), "{kernel}");
+        assert_eq!(kernel["right"], kernel["checked"]["right"], "{kernel}");
+    }
+    assert!(report["watched"]["programs"].as_u64() > Some(1), "{}", report["watched"]);
+    assert!(report["watched"]["indices"]["watched"].as_u64() > Some(10), "{}", report["watched"]);
+}

@@ -1,5 +1,5 @@
-//! The house rules that no compiler checks: which folder imports which, where `unsafe` may be, how
-//! long a file may grow, what a shader begins with, and that no path of a developer's machine stays.
+//! The house rules that no compiler checks: which folder imports which, where `unsafe` and what differs
+//! by system may be, how long a file may grow, what a shader begins with, and that no path of a developer's machine stays.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,9 @@ const LAYERS: [(&str, May); 18] = [
 /// Where `unsafe` may be: each place says why it is sound.
 const UNSAFE: [&str; 4] =
     ["src/gpu/raw.rs", "src/gpu/isa.rs", "tests/scheduler_steady.rs", "tests/format_memory.rs"];
+
+/// Where what is compiled may differ by system or feature: beside drivers, signals and the profiler.
+const BY_SYSTEM: [&str; 2] = ["src/gpu/", "src/cli/"];
 
 /// Lines that a file may have, and the tables that may have more.
 const LINES: usize = 400;
@@ -178,6 +181,28 @@ fn unsafe_stays_where_it_is_justified() {
     assert!(found.iter().any(|path| path == UNSAFE[0]), "{found:?}");
     found.retain(|path| !UNSAFE.contains(&path.as_str()));
     fails_on("the lint against unsafe code is lifted in", &found);
+}
+
+#[test]
+fn systems_differ_only_beside_drivers_and_signals() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    let in_src = |path: &str| path.starts_with("src/") && !path.ends_with("/tests.rs");
+    for (path, text) in files().into_iter().filter(|(path, _)| in_src(path)) {
+        for (number, line) in text.lines().enumerate() {
+            // Also `cfg!` and `cfg_attr`.
+            let conditional = ["#[cfg", "#![cfg", "cfg!("].iter().any(|word| line.contains(word));
+            if !conditional || line.contains("cfg(test)") {
+                continue;
+            }
+            seen += 1;
+            if !BY_SYSTEM.iter().any(|folder| path.starts_with(folder)) {
+                wrong.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(seen > 4, "only {seen} conditions were found");
+    fails_on("what is compiled differs by system outside of src/gpu and src/cli", &wrong);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use output::{Output, Printer, Row};
 
 use super::Global;
 use super::cpu_profile::CpuProfile;
-use super::load::{LoadArgs, Opened};
+use super::load::{LoadArgs, Opened, keep_pipelines};
+use super::progress::while_slow;
 use crate::cache::BlockId;
 use crate::format;
 use crate::model::{Entry, Outputs, Results, Runner, Want};
@@ -105,8 +106,9 @@ impl Model {
         let mut runner = opened.runner(global, self.load.limits(&opened, 1, 1))?;
         let mut printer = Printer::new(std::io::stdout().lock(), self.output);
         for test in tests {
-            printer.row(&self.test(&opened, &mut runner, test, fma, read)?)?;
+            printer.row(&self.test(global, &opened, &mut runner, test, fma, read)?)?;
         }
+        keep_pipelines(&opened.gpu);
         Ok(printer.end()?)
     }
 
@@ -122,6 +124,7 @@ impl Model {
 
     fn test(
         &self,
+        global: &Global,
         opened: &Opened,
         runner: &mut Runner,
         test: Test,
@@ -147,7 +150,7 @@ impl Model {
             Ok(())
         };
         // What lies there stays there: no test writes below its depth.
-        compute(0, n_depth, most, Outputs::None)?;
+        while_slow(global, "the tokens before the test", || compute(0, n_depth, most, Outputs::None))?;
         let mut once = || -> anyhow::Result<u64> {
             let start = Instant::now();
             let middle = n_depth + n_prompt;
@@ -155,7 +158,7 @@ impl Model {
             compute(middle, middle + n_gen, 1, Outputs::Last)?;
             Ok(start.elapsed().as_nanos() as u64)
         };
-        once()?;
+        while_slow(global, "a first run, which compiles kernels", &mut once)?;
         let samples_ns = (0..self.repetitions).map(|_| once()).collect::<anyhow::Result<Vec<u64>>>()?;
         let samples_ts: Vec<f64> = samples_ns.iter().map(|&ns| n as f64 * 1e9 / ns as f64).collect();
         let spread = |values: &[f64]| {

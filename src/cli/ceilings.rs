@@ -23,7 +23,7 @@ pub struct Ceilings {
 }
 
 /// Whether the device is measured anew.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct DeviceArgs {
     /// Measure the device anew, even if its figures were kept
     #[arg(long)]

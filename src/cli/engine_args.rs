@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::Global;
 use super::load::{LoadArgs, Opened};
 use crate::cache::CacheConfig;
-use crate::engine::{Ahead, Engine, Options};
+use crate::engine::{Ahead, Engine, Options, Spans};
 use crate::kernels::Order;
 use crate::model::{CacheBudget, Footprint, Limits};
 use crate::scheduler::{Policy, Scheduler, SchedulerConfig};
@@ -120,6 +120,7 @@ impl EngineArgs {
                 (_, true) => Ahead::Never,
                 _ => Ahead::Auto,
             },
+            spans: Spans::Off,
         }
     }
 

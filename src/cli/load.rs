@@ -10,7 +10,7 @@ use super::quantize::QuantizeArg;
 use super::{Global, ModelArg};
 use crate::cache::{CacheConfig, DEFAULT_BLOCK_SIZE};
 use crate::format::{Hyper, ModelFile};
-use crate::gpu::{AdapterChoice, Checks, Gpu, OpenOptions};
+use crate::gpu::{AdapterChoice, Checks, Gpu, Kept, OpenOptions};
 use crate::hub::{Progress, cache_root};
 use crate::kernels::rope_cache::CacheType;
 use crate::model::{Limits, Runner};
@@ -94,6 +94,17 @@ pub fn open_gpu(global: &Global, checks: Checks) -> anyhow::Result<Arc<Gpu>> {
         );
     }
     Ok(gpu)
+}
+
+/// Keeps what the driver has compiled for the next start. That one being no faster is no error: the log
+/// says what became of it.
+pub fn keep_pipelines(gpu: &Gpu) {
+    match gpu.keep_pipelines() {
+        Ok(Kept::Bytes(bytes)) => tracing::info!("{bytes} bytes of pipelines kept for the next start"),
+        Ok(Kept::Nothing) => tracing::info!("{} gives nothing to keep for the next start", gpu.adapter.name),
+        Ok(Kept::Off) => tracing::info!("pipelines are not kept on this adapter"),
+        Err(error) => tracing::warn!("pipelines could not be kept for the next start: {error}"),
+    }
 }
 
 impl LoadArgs {

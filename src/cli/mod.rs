@@ -199,7 +199,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse_from(llama_cpps(std::env::args_os()));
     hide_caught_panics();
     let started = survive_a_full_disk().and_then(|()| start_log(&cli));
-    match started.and_then(|()| cli.command.run(&cli.global)) {
+    outcome(started.and_then(|()| cli.command.run(&cli.global)))
+}
+
+/// The exit code of a command that ended so; an error is printed.
+fn outcome(ended: anyhow::Result<()>) -> ExitCode {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `ridgepoint models list | head -1`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -9,14 +9,23 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Global;
+use super::ceilings::DeviceArgs;
+use super::cpu_profile::CpuProfile;
 use super::engine_args::EngineArgs;
+use super::load::keep_pipelines;
+use super::progress::while_slow;
 use crate::engine::service::Service;
-use crate::engine::{Engine, Pooling};
+use crate::engine::{Engine, Options, Pooling, Spans};
 use crate::format::{ModelFile, gguf};
+use crate::gpu::Gpu;
+use crate::hub::cache_root;
 use crate::model::Runner;
+use crate::roofline::DeviceReport;
+use crate::roofline::report::Grade;
 use crate::server::app::{App, Model};
 use crate::server::auth::{Guard, Keys};
 use crate::server::caps::{Cap, Caps};
+use crate::server::debug::{Roofline, facts};
 use crate::server::metrics::{Metrics, Watcher};
 use crate::server::openai::now;
 use crate::server::request::fields::Unknown;
@@ -73,6 +82,12 @@ pub struct Serve {
     /// Most connections at once
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_connections: usize,
+    /// Measure this device's ceilings first, if none are kept: /debug/roofline needs them, and it takes
+    /// minutes
+    #[arg(long)]
+    measure_ceilings: bool,
+    #[command(flatten)]
+    profile: CpuProfile,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -83,6 +98,19 @@ enum PoolingArg {
 
 impl Serve {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        self.profile.around(global.quiet, || self.serve(global))
+    }
+
+    /// The device's ceilings, where they are known or asked for.
+    fn device(&self, global: &Global, gpu: &Gpu) -> anyhow::Result<Option<DeviceReport>> {
+        if self.measure_ceilings {
+            return DeviceArgs::default().report(global, gpu).map(Some);
+        }
+        // Without a cache folder none are kept.
+        Ok(cache_root().ok().and_then(|root| DeviceReport::recall(gpu, &root.join("ceilings"))))
+    }
+
+    fn serve(&self, global: &Global) -> anyhow::Result<()> {
         let caps = self.caps()?;
         let config = self.config(&caps)?;
         let mut engine = self.engine.clone();
@@ -106,14 +134,25 @@ impl Serve {
         let names = model.names.join(", ");
         let pooling = self.pooling(&opened.file);
         let limits = engine.limits(&opened)?;
+        let device = self.device(global, &opened.gpu)?;
+        // A timer that can't be trusted with a whole pass measures no spans.
+        let trusted = device.as_ref().is_some_and(|d| d.timer.grade != Grade::WallOnly);
+        let spans = if trusted { Spans::On } else { Spans::Off };
+        let roofline = Arc::new(Roofline::new(device));
+        roofline.opened(facts(&opened.file, &opened.hyper, limits.cache_type));
+        let waiting = global.clone();
         let read = move |progress: &mut dyn FnMut(u64, u64)| {
-            let runner = Runner::load(&opened.gpu, &opened.file, limits, progress)?;
-            let (scheduler, options) = (engine.scheduler(opened.context), engine.options());
+            let runner = while_slow(&waiting, "the model's weights", || {
+                Runner::load(&opened.gpu, &opened.file, limits, progress)
+            })?;
+            let (scheduler, options) =
+                (engine.scheduler(opened.context), Options { spans, ..engine.options() });
             let mut engine = Engine::with_options(runner, tokenizer, scheduler, options)?;
             // The widths of the kernels for few tokens, and those for many.
-            for tokens in [2, 4, 8, 64] {
-                engine.prepare(tokens)?;
-            }
+            while_slow(&waiting, "the driver to compile kernels", || {
+                [2, 4, 8, 64].into_iter().try_for_each(|tokens| engine.prepare(tokens))
+            })?;
+            keep_pipelines(&opened.gpu);
             let m = engine.runner().memory;
             tracing::info!(
                 "weights {}, KV cache {}, activations {}; maximum concurrency for {} tokens per request: {:.2}x",
@@ -141,9 +180,9 @@ impl Serve {
             })?;
             let address = listener.local_addr()?;
             let metrics = Arc::new(Metrics::new(&model.names[0]));
-            let service = Service::start(read, Box::new(Watcher::new(metrics.clone())))?;
+            let service = Service::start(read, Box::new(Watcher::new(metrics.clone(), roofline.clone())))?;
             let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
-            let app = Arc::new(App { service, model, pooling, caps, unknown, metrics });
+            let app = Arc::new(App { service, model, pooling, caps, unknown, metrics, roofline });
             if !global.quiet {
                 eprintln!("serving {names} at http://{address}/");
                 eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", self.key_hint());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Global;
-use super::load::{LoadArgs, Opened};
+use super::load::{LoadArgs, Opened, keep_pipelines};
 use super::progress::while_slow;
 use crate::engine::{Engine, Event, Finish, FinishedRequest, GenerationRequest};
 use crate::format::Tokenizer;
@@ -70,12 +70,8 @@ impl Session {
     pub fn prepare(&mut self, global: &Global, prompt: usize) -> anyhow::Result<()> {
         let start = std::time::Instant::now();
         while_slow(global, "the driver to compile kernels", || self.engine.prepare(prompt))?;
-        // A start that is no faster next time is no error.
-        let kept = self.engine.runner().gpu.keep_pipelines();
-        tracing::info!(
-            "kernels built in {:.2} s; kept for the next start: {kept:?}",
-            start.elapsed().as_secs_f64()
-        );
+        tracing::info!("kernels built in {:.2} s", start.elapsed().as_secs_f64());
+        keep_pipelines(&self.engine.runner().gpu);
         Ok(())
     }
 
@@ -141,5 +137,51 @@ impl Answer {
             line += "; ended by length";
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitCode;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::outcome;
+    use crate::format::tokenizer::Special;
+
+    /// The flags of a command that computes.
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        global: Global,
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+
+    /// A driver's reset in the middle of an answer, as `destroy` makes one: the command ends with exit
+    /// code 1 and the reason, and no text follows what was there.
+    #[test]
+    fn a_device_that_is_lost_ends_the_answer_and_the_command() {
+        let line = Line::parse_from(["ridgepoint", "--quiet", "-m", "tests/data/tiny/llama"]);
+        let opened = line.load.open(&line.global).unwrap();
+        let tokenizer = opened.file.tokenizer().unwrap();
+        let prompt = tokenizer.encode_prompt("abc", Special::Text).unwrap();
+        let mut session = Session::new(&line.global, &line.load, &opened, tokenizer).unwrap();
+        let params = SamplingParams { max_tokens: Some(40), ignore_eos: true, ..SamplingParams::default() };
+        let params = SamplingParams { temperature: 0.0, ..params };
+        let whole = session.answer(prompt.clone(), params.clone(), &mut |_| Ok(())).unwrap();
+        assert!(whole.result.is_some() && whole.text.len() > 1, "{whole:?}");
+
+        let mut shown = String::new();
+        let ended = session.answer(prompt, params, &mut |text| {
+            shown.push_str(text);
+            opened.gpu.device.destroy();
+            Ok(())
+        });
+        let error = ended.unwrap_err();
+        assert!(format!("{error:#}").contains("the device was lost"), "{error:#}");
+        assert!(whole.text.starts_with(&shown) && shown.len() < whole.text.len(), "{shown:?}, {whole:?}");
+        assert_eq!(outcome(Err(error)), ExitCode::FAILURE);
     }
 }

@@ -14,6 +14,7 @@ pub mod service;
 mod stats;
 mod step;
 pub mod stream;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,19 +22,20 @@ use std::time::Instant;
 
 use group::Group;
 use live::Live;
-pub use options::{Ahead, Options};
+pub use options::{Ahead, Options, Spans};
 pub use request::{
     Event, Finish, FinishedRequest, GenerationRequest, Pooling, PromptOutput, RequestId, StopCause, Timings,
     Wanted,
 };
-pub use stats::{Counters, Parts, Stats, StepRecord};
+pub use stats::{Counters, Parts, Spanned, Stats, StepRecord};
 use step::Flight;
+use watch::Watching;
 
 use crate::cache::Salt;
 use crate::format;
 use crate::format::Tokenizer;
 use crate::model::{self, Results, Runner};
-use crate::profile::StepTime;
+use crate::profile::{StepTime, StepWork};
 use crate::sample::ParamError;
 use crate::scheduler::{
     Batch, CompletionError, ConfigError, PrefixUse, PromptLogits, Refusal, Scheduler, SchedulerConfig, SeqId,
@@ -87,6 +89,9 @@ pub struct Engine {
     row: Vec<f32>,
     last: StepRecord,
     counters: Counters,
+    /// The step whose span comes with the next one.
+    unspanned: Option<(StepWork, usize)>,
+    watching: Option<Watching>,
 }
 
 impl Engine {
@@ -109,6 +114,7 @@ impl Engine {
         mut options: Options,
     ) -> Result<Self, Error> {
         runner.set_order(options.order);
+        runner.set_spans(options.spans == Spans::On);
         options.ahead = options.ahead.on(&runner.gpu);
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
@@ -132,6 +138,8 @@ impl Engine {
             row: Vec::new(),
             last: StepRecord::default(),
             counters: Counters::default(),
+            unspanned: None,
+            watching: None,
         })
     }
 

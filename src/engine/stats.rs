@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Finish, FinishedRequest};
 use crate::cache::PrefixCounters;
+use crate::profile::StepWork;
 
 /// Where steps' time goes. With a step ahead the host's parts of one run beside the device's of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,19 @@ pub struct StepRecord {
     pub dispatches: u32,
     /// Where the time went.
     pub parts: Parts,
+    /// The step before this one as the GPU's own clock saw it, where spans are measured.
+    pub spanned: Option<Spanned>,
+}
+
+/// A step and its span on the GPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spanned {
+    /// What it computed.
+    pub work: StepWork,
+    /// Sequences in it.
+    pub sequences: usize,
+    /// From the begin to the end of its pass.
+    pub span: Duration,
 }
 
 /// Counts since the engine's start; none ever falls.
@@ -94,6 +108,10 @@ pub struct Counters {
     pub dispatches: u64,
     /// Where their time went.
     pub parts: Parts,
+    /// The GPU's spans of the steps that had one.
+    pub spans: Duration,
+    /// How many had one.
+    pub spanned: u64,
 }
 
 impl Counters {
@@ -102,6 +120,10 @@ impl Counters {
         self.step_tokens += u64::from(step.tokens);
         self.dispatches += u64::from(step.dispatches);
         self.parts += step.parts;
+        if let Some(spanned) = step.spanned {
+            self.spans += spanned.span;
+            self.spanned += 1;
+        }
     }
 
     pub(super) fn end(&mut self, result: &FinishedRequest) {

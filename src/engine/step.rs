@@ -1,13 +1,13 @@
 //! One step: chosen, submitted, and handled when its results are there; with [`Ahead::WherePossible`]
 //! the next one is chosen and submitted in between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Ahead, Engine, Error, Event, Parts, StepRecord};
+use super::{Ahead, Engine, Error, Event, Parts, Spanned, StepRecord};
 use crate::kernels::Order;
 use crate::kernels::top_k::CANDIDATES;
-use crate::model::{Entry, Feed, InFlight, Outputs, Want};
-use crate::profile::StepWork;
+use crate::model::{self, Entry, Feed, InFlight, Outputs, Want};
+use crate::profile::{StepWork, Watched};
 use crate::sample::Needs;
 use crate::scheduler::{Batch, SeqId, Status, TokenSource};
 
@@ -20,6 +20,7 @@ pub(super) struct Flight {
     states: Vec<(SeqId, u32, usize)>,
     work: StepWork,
     submitted: Instant,
+    watched: Option<Watched>,
 }
 
 /// Stands for a token whose id is on the device.
@@ -37,12 +38,25 @@ impl Engine {
             None => self.launch(None)?,
         };
         let Some(flight) = flight else { return Ok(()) };
-        if self.options.ahead == Ahead::WherePossible && flight.running.want() == Want::Argmax {
+        let ahead = self.options.ahead == Ahead::WherePossible && self.watching.is_none();
+        if ahead && flight.running.want() == Want::Argmax {
             self.flight = self.launch(Some(&flight))?;
         }
+        let waiting = Instant::now();
         let host = flight.running.host();
         let read = self.runner.collect(flight.running, &mut self.results)?;
         let ran = Instant::now();
+        if let Some((watching, mut step)) = self.watching.as_mut().zip(flight.watched) {
+            step.times.wait = (ran - waiting).into();
+            watching.take(&self.runner.gpu, step).map_err(model::Error::from)?;
+        }
+        let sequences = flight.batch.items().len();
+        let before = self.unspanned.replace((flight.work, sequences)).zip(self.runner.span());
+        let spanned = before.map(|((work, sequences), ns)| Spanned {
+            work,
+            sequences,
+            span: Duration::from_nanos(ns as u64),
+        });
         let begun = self.done.map_or(flight.submitted, |done| done.max(flight.submitted));
         self.done = Some(ran);
         self.times.observe(flight.work, ran - begun);
@@ -51,8 +65,9 @@ impl Engine {
         let detokenise = self.last.parts.detokenise;
         self.last = StepRecord {
             tokens: flight.batch.tokens(),
-            sequences: flight.batch.items().len(),
+            sequences,
             dispatches: host.dispatches,
+            spanned,
             parts: Parts {
                 schedule: self.last.parts.schedule,
                 record: host.record,
@@ -124,8 +139,14 @@ impl Engine {
             entries.push(Entry { tokens, start: item.start as usize, blocks: row.blocks, outputs });
             work = work.with(u64::from(item.start), u64::from(item.len));
         }
-        let running = self.runner.submit(&entries, &feeds, want)?;
-        Ok(Some(Flight { batch, running, states, work, submitted: Instant::now() }))
+        let (running, watched) = match &mut self.watching {
+            None => (self.runner.submit(&entries, &feeds, want)?, None),
+            Some(watching) => {
+                let (running, watched) = watching.launch(&mut self.runner, &entries, &feeds, want)?;
+                (running, Some(watched))
+            }
+        };
+        Ok(Some(Flight { batch, running, states, work, submitted: Instant::now(), watched }))
     }
 
     /// Has the scheduler keep the next step below the time that was asked for.

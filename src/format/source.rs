@@ -1,18 +1,20 @@
 //! An open file that is read at positions.
 //!
 //! Files are read, not mapped: a mapped file that another process shortens ends in a signal,
-//! a read of it in an error.
+//! a read of it in an error. Seeking and reading are the same on every system; a lock keeps the two
+//! together, which costs nothing beside the read, since weights are read by one thread.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::Error;
 
 /// A file, its length when it was opened, and its path for messages.
 #[derive(Debug)]
 pub struct Source {
-    file: File,
+    file: Mutex<File>,
     /// Bytes, when it was opened.
     pub len: u64,
     /// Where it lies.
@@ -30,7 +32,7 @@ impl Source {
         if !meta.is_file() {
             return Err(Error::malformed(path, "expected a regular file"));
         }
-        Ok(Self { file, len: meta.len(), path: path.into() })
+        Ok(Self { file: Mutex::new(file), len: meta.len(), path: path.into() })
     }
 
     /// Fills `into` from byte `offset` on.
@@ -38,7 +40,7 @@ impl Source {
     /// # Errors
     /// When the file ends before, as it does when it was shortened since it was opened.
     pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<(), Error> {
-        read_exact_at(&self.file, into, offset).map_err(|e| {
+        self.read_exact_at(into, offset).map_err(|e| {
             if e.kind() == io::ErrorKind::UnexpectedEof {
                 let end = offset.saturating_add(into.len() as u64);
                 Error::malformed(
@@ -55,6 +57,13 @@ impl Source {
         })
     }
 
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        // A place has no state that a panic could have left half done: each read seeks first.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(into)
+    }
+
     /// All of a small file (`limit` bytes at most), such as a configuration.
     ///
     /// # Errors
@@ -69,27 +78,6 @@ impl Source {
         source.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !into.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, into, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                into = &mut into[n..];
-                offset += n as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -109,6 +97,10 @@ mod tests {
         let e = source.read_at(&mut bytes, 90).unwrap_err().to_string();
         assert!(e.contains("had 100 bytes when it was opened"), "{e}");
         assert!(Source::open(dir.path()).is_err());
+        // No offset that a header can name makes anything but an error.
+        for offset in [1 << 40, i64::MAX as u64, u64::MAX] {
+            assert!(source.read_at(&mut bytes, offset).is_err());
+        }
         assert!(Source::read_small(&path, 10).is_err());
     }
 }

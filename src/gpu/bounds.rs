@@ -9,9 +9,9 @@
 //! naga has checks too, but they clamp in silence, leave buffers to a driver that is robust by
 //! itself, and hide from a driver's compiler how an array is indexed: llvmpipe then turns each access
 //! of a register tile into a search, and takes minutes a kernel. A test beside each access of a tile
-//! would do the same, since loops that grow too long are no longer unrolled. So an index of a local
-//! array that constants and the bounds of the loops around it prove to be in bounds ([`ranges`]) stays
-//! as it is, and is counted.
+//! would do the same, since loops that grow too long are no longer unrolled. So an index of an array of
+//! known length that constants, the bounds of the loops around it and the workgroup's size prove to be
+//! in bounds ([`ranges`]) stays as it is, and is counted.
 //!
 //! Not watched: arrays in values and structs (`let` and members), whose indices are constants or
 //! counters of loops with constant bounds.
@@ -158,8 +158,7 @@ impl Watcher {
     fn index(&self, array: &Array, name: &str, index: &str, range: Option<Range>) -> String {
         let mut indices = self.indices.get();
         let length = array.length.as_ref().and_then(|length| self.ranges.constant(length));
-        let proved = array.place == Place::Local
-            && range.zip(length).is_some_and(|(range, length)| range.high < length);
+        let proved = range.zip(length).is_some_and(|(range, length)| range.high < length);
         indices.proved += usize::from(proved);
         indices.watched += usize::from(!proved);
         self.indices.set(indices);

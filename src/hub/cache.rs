@@ -131,12 +131,9 @@ impl Drop for ScratchFolder {
     }
 }
 
-/// Makes a rename last through a power cut. Only Unix opens folders as files.
+/// Makes a rename last through a power cut, where folders can be opened as files: not on Windows.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), Error> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused("sync", folder))?;
-    }
-    Ok(())
+    File::open(folder).map_or(Ok(()), |open| open.sync_all().map_err(refused("sync", folder)))
 }
 
 /// Writes a small file of a folder, which is made if absent, so that no reader sees half of it.

@@ -156,6 +156,11 @@ pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
 }
 
 /// One head after norm and rotation, with the tolerance of each number.
+///
+/// With `|cos|, |sin| <= 1` exact (the table's f32), two products and their sum err by at most
+/// `2 u (|a| + |b|)`, and the expected number, an f32 as well, by half of that: 3 u. A norm adds, in
+/// units of u: the sum of D squares `D + 1` and its division (2.5 ULP, 5 u) and the epsilon's sum 1, all
+/// halved by the root, `inverseSqrt` (2 ULP, 4 u), and the products with gain and number 2.
 fn rotate(v: &[f32], gain: Option<(&[f32], f32)>, angles: &[f32]) -> Vec<(f32, f32)> {
     let d = v.len();
     let scale = gain.map_or(1.0, |(_, eps)| {
@@ -168,12 +173,27 @@ fn rotate(v: &[f32], gain: Option<(&[f32], f32)>, angles: &[f32]) -> Vec<(f32, f
     for i in 0..d / 2 {
         let (a, b) = (n[i], n[i + d / 2]);
         let (c, s) = (f64::from(angles[2 * i]), f64::from(angles[2 * i + 1]));
-        let rounding = if gain.is_some() { d as f64 + 16.0 } else { 4.0 };
+        let rounding = if gain.is_some() { (d as f64 + 7.0) / 2.0 + 9.0 } else { 3.0 };
         let tolerance = rounding * U * (a.abs() + b.abs());
         out[i] = ((a * c - b * s) as f32, tolerance as f32);
         out[i + d / 2] = ((b * c + a * s) as f32, tolerance as f32);
     }
     out
+}
+
+/// What storing a number that is right to `tolerance` may add to its error.
+///
+/// WGSL leaves the rounding of `pack2x16float` open: either neighbour is right (some drivers round to
+/// the nearest, others towards zero), so it is a whole unit in the last place, 2^-10 of the number. Below
+/// 2^-14 an f16 is subnormal, which a device may flush to zero.
+fn stored_tolerance(value: f32, tolerance: f32, cache: CacheType) -> f32 {
+    const LEAST_NORMAL: f32 = 1.0 / 16_384.0;
+    let largest = value.abs() + tolerance;
+    match cache {
+        CacheType::F32 => tolerance,
+        CacheType::F16 if value.abs() - tolerance < LEAST_NORMAL => tolerance + LEAST_NORMAL,
+        CacheType::F16 => tolerance + largest / 1024.0,
+    }
 }
 
 impl Kernel for RopeCache {
@@ -247,9 +267,8 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
                 v.iter().map(|&v| (v, 0.0)).collect()
             };
             for (dim, (value, tolerance)) in stored.into_iter().enumerate() {
-                let rounding = if h.cache == CacheType::F16 { value.abs() * 4.9e-4 + 3e-8 } else { 0.0 };
                 cache[part.place(slot as usize, k_or_v, kv_head - first, dim)] =
-                    (value, tolerance + rounding);
+                    (value, stored_tolerance(value, tolerance, h.cache));
             }
         }
     }

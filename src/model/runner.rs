@@ -18,6 +18,7 @@ use crate::format::{Hyper, ModelFile};
 use crate::gpu::{Bound, Gpu, Pace, Readback};
 use crate::kernels::rope_cache::{CacheType, Heads};
 use crate::kernels::{Order, argmax, top_k};
+use crate::profile::Spans;
 use crate::units::Bytes;
 
 use states::States;
@@ -146,6 +147,10 @@ pub struct Runner {
     fed_rows: usize,
     plan: Plan,
     pace: Pace,
+    /// One span a step, where they are asked for.
+    spans: Option<Spans>,
+    /// The span that the last collected step brought, ns: of the step before it.
+    span: Option<f64>,
 }
 
 impl Runner {
@@ -259,6 +264,8 @@ impl Runner {
             fed_rows: 0,
             plan: Plan::default(),
             pace: Pace::default(),
+            spans: None,
+            span: None,
         })
     }
 

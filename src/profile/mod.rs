@@ -30,9 +30,11 @@ mod probe;
 mod record;
 mod ring;
 mod slope;
+mod span;
 pub mod stats;
 mod step_time;
 pub mod timer;
+mod watch;
 
 pub use ceiling::{Ceiling, Windows, measure};
 pub use curve::{At, Level, curve, levels};
@@ -43,4 +45,6 @@ pub use probe::{Error, PROBES, Probe, Rig, Unit};
 pub use record::{Dispatched, StepTimes};
 pub use ring::{Counts, Ring};
 pub use slope::{Budget, Repeat, Slope, batch, slope};
+pub use span::{Resolved, Spans};
 pub use step_time::{LEAST, StepTime, StepWork};
+pub use watch::{Watch, Watched};

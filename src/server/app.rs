@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 
 use super::caps::Caps;
+use super::debug::Roofline;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::request::fields::Unknown;
@@ -79,4 +80,6 @@ pub struct App {
     pub unknown: Unknown,
     /// What is known about the engine.
     pub metrics: Arc<Metrics>,
+    /// What bounds its steps.
+    pub roofline: Arc<Roofline>,
 }

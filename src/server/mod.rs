@@ -10,6 +10,7 @@ pub mod app;
 pub mod auth;
 mod body;
 pub mod caps;
+pub mod debug;
 pub mod error;
 mod health;
 mod listen;

@@ -22,6 +22,14 @@ const PATHS: &[(&str, &str, &str, &[&str])] = &[
     ("get", "/health", "200 when requests are taken, 503 with the progress while loading.", &[]),
     ("get", "/version", "The server's version.", &[]),
     ("get", "/metrics", "Prometheus metrics, by vLLM's names.", &[]),
+    (
+        "post",
+        "/debug/profile",
+        "Profiles the next ?steps= steps, those that come within ?wait= seconds.",
+        &[],
+    ),
+    ("get", "/debug/roofline", "The last profiled window's roofline report (?format=json or html).", &[]),
+    ("get", "/debug/steps", "The latest steps' spans on the GPU, with the ceilings.", &[]),
     ("get", "/openapi.json", "This document.", &[]),
 ];
 

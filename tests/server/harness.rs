@@ -44,6 +44,11 @@ impl Reply {
 impl Server {
     /// Starts one with these flags and waits until it is ready.
     pub fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[])
+    }
+
+    /// As [`Server::start`], with variables of the environment.
+    pub fn start_with(flags: &[&str], variables: &[(&str, &Path)]) -> Self {
         let model = tempfile::tempdir().unwrap();
         let from = Path::new("tests/data/tiny/llama");
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -55,6 +60,7 @@ impl Server {
             .args(flags)
             .arg(model.path())
             .env("HF_HUB_OFFLINE", "1")
+            .envs(variables.iter().copied())
             .env_remove("RIDGEPOINT_LOG")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())

@@ -27,6 +27,9 @@ pub struct Doctor {
     /// Check only this kernel (may be given several times), and no model
     #[arg(long, value_name = "NAME")]
     kernel: Vec<String>,
+    /// Check only the tiny model, and no kernel by itself
+    #[arg(long, conflicts_with = "kernel")]
+    tiny_model: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,7 +38,7 @@ pub struct Doctor {
 impl Doctor {
     /// Prints a table; an error if anything is wrong.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let chosen = self.chosen()?;
+        let chosen = if self.tiny_model { Vec::new() } else { self.chosen()? };
         let status = Status::new(global.quiet);
         status.line("opening the adapter");
         let gpu = load::open_gpu(global, Checks::Trusted)?;

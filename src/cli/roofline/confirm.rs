@@ -6,10 +6,11 @@
 
 use std::time::Instant;
 
-use super::meter::{Config, Meter, ROUNDS, grouped};
+use super::meter::{Config, Meter, ROUNDS};
 use crate::model::{Counterfactual, Profile};
 use crate::profile::Dispatched;
 use crate::roofline::elasticity::{elastic, mark};
+use crate::roofline::grouped;
 use crate::roofline::report::{Elasticity, KernelRow, TimedBy};
 
 /// Rows of a smaller part of the step are not tried: the span would not tell.

@@ -13,7 +13,7 @@ use crate::profile::stats::Samples;
 use crate::profile::{Dispatched, Ring, StepTimes};
 use crate::roofline::isolates;
 use crate::roofline::report::{Grade, Host, TimedBy, Timer};
-use crate::roofline::{Group, MeasuredStep};
+use crate::roofline::{Group, MeasuredStep, grouped};
 
 /// A kind of step: so many new tokens of each sequence, which then has so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,21 +56,6 @@ pub struct Meter<'a> {
     results: Results,
     /// Whether all of a sequence's blocks are the same one.
     pub(super) one_block: bool,
-}
-
-/// A step's dispatches of the same kernel and shape.
-pub fn grouped(described: &[Dispatched]) -> (Vec<(Dispatched, u64)>, Vec<usize>) {
-    let mut groups: Vec<(Dispatched, u64)> = Vec::new();
-    let mut of = Vec::with_capacity(described.len());
-    for d in described {
-        let at = groups.iter().position(|(g, _)| g == d).unwrap_or_else(|| {
-            groups.push((d.clone(), 0));
-            groups.len() - 1
-        });
-        groups[at].1 += 1;
-        of.push(at);
-    }
-    (groups, of)
 }
 
 pub(super) fn median(values: &[f64]) -> Option<f64> {
@@ -162,16 +147,22 @@ impl<'a> Meter<'a> {
 
     /// Wall clocks of two configurations, in turn: medians, ns.
     pub fn compare(&mut self, a: Config, b: Config) -> anyhow::Result<(f64, f64)> {
-        let mut walls = [Vec::new(), Vec::new()];
-        let start = Instant::now();
-        while walls[0].len() < 3 + ROUNDS[0] || (start.elapsed() < self.budget && walls[0].len() < 200) {
-            for (walls, config) in walls.iter_mut().zip([a, b]) {
-                walls.push(self.step(config, Profile::default())?.wall().0 as f64);
-            }
-        }
-        // The first ones warm up.
-        let middle = |walls: &[f64]| median(&walls[3..]).unwrap_or(0.0);
-        Ok((middle(&walls[0]), middle(&walls[1])))
+        let mut configs = [a, b].into_iter().cycle();
+        in_turn(self.budget, || match configs.next() {
+            Some(config) => Ok(self.step(config, Profile::default())?.wall().0 as f64),
+            None => Ok(0.0),
+        })
+    }
+
+    /// Wall clocks of a step here and with another meter's model, in turn: medians, ns.
+    pub fn against(&mut self, other: &mut Meter<'_>, config: Config) -> anyhow::Result<(f64, f64)> {
+        let mut here = false;
+        in_turn(self.budget, || {
+            here = !here;
+            let profile = Profile::default();
+            let times = if here { self.step(config, profile)? } else { other.step(config, profile)? };
+            Ok(times.wall().0 as f64)
+        })
     }
 
     fn lacking(&mut self, config: Config, without: &dyn Fn(usize) -> bool) -> anyhow::Result<StepTimes> {
@@ -214,6 +205,19 @@ impl<'a> Meter<'a> {
         }
         Ok(samples.into_iter().map(|samples| (samples, by)).collect())
     }
+}
+
+/// Medians of what every first and every second run gives, once the first three of each have warmed up.
+fn in_turn(budget: Duration, mut run: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<(f64, f64)> {
+    let mut walls = [Vec::new(), Vec::new()];
+    let start = Instant::now();
+    while walls[0].len() < 3 + ROUNDS[0] || (start.elapsed() < budget && walls[0].len() < 200) {
+        for walls in &mut walls {
+            walls.push(run()?);
+        }
+    }
+    let middle = |walls: &[f64]| median(&walls[3..]).unwrap_or(0.0);
+    Ok((middle(&walls[0]), middle(&walls[1])))
 }
 
 /// Samples of one dispatch in ns, and how they were taken.

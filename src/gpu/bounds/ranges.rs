@@ -1,5 +1,5 @@
-//! What an index can be, read off the text: from constants and from counters of loops whose bounds
-//! are constant.
+//! What an index can be, read off the text: from constants, from counters of loops whose bounds are
+//! constant, and from the invocation's index in its workgroup.
 //!
 //! It is interval arithmetic over one walk through a module: each `[` gets the smallest and the
 //! largest value of what stands behind it, or nothing where it depends on anything else. Such an index
@@ -19,6 +19,8 @@ pub(super) struct Range {
 pub(super) struct Ranges {
     at: BTreeMap<usize, Range>,
     names: Names,
+    /// What `local_invocation_index` can be.
+    lanes: Option<Range>,
 }
 
 /// What names mean at one place: the innermost last.
@@ -65,7 +67,10 @@ impl Ranges {
                 continue;
             }
             let word = &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())];
-            for (place, name) in declared(word, rest, depth, &ranges.names) {
+            if word == "workgroup_size" {
+                ranges.lanes = lanes(rest, &ranges.names);
+            }
+            for (place, name) in declared(word, rest, depth, &ranges) {
                 coming.entry(at + place).or_default().push(name);
             }
             at += word.len();
@@ -84,8 +89,17 @@ impl Ranges {
     }
 }
 
+/// What an invocation's index can be in the workgroup of a text that begins with its size.
+fn lanes(text: &str, names: &Names) -> Option<Range> {
+    let (sizes, _) = text.split_once('(')?.1.split_once(')')?;
+    let sizes = sizes.split(',').map(|size| names.range(size).map(|size| size.high));
+    let lanes = sizes.reduce(|a, b| a?.checked_mul(b?))??;
+    within(Range { low: 0, high: lanes.checked_sub(1)? })
+}
+
 /// The names that a text which begins with `word` declares, and how many bytes on they hold.
-fn declared(word: &str, text: &str, depth: usize, names: &Names) -> Vec<(usize, Name)> {
+fn declared(word: &str, text: &str, depth: usize, ranges: &Ranges) -> Vec<(usize, Name)> {
+    let names = &ranges.names;
     let name = |name: &str, depth, range| Name { name: name.to_string(), depth, range };
     match word {
         "const" | "let" | "var" => {
@@ -100,8 +114,13 @@ fn declared(word: &str, text: &str, depth: usize, names: &Names) -> Vec<(usize, 
             // A parameter hides a constant of its name.
             let body = text.find('{').unwrap_or(text.len());
             let before = text[..body].match_indices(':').map(|(colon, _)| text[..colon].trim_end());
-            let names = before.map(|text| text.rsplit(|c| !is_word(c)).next().unwrap_or_default());
-            names.map(|parameter| (body, name(parameter, depth + 1, None))).collect()
+            let parameters = before.map(|text| {
+                let parameter = text.rsplit(|c| !is_word(c)).next().unwrap_or_default();
+                let attributes = text[..text.len() - parameter.len()].trim_end();
+                let is_lane = attributes.ends_with("@builtin(local_invocation_index)");
+                (body, name(parameter, depth + 1, ranges.lanes.filter(|_| is_lane)))
+            });
+            parameters.collect()
         }
         "for" => {
             let Some((counter, body, range)) = counter(text, names) else { return Vec::new() };
@@ -270,6 +289,12 @@ mod tests {
         assert_eq!(Ranges::new(text).constant("N * 2u - M"), Some(7));
         assert_eq!(range("for (var i = 0u; i < 9u; i++) { a[i % 4u + (i & 1u) + (i >> 3u)] }"), Some((0, 5)));
         assert_eq!(range("fn f() { let i = 3; a[i - 1u] }"), Some((2, 2)));
+        let lane = "const W = 8u;\n@compute @workgroup_size(W, 2)\n\
+                    fn main(@builtin(local_invocation_index) tid: u32, x: u32) { let t = tid / 4u; a[t * 2u] }";
+        assert_eq!(range(lane), Some((0, 6)));
+        assert_eq!(range(&lane.replace("tid / 4u", "x / 4u")), None);
+        assert_eq!(range(&lane.replace("(W, 2)", "(W, n)")), None);
+        assert_eq!(range(&lane.replace("local_invocation_index", "subgroup_invocation_id")), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
-use crate::profile::{Dispatched, Ring, StepTimes};
+use crate::profile::{Dispatched, Ring, Spans, StepTimes};
 
 /// Where stamps go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,8 +73,12 @@ impl Runner {
         })
     }
 
-    /// Plans, records and submits a step, with the time that each of these took.
-    pub(super) fn launch(
+    /// Plans, records and submits a step, with the time that each of these took. A ring's stamps can be
+    /// read once the step is collected.
+    ///
+    /// # Errors
+    /// As [`Runner::step`].
+    pub fn launch(
         &mut self,
         entries: &[Entry<'_>],
         feeds: &[Feed],
@@ -94,6 +98,7 @@ impl Runner {
         if let Some(ring) = profile.ring.as_deref_mut() {
             ring.start();
         }
+        let resolved = self.spans.as_mut().and_then(|spans| spans.resolve(&mut encoder));
         let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
         let rows = self.plan.outputs;
         let (slot, states) = self.read_later(&mut encoder, rows, want);
@@ -103,7 +108,7 @@ impl Runner {
         let times = [planned - start, recorded - planned, recorded.elapsed()];
         let host = HostWork { record: recorded - start, submit: times[2], dispatches };
         let paced = usual.then_some((self.plan.tokens, planned));
-        Ok((InFlight { want, rows, states, slot, submission, host, paced }, times))
+        Ok((InFlight { want, rows, states, slot, submission, resolved, host, paced }, times))
     }
 
     /// What a step's dispatches are, in order, without running it.
@@ -196,15 +201,30 @@ impl Runner {
             (_, ring) => {
                 // A span is of one pass, so a stamped step is one submission.
                 let most = if ring.is_some() { u32::MAX } else { self.pace.dispatches(self.plan.tokens) };
-                let stamps = ring.map(Ring::pass).transpose()?;
+                let usual = ring.is_none() && without.is_none();
+                let queries = self.spans.as_mut().filter(|_| usual).map(Spans::queries);
+                let stamps = match (ring, &queries) {
+                    (Some(ring), _) => Some(ring.pass()?),
+                    (None, Some((set, [begin, end]))) => Some(wgpu::ComputePassTimestampWrites {
+                        query_set: set,
+                        beginning_of_pass_write_index: Some(*begin),
+                        end_of_pass_write_index: Some(*end),
+                    }),
+                    (None, None) => None,
+                };
                 let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
-                self.each(gpu, longest, want, &mut |dispatch, _| {
+                let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() {
                         return Ok(());
                     }
                     pass.dispatch(dispatch)?;
                     Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
-                })
+                });
+                // Stamps of different submissions may not be subtracted.
+                if let Some(spans) = self.spans.as_mut().filter(|_| pass.recorded() > most) {
+                    spans.cancel();
+                }
+                outcome
             }
         }?;
         Ok(at as u32)

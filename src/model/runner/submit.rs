@@ -7,6 +7,7 @@ use super::super::Error;
 use super::super::plan::Entry;
 use super::{Profile, Results, Runner, Want};
 use crate::kernels::{argmax, top_k};
+use crate::profile::{Resolved, Spans};
 
 /// A token of a step whose id is not known on the host yet: it is the largest logit of an earlier row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct InFlight {
     pub(super) slot: usize,
     pub(super) submission: wgpu::SubmissionIndex,
     pub(super) host: HostWork,
+    /// The span that it resolves, of the step before.
+    pub(super) resolved: Option<Resolved>,
     /// Its tokens and its beginning, if it ran as usual.
     pub(super) paced: Option<(usize, Instant)>,
 }
@@ -147,6 +150,10 @@ impl Runner {
             };
             read += self.readbacks[step.slot].read_after(gpu, step.submission, bytes, take)?;
         }
+        self.span = match (step.resolved, &mut self.spans) {
+            (Some(resolved), Some(spans)) => spans.read(gpu, resolved)?,
+            _ => None,
+        };
         if step.states > 0 {
             read += self.states.read(gpu, submission, step.slot, step.states, &mut results.states)?;
         }
@@ -154,6 +161,17 @@ impl Runner {
             self.pace.measured(tokens, step.host.dispatches, began.elapsed());
         }
         Ok(read)
+    }
+
+    /// Has every usual step's pass stamped at its ends from now on, or not; nothing happens on a device
+    /// without timestamps.
+    pub fn set_spans(&mut self, on: bool) {
+        self.spans = if on { Spans::new(&self.gpu) } else { None };
+    }
+
+    /// The GPU's span of the step before the last collected one, ns, if it had one.
+    pub fn span(&self) -> Option<f64> {
+        self.span
     }
 
     /// The whole row of logits of the last submitted step's wanted token `row`.

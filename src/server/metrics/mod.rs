@@ -111,6 +111,13 @@ fn engine(page: &mut Page, s: &Stats) {
         ],
     );
     page.counter(
+        "ridgepoint:gpu_span_seconds_total",
+        "The GPU's spans of steps, where its timer is trusted.",
+        "",
+        &[("", c.spans.as_secs_f64())],
+    );
+    page.counter("ridgepoint:gpu_spans_total", "Steps that had one.", "", &[("", c.spanned as f64)]);
+    page.counter(
         "ridgepoint:step_seconds_total",
         "Time of steps by part; with a step ahead the host's parts run beside the device's.",
         "part",

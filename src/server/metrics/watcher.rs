@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::debug::Roofline;
 use super::Metrics;
 use super::series::Series;
 use crate::engine::service::Observer;
@@ -29,6 +30,7 @@ struct Watched {
 #[derive(Debug)]
 pub struct Watcher {
     metrics: Arc<Metrics>,
+    roofline: Arc<Roofline>,
     watched: HashMap<RequestId, Watched>,
     /// Steps counted so far.
     steps: u64,
@@ -40,10 +42,11 @@ pub struct Watcher {
 
 impl Watcher {
     /// Feeds these.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, roofline: Arc<Roofline>) -> Self {
         let (reported, before) = (Instant::now(), Counters::default());
         Self {
             metrics,
+            roofline,
             watched: HashMap::new(),
             steps: 0,
             reported,
@@ -95,6 +98,12 @@ impl Observer for Watcher {
         let stats = engine.stats();
         // An idle engine shows itself as well, without a step.
         let computed = std::mem::replace(&mut self.steps, stats.counters.steps) < stats.counters.steps;
+        if stats.counters.steps == 0 {
+            self.roofline.loaded(engine);
+        }
+        if let Some(step) = engine.last_step().spanned.filter(|_| computed) {
+            self.roofline.spanned(&step);
+        }
         let device = stats.counters.parts.device;
         let past = now - self.busy.0;
         let busy = (past >= WINDOW).then(|| {
