@@ -117,8 +117,8 @@ mod tests {
             assert_eq!(work.states(start, end), end - start);
             work.take_states(start, &rows[2 * start..2 * end], 2);
         }
-        let length = (12.0_f32 * 12.0 + 12.5 * 12.5).sqrt();
-        let want = vec![12.0 / length, 12.5 / length];
+        let length = (12.0_f64 * 12.0 + 12.5 * 12.5).sqrt();
+        let want = vec![(12.0 / length) as f32, (12.5 / length) as f32];
         assert_eq!(work.finish(), Ok(Some(PromptOutput::Embedding(want))));
 
         let mut work = PromptWork::new(Wanted::Embedding(Pooling::Last), &prompt);
