@@ -16,7 +16,19 @@ fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
+/// The version of a crate in the lock file: reports say which wgpu gave them.
+fn locked(lock: &str, name: &str) -> Option<String> {
+    let start =
+        lock.split("[[package]]").find(|p| p.trim_start().starts_with(&format!("name = \"{name}\"\n")))?;
+    let version = start.lines().find_map(|line| line.strip_prefix("version = "))?;
+    Some(version.trim_matches('"').to_string())
+}
+
 fn main() -> io::Result<()> {
+    // As a dependency of another crate this one has no lock file of its own.
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    let lock = fs::read_to_string("Cargo.lock").unwrap_or_default();
+    println!("cargo::rustc-env=RIDGEPOINT_WGPU={}", locked(&lock, "wgpu").as_deref().unwrap_or("30"));
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("shaders");
     println!("cargo::rerun-if-changed=shaders");
     let mut files = Vec::new();

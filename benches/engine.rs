@@ -114,7 +114,7 @@ impl Bench {
             let mut long = None;
             while engine.has_work() {
                 step(&mut engine, &mut times)?;
-                steps.push(engine.last_step().device);
+                steps.push(engine.last_step().parts.device);
                 if long.is_none() && times.len() > 20 {
                     long = Some(engine.add(request(2000, 4, 2))?);
                 }
@@ -191,7 +191,7 @@ fn step(engine: &mut Engine, times: &mut Times) -> anyhow::Result<()> {
     let now = Instant::now();
     times.extend(events.iter().filter_map(|event| match event {
         Event::Token { id, .. } => Some((*id, now)),
-        Event::Finished { .. } => None,
+        Event::Prompt { .. } | Event::Finished { .. } => None,
     }));
     Ok(())
 }

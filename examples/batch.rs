@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ridgepoint::cache::CacheConfig;
-use ridgepoint::engine::{Engine, Event, GenerationRequest};
+use ridgepoint::engine::{Engine, GenerationRequest};
 use ridgepoint::format::ModelFile;
 use ridgepoint::format::tokenizer::Special;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
@@ -52,9 +52,8 @@ pub fn answer(model: &Path, prompts: &[String], max_tokens: u32) -> anyhow::Resu
         engine.step(&mut events)?;
         steps += 1;
         for event in events.drain(..) {
-            let (Event::Token { id, text, .. } | Event::Finished { id, text, .. }) = event;
-            if let Some(place) = requests.iter().position(|request| *request == id) {
-                texts[place].push_str(&text);
+            if let Some(place) = requests.iter().position(|request| *request == event.request()) {
+                texts[place].push_str(event.text());
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ridgepoint::cache::CacheConfig;
-use ridgepoint::engine::{Engine, Event, GenerationRequest};
+use ridgepoint::engine::{Engine, GenerationRequest};
 use ridgepoint::format::ModelFile;
 use ridgepoint::format::tokenizer::Special;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
@@ -46,8 +46,7 @@ pub fn generate(
     while engine.has_work() {
         engine.step(&mut events)?;
         for event in events.drain(..) {
-            let (Event::Token { text, .. } | Event::Finished { text, .. }) = event;
-            show(&text);
+            show(event.text());
         }
     }
     Ok(())

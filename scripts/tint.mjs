@@ -37,7 +37,9 @@ async function verdict(text) {
   return { said, rejected: Boolean(error) };
 }
 
-const files = readdirSync(folder).filter(name => name.endsWith('.wgsl')).sort();
+// 64-bit integers are naga's own; the same text without them is judged.
+const all = readdirSync(folder).filter(name => name.endsWith('.wgsl')).sort();
+const files = all.filter(name => !/\bu64\b/.test(readFileSync(join(folder, name), 'utf8')));
 const places = new Map();   // message -> files
 let rejected = 0;
 for (const file of files) {
@@ -46,5 +48,5 @@ for (const file of files) {
   for (const message of result.said) places.set(message, [...(places.get(message) ?? []), file]);
 }
 for (const [message, where] of places) console.log(`${message}\n    in ${where.length}, such as ${where[0]}`);
-console.log(`${files.length} programs, ${rejected} rejected by Tint`);
+console.log(`${files.length} programs, ${rejected} rejected by Tint; ${all.length - files.length} not WGSL (64-bit integers)`);
 process.exit(files.length === 0 || rejected > 0 ? 1 : 0);

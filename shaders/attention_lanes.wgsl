@@ -17,11 +17,11 @@ const QUADS = 1u;   // vec4<f32> in a word
 const QUADS = 2u;
 #endif
 
-fn unpack(word: vec4<u32>, quad: u32) -> vec4<f32> {
+fn unpack(bits: vec4<u32>, quad: u32) -> vec4<f32> {
 #ifdef CACHE_F32
-    return bitcast<vec4<f32>>(word);
+    return bitcast<vec4<f32>>(bits);
 #else
-    return vec4(unpack2x16float(word[quad * 2u]), unpack2x16float(word[quad * 2u + 1u]));
+    return vec4(unpack2x16float(bits[quad * 2u]), unpack2x16float(bits[quad * 2u + 1u]));
 #endif
 }
 
@@ -30,8 +30,8 @@ fn load_rows(row: u32, lane: u32) -> array<vec4<f32>, KT * LOADS * QUADS> {
     var f: array<vec4<f32>, KT * LOADS * QUADS>;
     for (var j = 0u; j < KT; j++) {
         for (var l = 0u; l < LOADS; l++) {
-            let word = cache[row + j * VECS + min(l * 8u + (lane & 7u), VECS - 1u)];
-            for (var h = 0u; h < QUADS; h++) { f[(j * LOADS + l) * QUADS + h] = unpack(word, h); }
+            let bits = word(cache[row + j * VECS + min(l * 8u + (lane & 7u), VECS - 1u)]);
+            for (var h = 0u; h < QUADS; h++) { f[(j * LOADS + l) * QUADS + h] = unpack(bits, h); }
         }
     }
     return f;
@@ -64,6 +64,10 @@ fn main(
         var s: array<f32, KT * HL>;
         {
             let k = load_rows(cache_row(block, 0u, kv_head, key % BLOCK), lane);
+#ifdef TWICE
+            for (var again = 0u; again < 2u; again++) {
+            for (var d = 0u; d < HL * QUADS_PER_HEAD; d++) { ql[d] += vec4(nothing()); }
+#endif
 #unroll v in 0..VECS
             for (var j = 0u; j < KT; j++) {
                 for (var e = 0u; e < QUADS; e++) {
@@ -74,6 +78,9 @@ fn main(
                 }
             }
 #end
+#ifdef TWICE
+            }
+#endif
         }
         for (var h = 0u; h < HL; h++) {
             var top = m[h];
@@ -95,6 +102,10 @@ fn main(
         }
         {
             let vals = load_rows(cache_row(block, 1u, kv_head, key % BLOCK), lane);
+#ifdef TWICE
+            for (var again = 0u; again < 2u; again++) {
+            for (var j = 0u; j < KT * HL; j++) { s[j] += nothing(); }
+#endif
 #unroll v in 0..VECS
             for (var j = 0u; j < KT; j++) {
                 for (var e = 0u; e < QUADS; e++) {
@@ -105,6 +116,9 @@ fn main(
                 }
             }
 #end
+#ifdef TWICE
+            }
+#endif
         }
     }
     if (tid / LANES_PER_TOKEN >= tile.y) { return; }

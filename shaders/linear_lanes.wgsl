@@ -2,7 +2,8 @@
 //
 // Each subgroup of 8 or more lanes reads a unit of x once, a vec4 per lane, and broadcasts it from
 // registers; each lane keeps R rows x C columns of sums. No workgroup memory, no barrier.
-// Grid: columns / C, out_rows / (WG * rows per lane). Needs subgroups of at least 8 lanes.
+// Grid: columns / C, out_rows / (WG * rows per lane). Needs subgroups of at least 8 lanes, and WIDE
+// 64-bit words.
 // Cost per unit of 32: R loads of a block, C loads of x, 32 R (1 + C) multiply-adds, 32 C broadcasts.
 const WG = 32u;
 const R = 4u;   // weight rows per lane (even with GLU: half of them gates)
@@ -37,9 +38,9 @@ fn main(
 #endif
     for (var u = 0u; u < p.w.units; u++) {
         var xv: array<vec4<f32>, C>;
-        for (var c = 0u; c < C; c++) { xv[c] = x[xs[c] + u * 8u]; }
+        for (var c = 0u; c < C; c++) { xv[c] = floats(x[xs[c] + u * 8u]); }
 #ifdef NORM
-        let g = gain[u * 8u + (lane & 7u)];
+        let g = floats(gain[u * 8u + (lane & 7u)]);
         for (var c = 0u; c < C; c++) {
             squares[c] += dot(xv[c], xv[c]);
             xv[c] *= g;
@@ -47,6 +48,10 @@ fn main(
 #endif
         var b: array<Block, R>;
         for (var r = 0u; r < R; r++) { b[r] = block_load(u, rows[r], p.w); }
+#ifdef TWICE
+        for (var again = 0u; again < 2u; again++) {
+        for (var r = 0u; r < R; r++) { b[r] = disguised(b[r]); }
+#endif
 #unroll i in 0..8
         {
             var w: array<vec4<f32>, R>;
@@ -60,6 +65,9 @@ fn main(
             }
         }
 #end
+#ifdef TWICE
+        }
+#endif
     }
     for (var c = 0u; c < C; c++) {
 #ifdef NORM

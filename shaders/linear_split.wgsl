@@ -31,18 +31,25 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     for (var u = kl; u < p.w.units; u += KL) {
         var b: array<Block, PARTS>;
         for (var r = 0u; r < PARTS; r++) { b[r] = block_load(u, clamped + r * p.out_rows, p.w); }
+#ifdef TWICE
+        for (var again = 0u; again < 2u; again++) {
+        for (var r = 0u; r < PARTS; r++) { b[r] = disguised(b[r]); }
+#endif
         for (var i = 0u; i < 8u; i++) {
             var w: array<vec4<f32>, PARTS>;
             for (var r = 0u; r < PARTS; r++) { w[r] = numbers(b[r], i); }
             for (var c = 0u; c < C; c++) {
-                var v = x[xs[c] + u * 8u + i];
+                var v = floats(x[xs[c] + u * 8u + i]);
 #ifdef NORM
                 squares[c] += dot(v, v);
-                v *= gain[u * 8u + i];
+                v *= floats(gain[u * 8u + i]);
 #endif
                 for (var r = 0u; r < PARTS; r++) { acc[r * C + c] += dot(w[r], v); }
             }
         }
+#ifdef TWICE
+        }
+#endif
     }
     for (var s = 0u; s < C * PARTS; s++) { meet[s * ROWS * KL + tid] = acc[s]; }
 #ifdef NORM

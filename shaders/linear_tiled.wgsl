@@ -42,16 +42,22 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var acc: array<f32, 32>;
     var sq: array<f32, 4>;
     for (var u = 0u; u < p.w.units; u++) {
+#ifdef TWICE
+        var b = block_load(u, row, p.w);
+        for (var again = 0u; again < 2u; again++) {
+        b = disguised(b);
+#else
         let b = block_load(u, row, p.w);
+#endif
         for (var i = 0u; i < 8u; i++) {
             let w = numbers(b, i);
             for (var e = 0u; e < 4u; e++) { wt[(i * 4u + e) * 64u + tid] = Tile(w[e]); }
         }
         for (var j = 0u; j < 4u; j++) {
-            var v = x[xs[j] + u * 8u];
+            var v = floats(x[xs[j] + u * 8u]);
 #ifdef NORM
             sq[j] += dot(v, v);
-            v *= gain[u * 8u + k4];
+            v *= floats(gain[u * 8u + k4]);
 #endif
             for (var e = 0u; e < 4u; e++) { xt[(k4 * 4u + e) * X_PAD + tid / 8u + j * 8u] = Tile(v[e]); }
         }
@@ -68,6 +74,9 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
             }
         }
         workgroupBarrier();
+#ifdef TWICE
+        }
+#endif
     }
 #ifdef NORM
     for (var j = 0u; j < 4u; j++) { squares[(tid / 8u + j * 8u) * 8u + k4] = sq[j]; }

@@ -71,3 +71,85 @@ fn what_is_no_report_is_refused_with_its_name() {
     let output = compare(&["simulated.json", "missing.json"]);
     assert!(text(&output.stderr).contains("missing.json"));
 }
+
+/// A report of a real device.
+fn real(name: &str) -> Value {
+    let path = format!("{}/docs/reports/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Compares two reports; what was printed as JSON, and the exit code.
+fn compared(a: &Value, b: &Value, more: &[&str]) -> (Value, Option<i32>) {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = [(a, "a.json"), (b, "b.json")].map(|(report, name)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, report.to_string()).unwrap();
+        path.display().to_string()
+    });
+    let output = compare(&[&[paths[0].as_str(), &paths[1], "--json"], more].concat());
+    (serde_json::from_slice(&output.stdout).unwrap(), output.status.code())
+}
+
+fn scale(value: &mut Value, by: f64) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|v| scale(v, by)),
+        Value::Number(n) => *value = (n.as_f64().unwrap() * by).into(),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_real_kernel_that_takes_twice_as_long_is_to_blame_itself() {
+    let report = real("smollm2-135m-q4_1-llvmpipe");
+    let mut slow = report.clone();
+    let row = slow["kernels"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .filter(|r| r["verdict"] != "unknown")
+        .max_by(|a, b| a["share"].as_f64().unwrap().total_cmp(&b["share"].as_f64().unwrap()))
+        .unwrap();
+    for times in ["time_ns", "interval_ns"] {
+        scale(&mut row[times], 2.0);
+    }
+    let name = [row["step"].clone(), row["kernel"].clone(), row["shape"].clone()];
+    let (found, code) = compared(&report, &slow, &["--threshold", "20"]);
+    assert_eq!(code, Some(1));
+    let rows = found["others"][0]["kernels"].as_array().unwrap();
+    for k in rows {
+        let is_it = [&k["step"], &k["kernel"], &k["shape"]] == name.each_ref();
+        assert_eq!(k["blame"] == "kernel", is_it, "{k}");
+    }
+    assert_eq!(compared(&report, &report, &["--threshold", "1"]).1, Some(0));
+}
+
+#[test]
+fn half_the_bandwidth_of_a_real_device_is_the_device_s_fault() {
+    let report = real("smollm2-135m-q4_1-llvmpipe");
+    let mut half = report.clone();
+    let is_rate = |c: &&mut Value| c["unit"] == "GB/s";
+    for ceiling in half["ceilings"].as_array_mut().unwrap().iter_mut().filter(is_rate) {
+        for figure in ["value", "low", "high"] {
+            scale(&mut ceiling[figure], 0.5);
+        }
+    }
+    // What waits for memory alone takes twice as long then: as found by the comparison's own factors.
+    let (found, _) = compared(&report, &half, &[]);
+    let rows = found["others"][0]["kernels"].as_array().unwrap();
+    let waits: Vec<bool> = rows.iter().map(|k| k["factors"]["device"].as_f64() > Some(1.9)).collect();
+    assert!(waits.contains(&true) && waits.contains(&false), "{waits:?}");
+    for (row, _) in half["kernels"].as_array_mut().unwrap().iter_mut().zip(&waits).filter(|(_, w)| **w) {
+        for times in ["time_ns", "interval_ns"] {
+            scale(&mut row[times], 2.0);
+        }
+    }
+    let (found, _) = compared(&report, &half, &[]);
+    let mut blamed = 0;
+    for (k, waits) in found["others"][0]["kernels"].as_array().unwrap().iter().zip(&waits) {
+        if k["significant"] == true {
+            assert_eq!(k["blame"] == "device", *waits, "{k}");
+            blamed += 1;
+        }
+    }
+    assert!(blamed > 0, "{found}");
+}

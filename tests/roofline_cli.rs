@@ -2,40 +2,15 @@
 //! is there. The device's ceilings are put where a measurement would have kept them, since measuring
 //! takes a minute; no figure is judged here.
 
+mod kept;
+
 use std::path::Path;
 use std::process::Command;
 
-use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
-use ridgepoint::roofline::report::{Ceiling, Report, TimedBy};
-use ridgepoint::roofline::{DeviceReport, Key, grade};
+use kept::{keep, sound};
+use ridgepoint::roofline::report::{Report, TimedBy, Verdict};
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/quant-models/tiny-Q4_1.gguf");
-
-/// Keeps made-up ceilings for the adapter that is there. No stamps: everything is left out in turn.
-fn keep(folder: &Path) {
-    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
-    let all = [
-        ("read_cold", "GB/s", 10.0),
-        ("write_cold", "GB/s", 8.0),
-        ("fma_f32", "GFLOP/s", 100.0),
-        ("int_alu", "GOP/s", 50.0),
-        ("special", "GOP/s", 2.0),
-        ("launch", "ns", 15_000.0),
-        ("fill", "workgroups", 2.0),
-    ];
-    let ceiling = |(name, unit, value): (&str, &str, f64)| {
-        let (name, unit) = (name.to_string(), unit.to_string());
-        Ceiling { name, unit, value, low: value, high: value, probe: "made up".into(), agreed: true }
-    };
-    let report = DeviceReport {
-        key: Key::of(&gpu),
-        timer: grade(None, None),
-        null_interval_ns: None,
-        ceilings: all.map(ceiling).to_vec(),
-        curves: vec![],
-    };
-    report.keep(&folder.join("ceilings")).expect("a folder that can be written");
-}
 
 fn run(cache: &Path, arguments: &[&str]) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
@@ -50,7 +25,7 @@ fn run(cache: &Path, arguments: &[&str]) -> String {
 #[test]
 fn a_tiny_model_s_report_is_whole() {
     let cache = tempfile::tempdir().expect("a folder");
-    keep(cache.path());
+    keep(cache.path(), None);
     let file = |name: &str| cache.path().join(name).display().to_string();
     let (page, picture, trace) = (file("page.html"), file("picture.svg"), file("trace.json"));
     let steps = ["-p", "8", "--contexts", "16", "-b", "1,2", "--seconds", "0.1"];
@@ -89,6 +64,60 @@ fn a_tiny_model_s_report_is_whole() {
 
     let text = run(cache.path(), &["ceilings"]);
     assert!(text.contains("read_cold") && text.contains("made up"), "{text}");
+}
+
+#[test]
+fn stamps_and_counterfactuals_mark_rows() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), Some(&sound()));
+    let arguments = [
+        "roofline",
+        MODEL,
+        "--confirm",
+        "--json",
+        "-p",
+        "8",
+        "--contexts",
+        "16",
+        "-b",
+        "1",
+        "--seconds",
+        "0.5",
+    ];
+    let report = Report::from_json(&run(cache.path(), &arguments)).expect("a report");
+    let stamped = |by| matches!(by, TimedBy::InsidePass | TimedBy::NullSubtracted);
+    assert!(report.kernels.iter().all(|r| stamped(r.timed_by)), "{:?}", report.kernels);
+    assert!(report.steps.iter().all(|s| s.gpu_ns > Some(0.0) && s.profiling_tax.is_some()));
+    // Every larger row whose work can be changed was tried; a verdict that claims something is marked.
+    let tried = report.kernels.iter().filter(|r| {
+        let changes = r.kernel.starts_with("linear") || r.kernel.starts_with("attention");
+        changes && r.share >= 0.02 && r.time_ns.p50 > 0.0
+    });
+    let mut count = 0;
+    for row in tried {
+        count += 1;
+        let e = row.elasticity.expect("elasticities");
+        assert!(e.arithmetic.low <= e.arithmetic.value && e.bytes.value <= e.bytes.high, "{e:?}");
+        assert!(row.reason.contains("twice the arithmetic"), "{}", row.reason);
+        let claims = !matches!(row.verdict, Verdict::Unknown | Verdict::OverRoof);
+        assert_eq!(row.confirmed.is_some(), claims, "{row:?}");
+    }
+    assert!(count >= 2, "{:?}", report.kernels);
+}
+
+#[test]
+fn a_workload_s_steps_are_reported() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), Some(&sound()));
+    let file = cache.path().join("w.jsonl");
+    let line = "{\"prompt_tokens\": 6, \"max_tokens\": 24}\n";
+    std::fs::write(&file, line.repeat(2)).expect("a file");
+    let path = file.display().to_string();
+    let arguments = ["roofline", MODEL, "--workload", &path, "--steps", "20", "--json"];
+    let report = Report::from_json(&run(cache.path(), &arguments)).expect("a report");
+    let step = report.steps.iter().find(|s| s.name.starts_with("decode x2 at about")).expect("decodes");
+    assert!(step.gpu_ns > Some(0.0) && step.wall_ns > 0.0, "{step:?}");
+    assert!(report.kernels.iter().filter(|r| r.step == step.name).count() >= 5);
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn formats() -> impl Iterator<Item = &'static dyn Format> {
 fn variant(kernel: &str, n: usize) -> linear::Variant {
     let columns = [1, 2, 4, 8].into_iter().find(|c| n <= *c).unwrap_or(8) as u32;
     match kernel {
-        "linear_lanes" => linear::Variant::Lanes { rows: 4, columns },
+        "linear_lanes" => linear::Variant::Lanes { columns },
         "linear_split" => linear::Variant::Split { columns },
         _ => linear::Variant::Tiled { f16: false },
     }

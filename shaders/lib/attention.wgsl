@@ -12,6 +12,7 @@
 const HEADS = 1u;
 const HB = 1u;   // query heads per workgroup; divides HEADS / KV_HEADS
 #import lib/cache
+#import lib/word
 #import lib/step
 
 struct Attention {
@@ -27,7 +28,7 @@ struct Attention {
 @group(0) @binding(0) var<uniform> p: Attention;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> cache: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> cache: array<Word>;
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> tables: array<u32>;
 @group(0) @binding(6) var<storage, read_write> o: array<vec4<f32>>;
@@ -35,6 +36,12 @@ struct Attention {
 const GROUP: u32 = HEADS / KV_HEADS;   // query heads that share a KV head
 const QUADS_PER_HEAD: u32 = D / 4u;
 const LOWEST = -1e30;                  // finite: -inf minus -inf would be NaN
+
+#ifdef TWICE
+// 0, which no compiler can know: the counterfactual that does the products twice adds it, so that
+// they are work again. Its results mean nothing.
+fn nothing() -> f32 { return bitcast<f32>(p.pad0); }
+#endif
 
 fn first_key(pos: u32) -> u32 {
     if (p.window == 0u || pos < p.window) { return 0u; }

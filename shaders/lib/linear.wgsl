@@ -24,12 +24,12 @@ struct Linear {
 
 @group(0) @binding(0) var<uniform> p: Linear;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> wq: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> wq: array<Word>;
 @group(0) @binding(3) var<storage, read> waux: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> x: array<Word>;   // of f32
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 #ifdef NORM
-@group(0) @binding(6) var<storage, read> gain: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> gain: array<Word>;
 #endif
 #ifdef BIAS
 @group(0) @binding(7) var<storage, read> bias: array<f32>;
@@ -40,6 +40,9 @@ struct Linear {
 
 #import quant/{FORMAT}
 #import lib/dequantise
+#ifdef TWICE
+#import lib/twice
+#endif
 #import lib/activation
 
 fn columns() -> u32 {

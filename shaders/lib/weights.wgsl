@@ -1,5 +1,7 @@
 // A repacked weight matrix (src/quant/mod.rs): m rows, `units` units of 32 weights along K,
 // unit outermost and row innermost; s0..s2 are where the sections of `waux` start.
+#import lib/word
+
 struct Weights {
     m: u32,
     units: u32,

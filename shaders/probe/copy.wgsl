@@ -5,8 +5,9 @@ const STEPS = 256u; // a multiple of LOADS
 const LOADS = 4u;
 
 #import probe/runs
-@group(0) @binding(1) var<storage, read> words: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read_write> copied: array<vec4<u32>>;
+#import lib/weights
+@group(0) @binding(1) var<storage, read> words: array<Word>;
+@group(0) @binding(2) var<storage, read_write> copied: array<Word>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) tid: u32) {

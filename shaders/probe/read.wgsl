@@ -8,7 +8,8 @@ const STEPS = 256u; // a multiple of LOADS
 const LOADS = 4u; // unrolled, to be in flight together
 
 #import probe/runs
-@group(0) @binding(1) var<storage, read> words: array<vec4<u32>>;
+#import lib/weights
+@group(0) @binding(1) var<storage, read> words: array<Word>;
 @group(0) @binding(2) var<storage, read_write> sums: array<u32>;
 
 @compute @workgroup_size(WG)
@@ -18,7 +19,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var sum = vec4(0u);
     for (var i = 0u; i < STEPS; i += LOADS) {
         #unroll load in 0..LOADS
-        sum += words[start + (i + load) * WG];
+        sum += word(words[start + (i + load) * WG]);
         #end
     }
     sums[run * WG + tid] = sum.x + sum.y + sum.z + sum.w;

@@ -15,8 +15,8 @@ struct Block {
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
     let at = unit * WORDS * w.m + row;
     let q = array(
-        wq[at], wq[at + w.m], wq[at + 2u * w.m], wq[at + 3u * w.m],
-        wq[at + 4u * w.m], wq[at + 5u * w.m], wq[at + 6u * w.m], wq[at + 7u * w.m],
+        word(wq[at]), word(wq[at + w.m]), word(wq[at + 2u * w.m]), word(wq[at + 3u * w.m]),
+        word(wq[at + 4u * w.m]), word(wq[at + 5u * w.m]), word(wq[at + 6u * w.m]), word(wq[at + 7u * w.m]),
     );
     return Block(q, vec2(1.0), 0.0);
 }

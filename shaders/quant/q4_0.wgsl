@@ -19,7 +19,7 @@ struct Block {
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
     let pair = waux[w.s0 + (unit >> 1u) * w.m + row];
     let d = unpack2x16float(pair >> ((unit & 1u) * 16u)).x;
-    return Block(array(wq[unit * w.m + row]), vec2(d * 0.0625), 0.0);
+    return Block(array(word(wq[unit * w.m + row])), vec2(d * 0.0625), 0.0);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

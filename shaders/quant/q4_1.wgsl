@@ -18,7 +18,7 @@ struct Block {
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
     let at = unit * w.m + row;
     let dm = unpack2x16float(waux[w.s0 + at]);
-    return Block(array(wq[at]), dm.xx, dm.y);
+    return Block(array(word(wq[at])), dm.xx, dm.y);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

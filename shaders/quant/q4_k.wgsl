@@ -22,7 +22,7 @@ fn block_load(unit: u32, row: u32, w: Weights) -> Block {
     let d = unpack2x16float(waux[w.s1 + (unit >> 3u) * w.m + row]);
     let step = d.x * f32(pair & 0xffu);
     let offset = d.y * f32((pair >> 8u) & 0xffu);
-    return Block(array(wq[unit * w.m + row]), vec2(step), -offset);
+    return Block(array(word(wq[unit * w.m + row])), vec2(step), -offset);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

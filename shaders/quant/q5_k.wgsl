@@ -25,7 +25,7 @@ fn block_load(unit: u32, row: u32, w: Weights) -> Block {
     let d = unpack2x16float(waux[w.s2 + (unit >> 3u) * w.m + row]);
     let step = d.x * f32(pair & 0xffu);
     let offset = d.y * f32((pair >> 8u) & 0xffu);
-    return Block(array(wq[at]), waux[w.s0 + at], vec2(step), -offset);
+    return Block(array(word(wq[at])), waux[w.s0 + at], vec2(step), -offset);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

@@ -27,7 +27,7 @@ fn block_load(unit: u32, row: u32, w: Weights) -> Block {
     let d = bitcast<f32>(waux[w.s2 + (unit >> 3u) * w.m + row]);
     let sc = vec2<f32>(unpack4xI8(pair).xy);
     return Block(
-        array(wq[unit * w.m + row]),
+        array(word(wq[unit * w.m + row])),
         vec2(waux[upper], waux[upper + w.m]),
         d * sc * 0.25,
         0.0,

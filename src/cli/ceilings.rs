@@ -8,6 +8,7 @@ use super::Global;
 use super::load::open_gpu;
 use crate::gpu::{Checks, Gpu};
 use crate::hub::cache_root;
+use crate::roofline::report::Ceiling;
 use crate::roofline::{DeviceReport, Remeasure};
 use crate::units::Bytes;
 
@@ -22,7 +23,7 @@ pub struct Ceilings {
 }
 
 /// Whether the device is measured anew.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct DeviceArgs {
     /// Measure the device anew, even if its figures were kept
     #[arg(long)]
@@ -68,6 +69,12 @@ fn print(out: &mut impl Write, report: &DeviceReport) -> anyhow::Result<()> {
             "{:<15} {:>10.1} {:<10} [{:.1} .. {:.1}]  {}{note}",
             c.name, c.value, c.unit, c.low, c.high, c.probe
         )?;
+    }
+    if let Some(native) = report.ceilings.iter().find(|c| c.name == "native_f32") {
+        let part = |c: &&Ceiling| format!("{} {:.0} %", c.name, 100.0 * c.value / native.value);
+        let parts: Vec<String> =
+            report.ceilings.iter().filter(|c| c.name.starts_with("fma_f32")).map(|c| part(&c)).collect();
+        writeln!(out, "of the host's own loop: {}", parts.join(", "))?;
     }
     for curve in &report.curves {
         writeln!(out)?;

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::Global;
 use super::load::{LoadArgs, Opened};
 use crate::cache::CacheConfig;
-use crate::engine::{Ahead, Engine, Options};
+use crate::engine::{Ahead, Engine, Options, Spans};
 use crate::kernels::Order;
 use crate::model::{CacheBudget, Footprint, Limits};
 use crate::scheduler::{Policy, Scheduler, SchedulerConfig};
@@ -97,6 +97,7 @@ impl EngineArgs {
         SchedulerConfig {
             max_num_seqs: self.max_num_seqs,
             max_num_batched_tokens: self.load.max_num_batched_tokens,
+            max_num_logits: u32::MAX,
             max_model_len: context as u32,
             long_prefill_token_threshold: self.long_prefill_token_threshold,
             enable_chunked_prefill: !self.no_enable_chunked_prefill,
@@ -119,6 +120,7 @@ impl EngineArgs {
                 (_, true) => Ahead::Never,
                 _ => Ahead::Auto,
             },
+            spans: Spans::Off,
         }
     }
 

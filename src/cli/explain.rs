@@ -7,7 +7,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Global;
-use super::roofline::{Config, Knob, Predicted, SetupArgs, knobs, main_format, predict, time};
+use super::roofline::{
+    Config, Knob, Meter, Predicted, Reformat, SetupArgs, knobs, main_formats, predict, time,
+};
 
 /// Predict which knob gains most, turn it, and measure whether it did
 #[derive(Debug, Args)]
@@ -50,7 +52,7 @@ struct Explanation {
     step_ns: f64,
     tokens: usize,
     outcomes: Vec<Outcome>,
-    /// Predicted but not turned: they need another file or another kernel.
+    /// Predicted but not turned.
     not_turned: Vec<String>,
 }
 
@@ -60,13 +62,13 @@ impl Explain {
         let widest = Config { sequences: self.most_sequences.max(self.batch), ..base };
         let mut prepared = self.setup.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
-        let weights = main_format(&prepared.model.formats);
-        let mut meter = prepared.meter();
+        let weights = main_formats(&prepared.model.formats);
+        let mut meter = prepared.meter()?;
         if !global.quiet {
             eprintln!("measuring {}", base.name());
         }
         let step = meter.measure(base)?;
-        let all = knobs(base, self.most_sequences, weights);
+        let all = knobs(base, self.most_sequences, &weights);
         let predicted = predict(&mut meter, &roof, &step, base, all)?;
         if predicted.is_empty() {
             anyhow::bail!(
@@ -82,21 +84,22 @@ impl Explain {
             not_turned: Vec::new(),
         };
         for p in &predicted {
-            match &p.knob {
-                Knob::Config { to, .. } if explanation.outcomes.len() < turned => {
-                    if !global.quiet {
-                        eprintln!("measuring {}", to.name());
-                    }
-                    // In turn with the base, so that a machine that changes its pace changes both.
-                    let (before, after) = meter.compare(base, *to)?;
-                    explanation.outcomes.push(outcome(p, base, *to, step.wall, before, after));
-                }
-                _ => explanation.not_turned.push(format!(
-                    "{}: {:.2} times the tokens a second predicted",
-                    p.knob.change(base),
-                    p.gain
-                )),
+            if explanation.outcomes.len() >= turned {
+                let (change, gain) = (p.knob.change(base), p.gain);
+                explanation
+                    .not_turned
+                    .push(format!("{change}: {gain:.2} times the tokens a second predicted"));
+                continue;
             }
+            if !global.quiet {
+                eprintln!("turning: {}", p.knob.change(base));
+            }
+            // In turn with the base, so that a machine that changes its pace changes both.
+            let (to, (before, after)) = match p.knob {
+                Knob::Config { to, .. } => (to, meter.compare(base, to)?),
+                Knob::Weights { from, to } => (base, self.reformatted(global, &mut meter, base, (from, to))?),
+            };
+            explanation.outcomes.push(outcome(p, base, to, step.wall, before, after));
         }
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -105,6 +108,20 @@ impl Explain {
             return Ok(());
         }
         print(&mut out, &explanation)
+    }
+}
+
+impl Explain {
+    /// Wall clocks of a step with the weights as they are and in another format, in turn.
+    fn reformatted(
+        &self,
+        global: &Global,
+        meter: &mut Meter<'_>,
+        base: Config,
+        change: Reformat,
+    ) -> anyhow::Result<(f64, f64)> {
+        let mut other = self.setup.prepare_in(global, &[base], Some(change))?;
+        meter.against(&mut other.meter()?, base)
     }
 }
 

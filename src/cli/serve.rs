@@ -9,15 +9,23 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Global;
+use super::ceilings::DeviceArgs;
+use super::cpu_profile::CpuProfile;
 use super::engine_args::EngineArgs;
 use super::load::keep_pipelines;
 use super::progress::while_slow;
-use crate::engine::Engine;
 use crate::engine::service::Service;
+use crate::engine::{Engine, Options, Pooling, Spans};
+use crate::format::{ModelFile, gguf};
+use crate::gpu::Gpu;
+use crate::hub::cache_root;
 use crate::model::Runner;
+use crate::roofline::DeviceReport;
+use crate::roofline::report::Grade;
 use crate::server::app::{App, Model};
 use crate::server::auth::{Guard, Keys};
-use crate::server::caps::Caps;
+use crate::server::caps::{Cap, Caps};
+use crate::server::debug::{Roofline, facts};
 use crate::server::metrics::{Metrics, Watcher};
 use crate::server::openai::now;
 use crate::server::request::fields::Unknown;
@@ -49,6 +57,13 @@ pub struct Serve {
     /// Origins of web pages that may ask, or * for all
     #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',')]
     allowed_origins: Vec<String>,
+    /// How /v1/embeddings makes one vector of a text's states [default: as the file says, else mean]
+    #[arg(long, value_enum)]
+    pooling: Option<PoolingArg>,
+    /// Names, beside localhost and addresses, under which a server on loopback without a key may be asked, or *
+    /// for all: any other is taken for a web page's attempt to reach this machine
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    allowed_hosts: Vec<String>,
     /// Names under which the model is served [default: its file's name]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     served_model_name: Vec<String>,
@@ -67,12 +82,37 @@ pub struct Serve {
     /// Most connections at once
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_connections: usize,
+    /// Measure this device's ceilings first, if none are kept: /debug/roofline needs them, and it takes
+    /// minutes
+    #[arg(long)]
+    measure_ceilings: bool,
+    #[command(flatten)]
+    profile: CpuProfile,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PoolingArg {
+    Mean,
+    Last,
 }
 
 impl Serve {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let config = self.config()?;
+        self.profile.around(global.quiet, || self.serve(global))
+    }
+
+    /// The device's ceilings, where they are known or asked for.
+    fn device(&self, global: &Global, gpu: &Gpu) -> anyhow::Result<Option<DeviceReport>> {
+        if self.measure_ceilings {
+            return DeviceArgs::default().report(global, gpu).map(Some);
+        }
+        // Without a cache folder none are kept.
+        Ok(cache_root().ok().and_then(|root| DeviceReport::recall(gpu, &root.join("ceilings"))))
+    }
+
+    fn serve(&self, global: &Global) -> anyhow::Result<()> {
         let caps = self.caps()?;
+        let config = self.config(&caps)?;
         let mut engine = self.engine.clone();
         if let Some(model) = &self.positional {
             engine.load.model.model.clone_from(model);
@@ -83,19 +123,30 @@ impl Serve {
             names: self.names(&opened.path),
             any_name: self.any_model_name,
             tokenizer: tokenizer.clone(),
-            template: opened.file.chat_template(None)?,
+            template: opened.file.chat_template(None)?.map(|template| {
+                template.bounded(caps.get(Cap::TemplateFuel) as u64, caps.get(Cap::TemplateBytes))
+            }),
             context: opened.context,
+            width: opened.hyper.hidden,
             vocab: opened.hyper.vocab,
             created: now(),
         };
         let names = model.names.join(", ");
+        let pooling = self.pooling(&opened.file);
         let limits = engine.limits(&opened)?;
+        let device = self.device(global, &opened.gpu)?;
+        // A timer that can't be trusted with a whole pass measures no spans.
+        let trusted = device.as_ref().is_some_and(|d| d.timer.grade != Grade::WallOnly);
+        let spans = if trusted { Spans::On } else { Spans::Off };
+        let roofline = Arc::new(Roofline::new(device));
+        roofline.opened(facts(&opened.file, &opened.hyper, limits.cache_type));
         let waiting = global.clone();
         let read = move |progress: &mut dyn FnMut(u64, u64)| {
             let runner = while_slow(&waiting, "the model's weights", || {
                 Runner::load(&opened.gpu, &opened.file, limits, progress)
             })?;
-            let (scheduler, options) = (engine.scheduler(opened.context), engine.options());
+            let (scheduler, options) =
+                (engine.scheduler(opened.context), Options { spans, ..engine.options() });
             let mut engine = Engine::with_options(runner, tokenizer, scheduler, options)?;
             // The widths of the kernels for few tokens, and those for many.
             while_slow(&waiting, "the driver to compile kernels", || {
@@ -129,9 +180,9 @@ impl Serve {
             })?;
             let address = listener.local_addr()?;
             let metrics = Arc::new(Metrics::new(&model.names[0]));
-            let service = Service::start(read, Box::new(Watcher::new(metrics.clone())))?;
+            let service = Service::start(read, Box::new(Watcher::new(metrics.clone(), roofline.clone())))?;
             let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
-            let app = Arc::new(App { service, model, caps, unknown, metrics });
+            let app = Arc::new(App { service, model, pooling, caps, unknown, metrics, roofline });
             if !global.quiet {
                 eprintln!("serving {names} at http://{address}/");
                 eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", self.key_hint());
@@ -140,7 +191,7 @@ impl Serve {
         })
     }
 
-    fn config(&self) -> anyhow::Result<Config> {
+    fn config(&self, caps: &Caps) -> anyhow::Result<Config> {
         let mut keys = self.api_key.clone();
         if let Some(path) = &self.api_key_file {
             let text = std::fs::read_to_string(path)
@@ -155,9 +206,28 @@ impl Serve {
                 self.host
             );
         }
-        let guard = Guard { keys: Keys::new(keys), origins: self.allowed_origins.clone() };
+        // Who has the key is no page that tricks a browser; other addresses than loopback have names of their own.
+        let checked = self.host.is_loopback() && keys.is_empty();
+        let guard = Guard {
+            keys: Keys::new(keys),
+            origins: self.allowed_origins.clone(),
+            hosts: checked.then(|| self.allowed_hosts.clone()),
+            caps: caps.clone(),
+        };
         let shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
         Ok(Config { guard, shutdown_timeout, connections: self.max_connections.max(1) })
+    }
+
+    fn pooling(&self, file: &ModelFile) -> Pooling {
+        match self.pooling {
+            Some(PoolingArg::Mean) => Pooling::Mean,
+            Some(PoolingArg::Last) => Pooling::Last,
+            // Files of embedding models say so: 1 is the mean, 3 the last token.
+            None => match file.metadata().find(|(key, _)| key.ends_with(".pooling_type")) {
+                Some((_, gguf::Value::Unsigned(3))) => Pooling::Last,
+                _ => Pooling::Mean,
+            },
+        }
     }
 
     fn caps(&self) -> anyhow::Result<Caps> {

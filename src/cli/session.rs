@@ -95,7 +95,7 @@ impl Session {
             }
             self.engine.step(&mut events)?;
             for event in events.drain(..) {
-                let (Event::Token { text, .. } | Event::Finished { text, .. }) = &event;
+                let text = event.text();
                 if !text.is_empty() {
                     answer.text.push_str(text);
                     show(text)?;

@@ -1,6 +1,6 @@
 //! The choices of one request, and the best of them where only those are wanted.
 
-use super::{Event, RequestId};
+use super::Event;
 use crate::scheduler::SeqId;
 
 /// Events of a choice that may yet be dropped.
@@ -62,25 +62,18 @@ impl Group {
         self.held.truncate(self.keep as usize);
         for (place, held) in (0..).zip(self.held) {
             events.extend(held.events.into_iter().map(|mut event| {
-                let (Event::Token { index, .. } | Event::Finished { index, .. }) = &mut event;
-                *index = place;
+                if let Event::Token { index, .. } | Event::Finished { index, .. } = &mut event {
+                    *index = place;
+                }
                 event
             }));
         }
     }
 }
 
-/// The request of an event, for whoever sorts them.
-impl Event {
-    /// Whose event it is.
-    pub fn request(&self) -> RequestId {
-        let (Self::Token { id, .. } | Self::Finished { id, .. }) = self;
-        *id
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::RequestId;
     use super::*;
     use crate::cache::CacheConfig;
     use crate::sample::Choice;
@@ -112,7 +105,7 @@ mod tests {
             .iter()
             .filter_map(|e| match e {
                 Event::Token { index, choice, .. } => Some((*index, choice.id)),
-                Event::Finished { .. } => None,
+                _ => None,
             })
             .collect();
         assert_eq!(got, [(0, 2), (1, 0)]);

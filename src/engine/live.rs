@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
+use super::prompt::PromptWork;
+use super::request::{
+    Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings, Wanted,
+};
 use crate::format::Tokenizer;
 use crate::format::tokenizer::{Detokenizer, Specials};
 use crate::sample::{Candidates, Choice, End, History, Needs, SampleError, Sampler, StopMatcher};
@@ -19,6 +22,9 @@ pub(super) struct Live {
     stop: StopMatcher,
     cause: Option<StopCause>,
     prompt_tokens: usize,
+    /// What is wanted of the prompt itself.
+    pub prompt: PromptWork,
+    wanted: Wanted,
     /// Whether log-probabilities are computed only to rank the choices.
     ranks: bool,
     logprobs: f64,
@@ -45,6 +51,8 @@ impl Live {
             detokenizer: Detokenizer::new(Specials::Skip),
             cause: None,
             prompt_tokens: request.prompt.len(),
+            prompt: PromptWork::new(request.wanted, &request.prompt),
+            wanted: request.wanted,
             ranks,
             logprobs: 0.0,
             arrived: Instant::now(),
@@ -63,6 +71,19 @@ impl Live {
 
     pub fn needs(&self) -> Needs {
         self.sampler.params().needs(self.history.output_len())
+    }
+
+    /// Whether log-probabilities are reported or rank choices.
+    pub fn has_logprobs(&self) -> bool {
+        self.sampler.params().logprobs.is_some()
+    }
+
+    /// How a request without text ends.
+    pub fn end_of_prompt(&self) -> Finish {
+        match self.wanted {
+            Wanted::Embedding(_) => Finish::Stop,
+            Wanted::Text | Wanted::PromptAndText(_) | Wanted::Prompt(_) => Finish::Length,
+        }
     }
 
     /// Whether no token has come yet.

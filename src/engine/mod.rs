@@ -7,30 +7,39 @@
 mod group;
 mod live;
 mod options;
+mod prompt;
 mod request;
 mod results;
 pub mod service;
 mod stats;
 mod step;
+pub mod stream;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use group::Group;
 use live::Live;
-pub use options::{Ahead, Options};
-pub use request::{Event, Finish, FinishedRequest, GenerationRequest, RequestId, StopCause, Timings};
-pub use stats::{Counters, Stats};
+pub use options::{Ahead, Options, Spans};
+pub use request::{
+    Event, Finish, FinishedRequest, GenerationRequest, Pooling, PromptOutput, RequestId, StopCause, Timings,
+    Wanted,
+};
+pub use stats::{Counters, Parts, Spanned, Stats, StepRecord};
 use step::Flight;
+use watch::Watching;
 
 use crate::cache::Salt;
 use crate::format;
 use crate::format::Tokenizer;
 use crate::model::{self, Results, Runner};
-use crate::profile::StepTime;
+use crate::profile::{StepTime, StepWork};
 use crate::sample::ParamError;
-use crate::scheduler::{Batch, CompletionError, ConfigError, Refusal, Scheduler, SchedulerConfig, SeqId};
+use crate::scheduler::{
+    Batch, CompletionError, ConfigError, PrefixUse, PromptLogits, Refusal, Scheduler, SchedulerConfig, SeqId,
+};
 
 /// What can go wrong with the engine or a request.
 #[derive(Debug, thiserror::Error)]
@@ -58,24 +67,6 @@ pub enum Error {
     Completion(#[from] CompletionError),
 }
 
-/// What the last step did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StepRecord {
-    /// Tokens computed.
-    pub tokens: u32,
-    /// Sequences in the batch.
-    pub sequences: usize,
-    /// Choosing the batch.
-    pub schedule: Duration,
-    /// Recording, running on the GPU, reading back.
-    pub run: Duration,
-    /// Sampling, detokenising, stop conditions.
-    pub sample: Duration,
-    /// The device's time for the step: from its submission, or the end of the step before if that was
-    /// later, to its results.
-    pub device: Duration,
-}
-
 /// A model that serves requests.
 #[derive(Debug)]
 pub struct Engine {
@@ -98,6 +89,9 @@ pub struct Engine {
     row: Vec<f32>,
     last: StepRecord,
     counters: Counters,
+    /// The step whose span comes with the next one.
+    unspanned: Option<(StepWork, usize)>,
+    watching: Option<Watching>,
 }
 
 impl Engine {
@@ -120,9 +114,11 @@ impl Engine {
         mut options: Options,
     ) -> Result<Self, Error> {
         runner.set_order(options.order);
+        runner.set_spans(options.spans == Spans::On);
         options.ahead = options.ahead.on(&runner.gpu);
         let l = runner.limits;
         config.max_num_seqs = config.max_num_seqs.min(l.sequences.min(l.outputs) as u32);
+        config.max_num_logits = config.max_num_logits.min(l.outputs as u32);
         config.max_num_batched_tokens = config.max_num_batched_tokens.min(l.tokens as u32);
         config.max_model_len = config.max_model_len.min(l.context as u32);
         let scheduler = Scheduler::new(config, l.cache)?;
@@ -142,6 +138,8 @@ impl Engine {
             row: Vec::new(),
             last: StepRecord::default(),
             counters: Counters::default(),
+            unspanned: None,
+            watching: None,
         })
     }
 
@@ -197,9 +195,19 @@ impl Engine {
                 "the prompt's token id {id} is not below the model's vocabulary of {vocab}"
             )));
         }
+        if !request.wanted.text() && request.params.choices() > 1 {
+            return Err(Error::Prompt("no text is wanted, so there is one choice: expected n = 1".into()));
+        }
         let room = (self.runner.limits.context as u32).saturating_sub(request.prompt.len() as u32);
-        let max_tokens = request.params.max_tokens.unwrap_or(room).max(1);
+        let max_tokens =
+            if request.wanted.text() { request.params.max_tokens.unwrap_or(room).max(1) } else { 0 };
         let mut scheduled = crate::scheduler::Request::new(request.prompt.clone(), max_tokens);
+        if request.wanted != Wanted::Text {
+            scheduled.prefix_use = PrefixUse::Recompute;
+        }
+        if let Wanted::Prompt(_) | Wanted::PromptAndText(_) = request.wanted {
+            scheduled.prompt_logits = PromptLogits::Each;
+        }
         scheduled.priority = request.priority;
         scheduled.salt = request.cache_salt.as_deref().map_or_else(Salt::default, Salt::of);
         let seq = self.scheduler.add(scheduled)?;

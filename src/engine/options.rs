@@ -32,6 +32,16 @@ impl Ahead {
     }
 }
 
+/// Whether each step's span on the GPU is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spans {
+    /// No.
+    #[default]
+    Off,
+    /// Yes, by two stamps a step, where the device has timestamps.
+    On,
+}
+
 /// Settings of an engine that change no text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -41,4 +51,6 @@ pub struct Options {
     pub max_step: Option<Duration>,
     /// Whether the next step is prepared while one runs.
     pub ahead: Ahead,
+    /// Whether spans on the GPU are measured.
+    pub spans: Spans,
 }

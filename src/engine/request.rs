@@ -8,6 +8,38 @@ use crate::sample::{Choice, SamplingParams};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
+/// How the states of a text's tokens become one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// The last one's.
+    Last,
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Text that follows the prompt.
+    #[default]
+    Text,
+    /// The log-probabilities of the prompt's tokens, each with so many of the most probable ones, and the
+    /// text that follows.
+    PromptAndText(u32),
+    /// Those log-probabilities alone.
+    Prompt(u32),
+    /// One vector for the whole prompt: its tokens' states after the last norm, pooled, of length 1.
+    Embedding(Pooling),
+}
+
+impl Wanted {
+    /// Whether text is to be generated.
+    pub fn text(self) -> bool {
+        matches!(self, Self::Text | Self::PromptAndText(_))
+    }
+}
+
 /// What to generate.
 #[derive(Clone, Debug)]
 pub struct GenerationRequest {
@@ -19,12 +51,20 @@ pub struct GenerationRequest {
     pub priority: i32,
     /// Only requests with equal salts share cached prefixes; `None` is a salt of its own.
     pub cache_salt: Option<String>,
+    /// Text, or what the model makes of the prompt itself. The latter reads no cached prefix, since every
+    /// position is computed for its result.
+    pub wanted: Wanted,
 }
 
 impl GenerationRequest {
     /// A request of priority 0 without salt.
     pub fn new(prompt: Vec<u32>, params: SamplingParams) -> Self {
-        Self { prompt, params, priority: 0, cache_salt: None }
+        Self { prompt, params, priority: 0, cache_salt: None, wanted: Wanted::Text }
+    }
+
+    /// A request for the vector of a text.
+    pub fn embedding(prompt: Vec<u32>, pooling: Pooling) -> Self {
+        Self { wanted: Wanted::Embedding(pooling), ..Self::new(prompt, SamplingParams::default()) }
     }
 }
 
@@ -97,10 +137,26 @@ pub struct FinishedRequest {
     pub timings: Timings,
 }
 
+/// What came of a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PromptOutput {
+    /// Each token with its log-probability after those before it; the first has none.
+    Logprobs(Vec<Choice>),
+    /// A vector of length 1, as long as the model's states.
+    Embedding(Vec<f32>),
+}
+
 /// What came of a step for one choice of a request. With `best_of` above `n`, all events of a request
 /// come together at its end.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The prompt is computed and something was wanted of it: before the first token, once a request.
+    Prompt {
+        /// Whose.
+        id: RequestId,
+        /// What came of it.
+        output: PromptOutput,
+    },
     /// A token was chosen. Its text may be empty while a character or a stop string is incomplete.
     Token {
         /// Whose.
@@ -123,4 +179,20 @@ pub enum Event {
         /// How it went.
         result: FinishedRequest,
     },
+}
+
+impl Event {
+    /// Whose event it is.
+    pub fn request(&self) -> RequestId {
+        let (Self::Prompt { id, .. } | Self::Token { id, .. } | Self::Finished { id, .. }) = self;
+        *id
+    }
+
+    /// Text that it adds to its choice.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Prompt { .. } => "",
+            Self::Token { text, .. } | Self::Finished { text, .. } => text,
+        }
+    }
 }

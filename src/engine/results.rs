@@ -15,19 +15,84 @@ impl Engine {
         now: Instant,
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
-        let mut row = 0;
+        let mut next = 0;
         for item in batch.items() {
+            let first = next;
+            next += item.rows() as usize;
+            if item.logits.of_the_prompt() {
+                self.take_prompt(item, first, now, events);
+            }
             if !item.wants_token() {
-                self.scheduler.complete(item, None)?;
+                if let Progress::Finished(sequence) = self.scheduler.complete(item, None)? {
+                    self.end_prompt(item.seq, &sequence, now, events);
+                }
                 continue;
             }
+            // A token comes of the last of an item's rows.
+            let row = next - 1;
             if self.live.get(&item.seq).is_some_and(Live::is_fresh) {
+                self.hand_out_prompt(item.seq, now, events);
                 self.begin_choices(item, row, now, events)?;
             }
             self.advance(item, row, now, events)?;
-            row += 1;
         }
         Ok(())
+    }
+
+    /// Takes in the states that came back: of each sequence so many from a position on.
+    pub(super) fn take_states(&mut self, states: &[(SeqId, u32, usize)]) {
+        let width = self.runner.hyper.hidden;
+        let mut rows = self.results.states.as_slice();
+        for &(seq, start, n) in states {
+            let (own, rest) = rows.split_at((n * width).min(rows.len()));
+            if let Some(live) = self.live.get_mut(&seq) {
+                live.prompt.take_states(start as usize, own, width);
+            }
+            rows = rest;
+        }
+    }
+
+    /// Takes in the logits of a prompt's positions.
+    fn take_prompt(&mut self, item: &BatchItem, first: usize, now: Instant, events: &mut Vec<Event>) {
+        let Some(live) = self.live.get_mut(&item.seq) else { return };
+        let vocab = self.runner.hyper.vocab;
+        let rows = &self.results.logits[first * vocab..][..item.len as usize * vocab];
+        if let Err(error) = live.prompt.take_logits(item.start as usize, rows, vocab) {
+            self.fail(item.seq, &error.to_string(), now, events);
+        }
+    }
+
+    /// Hands out what came of a prompt, if anything was wanted; says whether the request goes on.
+    fn hand_out_prompt(&mut self, seq: SeqId, now: Instant, events: &mut Vec<Event>) -> bool {
+        let Some(live) = self.live.get_mut(&seq) else { return false };
+        match live.prompt.finish() {
+            Ok(output) => {
+                let id = live.id;
+                events.extend(output.map(|output| Event::Prompt { id, output }));
+                true
+            }
+            Err(why) => {
+                self.fail(seq, &why, now, events);
+                false
+            }
+        }
+    }
+
+    /// The end of a request that wants no text.
+    fn end_prompt(&mut self, seq: SeqId, sequence: &Sequence, now: Instant, events: &mut Vec<Event>) {
+        let Some(live) = self.live.get(&seq) else { return };
+        self.counters.prompt_tokens += live.prompt_tokens() as u64;
+        let finish = live.end_of_prompt();
+        if self.hand_out_prompt(seq, now, events) {
+            self.end(seq, Some(sequence), finish, now, events);
+        }
+    }
+
+    /// Ends a request that can't go on, through no fault of the engine.
+    fn fail(&mut self, seq: SeqId, why: &str, now: Instant, events: &mut Vec<Event>) {
+        tracing::error!("a request failed: {why}");
+        let sequence = self.scheduler.finish(seq, FinishReason::Error);
+        self.end(seq, sequence.as_deref(), Finish::Error(why.to_string()), now, events);
     }
 
     /// At a request's first token: starts its other choices from the same logits. They share the
@@ -71,9 +136,7 @@ impl Engine {
         let choice = match self.sample(item, row) {
             Ok(choice) => choice,
             Err(error) => {
-                tracing::error!("a request failed: {error}");
-                let sequence = self.scheduler.finish(item.seq, FinishReason::Error);
-                self.end(item.seq, sequence.as_deref(), Finish::Error(error.to_string()), now, events);
+                self.fail(item.seq, &error.to_string(), now, events);
                 return Ok(());
             }
         };
@@ -84,7 +147,9 @@ impl Engine {
             Some(group) => group.sink(live.index, events),
             None => &mut *events,
         };
+        let start = Instant::now();
         let end = live.take(&self.tokenizer, choice, now, sink)?;
+        self.last.parts.detokenise += start.elapsed();
         match (end, progress) {
             (end, Progress::Finished(sequence)) => {
                 self.end(item.seq, Some(&sequence), end.unwrap_or(Finish::Length), now, events);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Engine, Error, Event, GenerationRequest, RequestId};
+use crate::profile::Watched;
 
 /// How often in a row a step may fail before the service gives up.
 const MAX_FAILURES: u32 = 3;
@@ -98,6 +99,8 @@ enum Command {
         reply: oneshot::Sender<Result<(), SubmitError>>,
     },
     ResetPrefixCache(oneshot::Sender<u32>),
+    Watch(usize, oneshot::Sender<Vec<Watched>>),
+    EndWatch,
     Drain(Instant),
 }
 
@@ -121,8 +124,16 @@ impl Service {
                 let engine = load(&mut |done, total| {
                     report.send_replace(State::Loading { done, total });
                 })?;
-                Worker { engine, observer, inbox, report: &report, owners: HashMap::new(), until: None }
-                    .run();
+                Worker {
+                    engine,
+                    observer,
+                    inbox,
+                    report: &report,
+                    owners: HashMap::new(),
+                    until: None,
+                    watch: None,
+                }
+                .run();
                 Ok(())
             }));
             // A panic has dropped every sink, and so told every client.
@@ -180,6 +191,27 @@ impl Service {
         answer.await.map_err(|_| gone())
     }
 
+    /// Watches the next `steps` steps, or those that come within `patience`: dispatch by dispatch, one
+    /// at a time. A window under way is given up.
+    ///
+    /// # Errors
+    /// When the service takes no requests at present.
+    pub async fn watch_steps(&self, steps: usize, patience: Duration) -> Result<Vec<Watched>, SubmitError> {
+        let gone = || SubmitError::Unavailable(self.state());
+        if !matches!(self.state(), State::Ready) {
+            return Err(gone());
+        }
+        let (reply, mut answer) = oneshot::channel();
+        self.commands.send(Command::Watch(steps, reply)).map_err(|_| gone())?;
+        match tokio::time::timeout(patience, &mut answer).await {
+            Ok(seen) => seen.map_err(|_| gone()),
+            Err(_) => {
+                self.commands.send(Command::EndWatch).map_err(|_| gone())?;
+                answer.await.map_err(|_| gone())
+            }
+        }
+    }
+
     /// Takes nothing more, lets what runs finish within `patience`, then ends.
     pub fn drain(&self, patience: Duration) {
         // A thread that is gone has nothing to drain.
@@ -203,6 +235,8 @@ struct Worker<'a> {
     owners: HashMap<RequestId, Owner>,
     /// When draining must be over.
     until: Option<Instant>,
+    /// Who waits for watched steps.
+    watch: Option<oneshot::Sender<Vec<Watched>>>,
 }
 
 impl Worker<'_> {
@@ -230,6 +264,9 @@ impl Worker<'_> {
             let outcome = self.engine.step(&mut events);
             self.observer.stepped(&self.engine, &events);
             self.deliver(&mut events);
+            if let Some(seen) = self.engine.watched() {
+                self.hand_over(seen);
+            }
             match outcome {
                 Ok(()) => failures = 0,
                 Err(error) => {
@@ -269,11 +306,25 @@ impl Worker<'_> {
             Command::ResetPrefixCache(reply) => {
                 let _ = reply.send(self.engine.reset_prefix_cache());
             }
+            Command::Watch(steps, reply) => match self.engine.watch(steps) {
+                // Whoever waited for an earlier window sees the channel close.
+                Ok(()) => self.watch = Some(reply),
+                Err(error) => tracing::error!("steps can't be watched: {error}"),
+            },
+            Command::EndWatch => {
+                let seen = self.engine.unwatch();
+                self.hand_over(seen);
+            }
             Command::Drain(until) => {
                 self.until = Some(until);
                 self.report.send_replace(State::Draining);
             }
         }
+    }
+
+    fn hand_over(&mut self, seen: Vec<Watched>) {
+        // A client that is gone by now has no use for it.
+        let _ = self.watch.take().map(|reply| reply.send(seen));
     }
 
     fn submit(
@@ -304,7 +355,7 @@ impl Worker<'_> {
 
     fn deliver(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
-            let (Event::Token { id, .. } | Event::Finished { id, .. }) = event;
+            let id = event.request();
             let last = matches!(event, Event::Finished { .. });
             let Some(owner) = self.owners.get_mut(&id) else { continue };
             owner.open -= u32::from(last);

@@ -2,8 +2,82 @@
 
 use std::time::Duration;
 
-use super::{Finish, FinishedRequest, StepRecord};
+use super::{Finish, FinishedRequest};
 use crate::cache::PrefixCounters;
+use crate::profile::StepWork;
+
+/// Where steps' time goes. With a step ahead the host's parts of one run beside the device's of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Choosing the batch.
+    pub schedule: Duration,
+    /// Filling the step's buffer and recording its commands.
+    pub record: Duration,
+    /// Handing them over.
+    pub submit: Duration,
+    /// The device's time: from the submission, or the end of the step before if that was later, to the
+    /// results.
+    pub device: Duration,
+    /// Bringing results from the device's memory into the host's.
+    pub read: Duration,
+    /// From logits to tokens.
+    pub sample: Duration,
+    /// From tokens to text; stop conditions.
+    pub detokenise: Duration,
+}
+
+impl Parts {
+    /// Each with its name, in the order of a step.
+    pub fn named(&self) -> [(&'static str, Duration); 7] {
+        [
+            ("schedule", self.schedule),
+            ("record", self.record),
+            ("submit", self.submit),
+            ("gpu", self.device),
+            ("read_back", self.read),
+            ("sample", self.sample),
+            ("detokenise", self.detokenise),
+        ]
+    }
+}
+
+impl std::ops::AddAssign for Parts {
+    fn add_assign(&mut self, other: Self) {
+        self.schedule += other.schedule;
+        self.record += other.record;
+        self.submit += other.submit;
+        self.device += other.device;
+        self.read += other.read;
+        self.sample += other.sample;
+        self.detokenise += other.detokenise;
+    }
+}
+
+/// What the last step did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepRecord {
+    /// Tokens computed.
+    pub tokens: u32,
+    /// Sequences in the batch.
+    pub sequences: usize,
+    /// Kernels dispatched.
+    pub dispatches: u32,
+    /// Where the time went.
+    pub parts: Parts,
+    /// The step before this one as the GPU's own clock saw it, where spans are measured.
+    pub spanned: Option<Spanned>,
+}
+
+/// A step and its span on the GPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spanned {
+    /// What it computed.
+    pub work: StepWork,
+    /// Sequences in it.
+    pub sequences: usize,
+    /// From the begin to the end of its pass.
+    pub span: Duration,
+}
 
 /// Counts since the engine's start; none ever falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,21 +104,26 @@ pub struct Counters {
     pub steps: u64,
     /// Tokens computed in them, those of discarded work included.
     pub step_tokens: u64,
-    /// Time spent choosing batches.
-    pub schedule: Duration,
-    /// Time spent recording, running and reading back.
-    pub run: Duration,
-    /// Time spent sampling, detokenising and on stop conditions.
-    pub sample: Duration,
+    /// Kernels dispatched in them.
+    pub dispatches: u64,
+    /// Where their time went.
+    pub parts: Parts,
+    /// The GPU's spans of the steps that had one.
+    pub spans: Duration,
+    /// How many had one.
+    pub spanned: u64,
 }
 
 impl Counters {
     pub(super) fn step(&mut self, step: &StepRecord) {
         self.steps += 1;
         self.step_tokens += u64::from(step.tokens);
-        self.schedule += step.schedule;
-        self.run += step.run;
-        self.sample += step.sample;
+        self.dispatches += u64::from(step.dispatches);
+        self.parts += step.parts;
+        if let Some(spanned) = step.spanned {
+            self.spans += spanned.span;
+            self.spanned += 1;
+        }
     }
 
     pub(super) fn end(&mut self, result: &FinishedRequest) {

@@ -1,22 +1,26 @@
 //! One step: chosen, submitted, and handled when its results are there; with [`Ahead::WherePossible`]
 //! the next one is chosen and submitted in between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Ahead, Engine, Error, Event, StepRecord};
+use super::{Ahead, Engine, Error, Event, Parts, Spanned, StepRecord};
+use crate::kernels::Order;
 use crate::kernels::top_k::CANDIDATES;
-use crate::model::{Entry, Feed, InFlight, Outputs, Want};
-use crate::profile::StepWork;
+use crate::model::{self, Entry, Feed, InFlight, Outputs, Want};
+use crate::profile::{StepWork, Watched};
 use crate::sample::Needs;
-use crate::scheduler::{Batch, Status, TokenSource};
+use crate::scheduler::{Batch, SeqId, Status, TokenSource};
 
 /// A submitted step.
 #[derive(Debug)]
 pub(super) struct Flight {
     batch: Batch,
     running: InFlight,
+    /// Sequences whose states come back, where these begin and how many they are, in order.
+    states: Vec<(SeqId, u32, usize)>,
     work: StepWork,
     submitted: Instant,
+    watched: Option<Watched>,
 }
 
 /// Stands for a token whose id is on the device.
@@ -28,29 +32,51 @@ impl Engine {
     /// # Errors
     /// When the device fails; requests that fail on their own end with [`super::Finish::Error`].
     pub fn step(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
-        let start = Instant::now();
         self.last = StepRecord::default();
         let flight = match self.flight.take() {
             Some(flight) => Some(flight),
             None => self.launch(None)?,
         };
         let Some(flight) = flight else { return Ok(()) };
-        if self.options.ahead == Ahead::WherePossible && flight.running.want() == Want::Argmax {
+        let ahead = self.options.ahead == Ahead::WherePossible && self.watching.is_none();
+        if ahead && flight.running.want() == Want::Argmax {
             self.flight = self.launch(Some(&flight))?;
         }
-        self.runner.collect(flight.running, &mut self.results)?;
+        let waiting = Instant::now();
+        let host = flight.running.host();
+        let read = self.runner.collect(flight.running, &mut self.results)?;
         let ran = Instant::now();
+        if let Some((watching, mut step)) = self.watching.as_mut().zip(flight.watched) {
+            step.times.wait = (ran - waiting).into();
+            watching.take(&self.runner.gpu, step).map_err(model::Error::from)?;
+        }
+        let sequences = flight.batch.items().len();
+        let before = self.unspanned.replace((flight.work, sequences)).zip(self.runner.span());
+        let spanned = before.map(|((work, sequences), ns)| Spanned {
+            work,
+            sequences,
+            span: Duration::from_nanos(ns as u64),
+        });
         let begun = self.done.map_or(flight.submitted, |done| done.max(flight.submitted));
         self.done = Some(ran);
         self.times.observe(flight.work, ran - begun);
+        self.take_states(&flight.states);
         self.take_results(&flight.batch, ran, events)?;
+        let detokenise = self.last.parts.detokenise;
         self.last = StepRecord {
             tokens: flight.batch.tokens(),
-            sequences: flight.batch.items().len(),
-            schedule: self.last.schedule,
-            run: (ran - start).saturating_sub(self.last.schedule),
-            sample: ran.elapsed(),
-            device: ran - begun,
+            sequences,
+            dispatches: host.dispatches,
+            spanned,
+            parts: Parts {
+                schedule: self.last.parts.schedule,
+                record: host.record,
+                submit: host.submit,
+                device: (ran - begun).saturating_sub(read),
+                read,
+                sample: ran.elapsed().saturating_sub(detokenise),
+                detokenise,
+            },
         };
         self.counters.step(&self.last);
         self.spare.push(flight.batch);
@@ -69,7 +95,7 @@ impl Engine {
         self.bound_prefill();
         self.scheduler.schedule(&mut batch);
         let now = Instant::now();
-        self.last.schedule += now - start;
+        self.last.parts.schedule += now - start;
         if batch.is_empty() {
             self.spare.push(batch);
             return Ok(None);
@@ -77,6 +103,7 @@ impl Engine {
         self.runner.copy_blocks(batch.copies())?;
         let mut entries = Vec::with_capacity(batch.items().len());
         let mut feeds = Vec::new();
+        let mut states = Vec::new();
         let mut want = Want::Argmax;
         let mut work = StepWork::default();
         for item in batch.items() {
@@ -89,18 +116,37 @@ impl Engine {
                     UNKNOWN
                 }
             };
-            let outputs = if item.wants_token() { Outputs::Last } else { Outputs::None };
-            entries.push(Entry { tokens, start: item.start as usize, blocks: row.blocks, outputs });
-            work = work.with(u64::from(item.start), u64::from(item.len));
+            let mut outputs = Outputs::Tail(item.rows() as usize);
             if let Some(live) = self.live.get_mut(&item.seq) {
                 live.started.get_or_insert(now);
                 if item.wants_token() {
                     want = want.max(wanted(live.needs()));
+                    // The device's normaliser and the host's differ in their last bits, and which of them is
+                    // there depends on the neighbours: in a fixed order it is always the host's.
+                    if self.options.order == Order::Fixed && live.has_logprobs() {
+                        want = Want::Rows;
+                    }
+                }
+                let n = live.prompt.states(item.start as usize, item.end() as usize);
+                if n > 0 {
+                    outputs = Outputs::States(n);
+                    states.push((item.seq, item.end() - n as u32, n));
                 }
             }
+            if item.logits.of_the_prompt() {
+                want = Want::Rows;
+            }
+            entries.push(Entry { tokens, start: item.start as usize, blocks: row.blocks, outputs });
+            work = work.with(u64::from(item.start), u64::from(item.len));
         }
-        let running = self.runner.submit(&entries, &feeds, want)?;
-        Ok(Some(Flight { batch, running, work, submitted: Instant::now() }))
+        let (running, watched) = match &mut self.watching {
+            None => (self.runner.submit(&entries, &feeds, want)?, None),
+            Some(watching) => {
+                let (running, watched) = watching.launch(&mut self.runner, &entries, &feeds, want)?;
+                (running, Some(watched))
+            }
+        };
+        Ok(Some(Flight { batch, running, states, work, submitted: Instant::now(), watched }))
     }
 
     /// Has the scheduler keep the next step below the time that was asked for.
@@ -122,9 +168,10 @@ impl Engine {
 }
 
 impl Flight {
-    /// The row of results of an item that wants a token.
+    /// The row of results from which an item samples its token.
     fn row_of(&self, item: u32) -> usize {
-        self.batch.items().iter().take(item as usize).filter(|i| i.wants_token()).count()
+        let rows = self.batch.items().iter().take(item as usize + 1).map(|i| i.rows() as usize);
+        rows.sum::<usize>().saturating_sub(1)
     }
 }
 

@@ -62,6 +62,10 @@ pub struct ChatTemplate {
     source: String,
     bos: String,
     eos: String,
+    /// Instructions beside one for each byte of the conversation.
+    fuel: u64,
+    /// Bytes that it may write.
+    most: usize,
 }
 
 impl ChatTemplate {
@@ -85,7 +89,16 @@ impl ChatTemplate {
         env.add_function("strftime_now", strftime_now);
         env.add_filter("tojson", to_json);
         env.add_template_owned(NAME, without_generation_tags(source)).map_err(failure)?;
-        Ok(Self { env, source: source.into(), bos: bos.into(), eos: eos.into() })
+        let (bos, eos) = (bos.into(), eos.into());
+        Ok(Self { env, source: source.into(), bos, eos, fuel: FUEL, most: MAX_TEXT })
+    }
+
+    /// The same template with other bounds: instructions beside one for each byte of the conversation, and
+    /// bytes that it may write, never more than the tokenizer takes.
+    #[must_use]
+    pub fn bounded(mut self, fuel: u64, bytes: usize) -> Self {
+        (self.fuel, self.most) = (fuel, bytes.min(MAX_TEXT));
+        self
     }
 
     /// The template's text.
@@ -101,7 +114,11 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[Message], ending: Ending) -> Result<String, Error> {
         let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
         let mut env = self.env.clone();
-        env.set_fuel(Some(FUEL.saturating_add(bytes as u64)));
+        env.set_fuel(Some(self.fuel.saturating_add(bytes as u64)));
+        let failure = |e: minijinja::Error| match e.kind() {
+            ErrorKind::OutOfFuel => Error::TemplateFuel(self.fuel),
+            _ => failure(e),
+        };
         let template = env.get_template(NAME).map_err(failure)?;
         let text = template
             .render(context! {
@@ -113,11 +130,8 @@ impl ChatTemplate {
                 documents => (),
             })
             .map_err(failure)?;
-        if text.len() > MAX_TEXT {
-            return Err(Error::Template(format!(
-                "it wrote {} bytes; at most {MAX_TEXT} are allowed",
-                text.len()
-            )));
+        if text.len() > self.most {
+            return Err(Error::TemplateLength { found: text.len(), most: self.most });
         }
         Ok(text)
     }
@@ -188,11 +202,6 @@ impl ChatTemplate {
 }
 
 fn failure(e: minijinja::Error) -> Error {
-    if e.kind() == ErrorKind::OutOfFuel {
-        return Error::Template(format!(
-            "it took more than {FUEL} instructions; does it loop, or write without end?"
-        ));
-    }
     // The alternate form adds the line, the plain one the template's own words.
     let place = e.line().map(|line| format!(" (line {line})")).unwrap_or_default();
     match e.detail() {

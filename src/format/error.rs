@@ -41,6 +41,17 @@ pub enum Error {
     /// Text that can't be tokenised, or ids that aren't in the vocabulary.
     #[error("tokenizer: {0}")]
     Tokenize(String),
+    /// A chat template that took more instructions than it may.
+    #[error("chat template: it took more than {0} instructions; does it loop, or write without end?")]
+    TemplateFuel(u64),
+    /// A chat template that wrote more bytes than it may.
+    #[error("chat template: it wrote {found} bytes; at most {most} are allowed")]
+    TemplateLength {
+        /// Written.
+        found: usize,
+        /// Allowed.
+        most: usize,
+    },
     /// A chat template that can't be read or that failed.
     #[error("chat template: {0}")]
     Template(String),

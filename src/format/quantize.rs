@@ -38,6 +38,14 @@ impl ModelFile {
         Ok(count)
     }
 
+    /// Has every matrix of one format handed out in another, so that both can be timed: what was lost to
+    /// the first is not won back. Gives how many there are.
+    pub fn requantize(&mut self, from: &dyn Format, to: &'static dyn Format) -> usize {
+        let fits = |t: &TensorInfo| t.shape.len() == 2 && t.columns().is_multiple_of(to.block_len());
+        let of = |t: &&mut TensorInfo| t.format.name() == from.name() && fits(t);
+        self.tensors.iter_mut().filter(of).map(|tensor| tensor.format = to).count()
+    }
+
     /// Bytes of all tensors as they are handed out.
     pub fn weight_bytes(&self) -> u64 {
         self.tensors.iter().map(|t| (t.rows() * t.row_bytes()) as u64).sum()

@@ -139,6 +139,19 @@ impl Readback {
         self.map(gpu, bytes, read, |gpu| gpu.wait_for(submission))
     }
 
+    /// As [`Readback::read`], where the copy is known to be over: another result of its submission was
+    /// read.
+    ///
+    /// # Errors
+    /// As [`Readback::read`].
+    pub fn read_done<T>(&self, gpu: &Gpu, bytes: u64, read: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
+        let polled = |gpu: &Gpu| {
+            let polled = gpu.device.poll(wgpu::PollType::Poll);
+            polled.map(|_| ()).map_err(|error| Error::Device(error.to_string()))
+        };
+        self.map(gpu, bytes, read, polled)
+    }
+
     fn map<T>(
         &self,
         gpu: &Gpu,

@@ -62,7 +62,10 @@ impl<'a> Recorder<'a> {
         }
         let (encoder, label) = (&mut *self.encoder, self.label);
         let pass = self.pass.get_or_insert_with(|| open(encoder, label, None));
+        // Captures show dispatches by the names that reports use.
+        pass.push_debug_group(&dispatch.bound.pipeline.label);
         dispatch.bound.record(pass, dispatch.grid);
+        pass.pop_debug_group();
         self.recorded += 1;
         Ok(())
     }

@@ -23,6 +23,8 @@ pub struct Uses {
     pub subgroups: bool,
     /// 16-bit floats.
     pub f16: bool,
+    /// 64-bit integers.
+    pub int64: bool,
 }
 
 /// A parsed and validated module.
@@ -44,6 +46,7 @@ impl Translation {
         let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         capabilities.set(Capabilities::SUBGROUP, uses.subgroups);
         capabilities.set(Capabilities::SHADER_FLOAT16, uses.f16);
+        capabilities.set(Capabilities::SHADER_INT64, uses.int64);
         let mut frontend = naga::front::wgsl::Frontend::new();
         frontend.set_options(naga::front::wgsl::Options { parse_doc_comments: false, capabilities });
         let module = frontend.parse(text).map_err(|e| e.emit_to_string(text))?;
@@ -68,6 +71,9 @@ impl Translation {
         }
         if self.uses.f16 {
             capabilities.push(spv::Capability::Float16);
+        }
+        if self.uses.int64 {
+            capabilities.push(spv::Capability::Int64);
         }
         let options = spv::Options {
             lang_version: version,
@@ -120,7 +126,7 @@ impl Translation {
         let options = hlsl::Options {
             shader_model: match self.uses {
                 Uses { f16: true, .. } => hlsl::ShaderModel::V6_2,
-                Uses { subgroups: true, .. } => hlsl::ShaderModel::V6_0,
+                Uses { subgroups: true, .. } | Uses { int64: true, .. } => hlsl::ShaderModel::V6_0,
                 _ => hlsl::ShaderModel::V5_1,
             },
             restrict_indexing: false,

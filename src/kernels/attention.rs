@@ -10,7 +10,10 @@
 
 use super::rope_cache::{CacheType, Heads};
 use super::shapes::{STEPS, WINDOWS};
-use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, dot_tolerance, words};
+use super::{
+    Case, Cases, Expected, Input, Kernel, LANE_NEEDS, Needs, Noise, U, Values, broadcasts, dot_tolerance,
+    words,
+};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::units::Flops;
@@ -67,7 +70,7 @@ fn divisor(n: usize, most: usize) -> usize {
 impl Variant {
     /// The variant for a step whose longest run of tokens of one sequence is `longest`.
     pub fn choose(gpu: &Gpu, h: &Heads, longest: usize) -> Self {
-        if gpu.adapter.is_software() && gpu.min_subgroup() >= 8 {
+        if broadcasts(gpu) {
             let group = h.heads / h.kv_heads;
             let heads = if longest < LANES { 1 } else { divisor(group, (256 / h.dim).clamp(1, 4)) };
             Self::Lanes { heads: heads as u32 }
@@ -99,9 +102,11 @@ impl Variant {
     pub fn program(self, h: &Heads) -> Program {
         let per_group = self.heads_per_group(h) as u32;
         let program = match self {
-            Self::Lanes { heads } => {
-                Program::new("attention_lanes").number("WG", LANES as u32).number("HL", heads).number("KT", 8)
-            }
+            Self::Lanes { heads } => Program::new("attention_lanes")
+                .number("WG", LANES as u32)
+                .number("HL", heads)
+                .number("KT", 8)
+                .flag("WIDE"),
             Self::Tiled => Program::new("attention_tiled").number("KT", if h.dim > 128 { 8 } else { 16 }),
         };
         h.specialise(program).number("HB", per_group)
@@ -109,7 +114,10 @@ impl Variant {
 
     /// What it needs.
     pub fn needs(self) -> Needs {
-        Needs { subgroup: if self == Self::Tiled { 0 } else { 8 }, f16: false }
+        match self {
+            Self::Lanes { .. } => LANE_NEEDS,
+            Self::Tiled => Needs::default(),
+        }
     }
 
     /// Workgroups for `tiles` tiles.

@@ -12,7 +12,7 @@
 
 mod proof;
 
-use super::{Cases, Kernel, Needs, words};
+use super::{Cases, Kernel, LANE_NEEDS, Needs, broadcasts, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::quant::{Format, Layout, UNIT};
@@ -83,10 +83,8 @@ impl Form {
 /// How the work is laid out on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {
-    /// A row per lane, `columns` columns and `rows` rows each.
+    /// A row per lane, `columns` columns and four rows each.
     Lanes {
-        /// Weight rows per lane.
-        rows: u32,
         /// Columns per lane.
         columns: u32,
     },
@@ -105,8 +103,11 @@ pub enum Variant {
 /// Outputs of a workgroup, at least: the kernel with the fewest has this many.
 pub const LEAST_ROWS: usize = SPLIT[0] as usize;
 
-/// Lanes of a workgroup of [`Variant::Lanes`].
-const LANES: u32 = 32;
+/// Lanes of a workgroup of [`Variant::Lanes`]: two subgroups on a software driver, so that a narrow
+/// matrix still makes enough workgroups for its processors.
+const LANES: u32 = 16;
+/// Weight rows per lane of [`Variant::Lanes`].
+const ROWS: u32 = 4;
 /// Rows of a workgroup of [`Variant::Split`], and lanes that share a row.
 const SPLIT: [u32; 2] = [16, 8];
 
@@ -114,9 +115,11 @@ impl Variant {
     /// The program for a format and a form.
     pub fn program(self, format: &dyn Format, form: Form) -> Program {
         let program = match self {
-            Self::Lanes { rows, columns } => {
-                Program::new("linear_lanes").number("WG", LANES).number("R", rows).number("C", columns)
-            }
+            Self::Lanes { columns } => Program::new("linear_lanes")
+                .number("WG", LANES)
+                .number("R", ROWS)
+                .number("C", columns)
+                .flag("WIDE"),
             Self::Split { columns } => Program::new("linear_split")
                 .number("ROWS", SPLIT[0])
                 .number("KL", SPLIT[1])
@@ -129,9 +132,9 @@ impl Variant {
     /// What it needs.
     pub fn needs(self) -> Needs {
         match self {
-            Self::Lanes { .. } => Needs { subgroup: 8, f16: false },
+            Self::Lanes { .. } => LANE_NEEDS,
             Self::Split { .. } => Needs::default(),
-            Self::Tiled { f16 } => Needs { subgroup: 0, f16 },
+            Self::Tiled { f16 } => Needs { f16, ..Needs::default() },
         }
     }
 
@@ -141,7 +144,7 @@ impl Variant {
         let n = n as u32;
         let parts = if form.gate.is_some() { 2 } else { 1 };
         match self {
-            Self::Lanes { rows, columns } => [n.div_ceil(columns), out.div_ceil(LANES * rows / parts), 1],
+            Self::Lanes { columns } => [n.div_ceil(columns), out.div_ceil(LANES * ROWS / parts), 1],
             Self::Split { columns } => [n.div_ceil(columns), out.div_ceil(SPLIT[0]), 1],
             Self::Tiled { .. } => [n.div_ceil(32), out.div_ceil(64 / parts), 1],
         }
@@ -154,8 +157,8 @@ impl Variant {
     /// when the tile's reuse pays for its barriers.
     pub fn choose(gpu: &Gpu, n: usize) -> Self {
         let width = |n: usize| [1, 2, 4, 8].into_iter().find(|&c| n <= c).unwrap_or(8) as u32;
-        if gpu.adapter.is_software() && gpu.min_subgroup() >= 8 {
-            Self::Lanes { rows: 4, columns: width(n) }
+        if broadcasts(gpu) {
+            Self::Lanes { columns: width(n) }
         } else if n <= 8 {
             Self::Split { columns: width(n) }
         } else {
@@ -164,12 +167,11 @@ impl Variant {
     }
 
     /// Every variant that the tests prove.
-    const ALL: [Self; 11] = [
-        Self::Lanes { rows: 4, columns: 1 },
-        Self::Lanes { rows: 4, columns: 2 },
-        Self::Lanes { rows: 4, columns: 4 },
-        Self::Lanes { rows: 4, columns: 8 },
-        Self::Lanes { rows: 2, columns: 8 },
+    const ALL: [Self; 10] = [
+        Self::Lanes { columns: 1 },
+        Self::Lanes { columns: 2 },
+        Self::Lanes { columns: 4 },
+        Self::Lanes { columns: 8 },
         Self::Split { columns: 1 },
         Self::Split { columns: 2 },
         Self::Split { columns: 4 },

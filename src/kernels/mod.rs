@@ -55,19 +55,31 @@ pub struct Needs {
     pub subgroup: u32,
     /// 16-bit floats in shaders.
     pub f16: bool,
+    /// 64-bit integers in shaders.
+    pub int64: bool,
 }
 
 impl Needs {
     /// Whether the device has what is needed.
     pub fn met_by(self, gpu: &Gpu) -> bool {
         let subgroup = self.subgroup == 0 || gpu.min_subgroup() >= self.subgroup;
-        subgroup && (!self.f16 || gpu.has(wgpu::Features::SHADER_F16))
+        let has = |needed: bool, feature| !needed || gpu.has(feature);
+        subgroup && has(self.f16, wgpu::Features::SHADER_F16) && has(self.int64, wgpu::Features::SHADER_INT64)
     }
 
     /// What the module may use.
     pub fn uses(self) -> Uses {
-        Uses { subgroups: self.subgroup > 0, f16: self.f16 }
+        Uses { subgroups: self.subgroup > 0, f16: self.f16, int64: self.int64 }
     }
+}
+
+/// What the kernels need that broadcast from registers: lanes that hold a unit of 32 numbers between
+/// them, and 64-bit words to read it by.
+const LANE_NEEDS: Needs = Needs { subgroup: 8, f16: false, int64: true };
+
+/// Whether those kernels run here, and well: a software driver has no workgroup memory worth the name.
+fn broadcasts(gpu: &Gpu) -> bool {
+    gpu.adapter.is_software() && LANE_NEEDS.met_by(gpu)
 }
 
 /// One run of one variant that proves it right.

@@ -12,7 +12,7 @@
 //!   round's size, no split along the context.
 
 use super::rope_cache::Heads;
-use super::{attention, linear};
+use super::{attention, broadcasts, linear};
 use crate::gpu::Gpu;
 
 /// The order of sums.
@@ -32,11 +32,7 @@ impl Order {
             return linear::Variant::choose(gpu, n);
         }
         let columns = [1, 2, 4].into_iter().find(|&c| n <= c as usize).unwrap_or(8);
-        if broadcasts(gpu) {
-            linear::Variant::Lanes { rows: 4, columns }
-        } else {
-            linear::Variant::Split { columns }
-        }
+        if broadcasts(gpu) { linear::Variant::Lanes { columns } } else { linear::Variant::Split { columns } }
     }
 
     /// The attention kernel's variant for a step whose longest run of tokens is `longest`.
@@ -47,9 +43,4 @@ impl Order {
             Self::Fixed => attention::Variant::Tiled,
         }
     }
-}
-
-/// Whether the kernels that broadcast from registers run here, and well.
-fn broadcasts(gpu: &Gpu) -> bool {
-    gpu.adapter.is_software() && gpu.min_subgroup() >= 8
 }

@@ -3,8 +3,12 @@
 //! `h` is the residual stream. Per layer: QKV with the norm fused in; rotation and cache write;
 //! attention; output, added to `h`; gate and up with norm and activation; down, added to `h`.
 
+mod counterfactual;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+
+pub use counterfactual::Counterfactual;
 
 use super::Error;
 use super::describe;
@@ -19,16 +23,6 @@ use crate::kernels::rope_cache::{Heads, QkNorm};
 use crate::kernels::{Order, attention, embed, gated, rope_cache};
 use crate::profile::Dispatched;
 use crate::quant::Format;
-
-/// How much of the weights a linear op reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loads {
-    /// All.
-    Whole,
-    /// One unit of each row, as often as there are units: as many instructions, and results that
-    /// mean nothing.
-    Collapsed,
-}
 
 /// Told each dispatch of a step, with a way to say what it is.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(Dispatch<'_>, &dyn Fn() -> Dispatched) -> Result<(), Error>;
@@ -137,6 +131,7 @@ impl Builder<'_> {
                 buffers,
                 step: self.scratch.step.clone(),
                 picks: form.pick.then_some(self.sections.picks),
+                twice: false,
                 bound: HashMap::new(),
             }));
         }
@@ -213,6 +208,7 @@ impl Forward {
                     tiles: sections.tiles,
                     tables: sections.tables,
                     window,
+                    twice: false,
                     bound: Vec::new(),
                 }));
             }
@@ -331,19 +327,6 @@ impl Forward {
             }
         }
         Ok(())
-    }
-
-    /// Makes every linear op read one unit of each row again and again, or all of them: the loaders'
-    /// indices only shrink when the matrix's height in its parameters is 0.
-    pub fn loads(&self, gpu: &Gpu, loads: Loads) {
-        for op in self.ops.iter().chain(&self.head) {
-            if let Op::Linear(l) = op
-                && let Some(params) = l.buffers.first()
-            {
-                let m = if loads == Loads::Whole { l.m as u32 } else { 0 };
-                gpu.write(params, 0, &m.to_le_bytes());
-            }
-        }
     }
 
     /// Hands out a step's dispatches in order, each with a way to say what it is. `longest` is the

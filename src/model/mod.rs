@@ -15,10 +15,10 @@ mod weights;
 
 pub use architecture::{ARCHITECTURES, Architecture, Tensor};
 pub use footprint::{CacheBudget, Footprint, SOFTWARE_CACHE, gpu_bytes};
-pub use forward::Loads;
+pub use forward::Counterfactual;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
-pub use runner::{Feed, InFlight, Limits, Memory, Profile, Results, Runner, Stamps, Want};
+pub use runner::{Feed, HostWork, InFlight, Limits, Memory, Profile, Results, Runner, Stamps, Want};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;

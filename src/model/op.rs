@@ -18,14 +18,18 @@ pub(super) struct Linear {
     pub buffers: Vec<wgpu::Buffer>,
     pub step: wgpu::Buffer,
     pub picks: Option<(u64, u64)>,
-    pub bound: HashMap<linear::Variant, Bound>,
+    /// Whether what follows the loads is done twice: a counterfactual.
+    pub twice: bool,
+    pub bound: HashMap<(linear::Variant, bool), Bound>,
 }
 
 impl Linear {
     pub fn bound(&mut self, gpu: &Gpu, n: usize, order: Order) -> Result<(linear::Variant, &Bound), Error> {
         let variant = order.linear(gpu, n);
-        if !self.bound.contains_key(&variant) {
-            let pipeline = gpu.pipeline(&variant.program(self.format, self.form))?;
+        let key = (variant, self.twice);
+        if !self.bound.contains_key(&key) {
+            let program = variant.program(self.format, self.form).flags(self.twice.then_some("TWICE"));
+            let pipeline = gpu.pipeline(&program)?;
             let (params, rest) =
                 self.buffers.split_first().ok_or_else(|| Error::Step("no buffers".into()))?;
             let step = Binding { buffer: &self.step, offset: 0, size: Some(16) };
@@ -34,9 +38,9 @@ impl Linear {
             if let Some((offset, size)) = self.picks {
                 bindings.push(Binding { buffer: &self.step, offset, size: Some(size) });
             }
-            self.bound.insert(variant, gpu.bind(&pipeline, &bindings)?);
+            self.bound.insert(key, gpu.bind(&pipeline, &bindings)?);
         }
-        Ok((variant, &self.bound[&variant]))
+        Ok((variant, &self.bound[&key]))
     }
 }
 
@@ -47,15 +51,19 @@ pub(super) struct Attention {
     pub tiles: (u64, u64),
     pub tables: (u64, u64),
     pub window: usize,
-    pub bound: Vec<(attention::Variant, Bound)>,
+    /// As [`Linear::twice`].
+    pub twice: bool,
+    pub bound: Vec<((attention::Variant, bool), Bound)>,
 }
 
 impl Attention {
     pub fn bound(&mut self, gpu: &Gpu, heads: &Heads, variant: attention::Variant) -> Result<&Bound, Error> {
-        let at = match self.bound.iter().position(|(v, _)| *v == variant) {
+        let key = (variant, self.twice);
+        let at = match self.bound.iter().position(|(k, _)| *k == key) {
             Some(at) => at,
             None => {
-                let pipeline = gpu.pipeline(&variant.program(heads))?;
+                let program = variant.program(heads).flags(self.twice.then_some("TWICE"));
+                let pipeline = gpu.pipeline(&program)?;
                 let part = |(offset, size)| Binding { buffer: &self.step, offset, size: Some(size) };
                 let [params, q, cache, o] = &self.buffers;
                 let bound = gpu.bind(
@@ -70,7 +78,7 @@ impl Attention {
                         o.into(),
                     ],
                 )?;
-                self.bound.push((variant, bound));
+                self.bound.push((key, bound));
                 self.bound.len() - 1
             }
         };

@@ -16,6 +16,8 @@ pub enum Outputs {
     Last,
     /// The last so many.
     Tail(usize),
+    /// None; what comes back are the last so many tokens' states after the last norm.
+    States(usize),
 }
 
 /// One sequence's part of a step.
@@ -34,9 +36,16 @@ pub struct Entry<'a> {
 impl Entry<'_> {
     pub(super) fn wanted(&self) -> usize {
         match self.outputs {
-            Outputs::None => 0,
+            Outputs::None | Outputs::States(_) => 0,
             Outputs::Last => 1,
             Outputs::Tail(n) => n.min(self.tokens.len()),
+        }
+    }
+
+    fn states(&self) -> usize {
+        match self.outputs {
+            Outputs::States(n) => n.min(self.tokens.len()),
+            Outputs::None | Outputs::Last | Outputs::Tail(_) => 0,
         }
     }
 }
@@ -97,6 +106,8 @@ pub(super) struct Plan {
     pub words: Vec<u32>,
     pub tokens: usize,
     pub outputs: usize,
+    /// First token and number of those whose states are wanted.
+    pub states: Vec<(usize, usize)>,
     pub tiles: Vec<Tile>,
 }
 
@@ -116,6 +127,7 @@ impl Plan {
         self.words.clear();
         self.words.resize((s.bytes() / 4) as usize, 0);
         self.tiles.clear();
+        self.states.clear();
         (self.tokens, self.outputs) = (0, 0);
         let [ids, places, picks, tiles, tables] =
             [s.ids, s.places, s.picks, s.tiles, s.tables].map(|(at, _)| (at / 4) as usize);
@@ -133,6 +145,9 @@ impl Plan {
             for t in end - e.wanted()..end {
                 self.words[picks + self.outputs] = t as u32;
                 self.outputs += 1;
+            }
+            if e.states() > 0 {
+                self.states.push((end - e.states(), e.states()));
             }
             let used = (e.start + e.tokens.len()).div_ceil(b.block);
             for (i, block) in e.blocks[..used].iter().enumerate() {

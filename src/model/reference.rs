@@ -145,6 +145,16 @@ impl Reference {
     /// # Errors
     /// When there is no token, or an id is not below the vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        let states = self.states(tokens)?;
+        let head = if self.get(Tensor::Head, 0).is_some() { Tensor::Head } else { Tensor::Embedding };
+        Ok(self.times(head, None, 0, &states[states.len() - 1]).into_iter().map(|v| v as f32).collect())
+    }
+
+    /// The state of each of `tokens` after the last norm.
+    ///
+    /// # Errors
+    /// As [`Reference::logits`].
+    pub fn states(&self, tokens: &[u32]) -> Result<Vec<Vec<f64>>, Error> {
         let h = &self.hyper;
         if tokens.is_empty() || tokens.iter().any(|&t| t as usize >= h.vocab) {
             return Err(Error::Step(format!("expected at least one id, all below {}", h.vocab)));
@@ -174,9 +184,7 @@ impl Reference {
                 add(x, &self.times(Tensor::Down, None, layer, &gate));
             }
         }
-        let last = self.norm(Tensor::FinalNorm, 0, &xs[xs.len() - 1]);
-        let head = if self.get(Tensor::Head, 0).is_some() { Tensor::Head } else { Tensor::Embedding };
-        Ok(self.times(head, None, 0, &last).into_iter().map(|v| v as f32).collect())
+        Ok(xs.iter().map(|x| self.norm(Tensor::FinalNorm, 0, x)).collect())
     }
 
     /// Softmax attention of one query, heads x D, over the keys and values that it sees.

@@ -1,5 +1,6 @@
 //! A loaded model: runs steps over a paged cache and brings back what was asked for.
 
+mod states;
 mod step;
 mod submit;
 
@@ -17,10 +18,12 @@ use crate::format::{Hyper, ModelFile};
 use crate::gpu::{Bound, Gpu, Pace, Readback};
 use crate::kernels::rope_cache::{CacheType, Heads};
 use crate::kernels::{Order, argmax, top_k};
+use crate::profile::Spans;
 use crate::units::Bytes;
 
+use states::States;
 pub use step::{Profile, Stamps};
-pub use submit::{Feed, InFlight};
+pub use submit::{Feed, HostWork, InFlight};
 
 /// The sizes that a runner is built for.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +77,8 @@ pub struct Results {
     pub candidates: Vec<u32>,
     /// log(sum(exp(logits))) of each row ([`Want::Candidates`]).
     pub logsumexp: Vec<f32>,
+    /// Final states, `hidden` numbers a row, of the tokens of [`Outputs::States`], whatever the [`Want`].
+    pub states: Vec<f32>,
 }
 
 impl Results {
@@ -83,6 +88,7 @@ impl Results {
         self.logits.clear();
         self.candidates.clear();
         self.logsumexp.clear();
+        self.states.clear();
     }
 
     /// Takes what the device wrote; `k` is the number of candidates.
@@ -134,12 +140,17 @@ pub struct Runner {
     top_k: (Bound, wgpu::Buffer),
     candidates: usize,
     readbacks: [Readback; 2],
+    states: States,
     /// Which of them the next step uses.
     slot: usize,
     /// Rows of the last step's argmax, 0 if it made none.
     fed_rows: usize,
     plan: Plan,
     pace: Pace,
+    /// One span a step, where they are asked for.
+    spans: Option<Spans>,
+    /// The span that the last collected step brought, ns: of the step before it.
+    span: Option<f64>,
 }
 
 impl Runner {
@@ -222,6 +233,7 @@ impl Runner {
         let argmax = select(argmax::program(), argmax::params(hyper.vocab), argmax::OUT_WORDS)?;
         let top_k =
             select(top_k::program(candidates), top_k::params(hyper.vocab), top_k::out_words(candidates))?;
+        let states = States::new(gpu, &weights.final_norm, &hyper)?;
         gpu.check()?;
         let memory = Memory {
             weights: Bytes(weights.bytes),
@@ -238,6 +250,7 @@ impl Runner {
             heads,
             bounds,
             sections,
+            states,
             _weights: weights,
             caches,
             parts,
@@ -251,6 +264,8 @@ impl Runner {
             fed_rows: 0,
             plan: Plan::default(),
             pace: Pace::default(),
+            spans: None,
+            span: None,
         })
     }
 

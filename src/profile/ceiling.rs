@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::probe::{Error, PROBES, Probe, Rig, Unit};
-use super::slope::{Budget, Repeat, Slope, batch, slope};
-use crate::gpu::Gpu;
+use super::slope::{Budget, Draws, Repeat, Slope, batch};
+use crate::gpu::{self, Gpu};
 use crate::units::Nanos;
 
-/// Windows agree within this part of the faster one.
+/// Windows agree when leaving any one out changes the figure by no more than this part.
 const AGREE: f64 = 0.05;
 
-/// Windows at most.
-const MOST_WINDOWS: usize = 4;
+/// Windows at least and at most.
+const WINDOWS: [usize; 2] = [3, 8];
 
 /// A dispatch is made this long where the probe allows it, so that launching it is small.
 const LONG: Nanos = Nanos(2_000_000);
@@ -21,7 +21,7 @@ const LONG: Nanos = Nanos(2_000_000);
 /// Variants are compared by runs of about this.
 const TRIAL: Nanos = Nanos(20_000_000);
 /// Runs of each variant when variants are compared.
-const TRIALS: usize = 4;
+const TRIALS: usize = 8;
 
 /// A measured ceiling.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,11 +30,11 @@ pub struct Ceiling {
     pub name: &'static str,
     /// The unit of the three figures.
     pub unit: Unit,
-    /// The fastest window.
+    /// By the shortest runs of all windows.
     pub value: f64,
-    /// The slowest that any window gave, with any one draw left out.
+    /// The slowest that it is with any one window left out.
     pub low: f64,
-    /// The fastest that the kept window gives with any one draw left out.
+    /// The fastest that it is with any one window left out.
     pub high: f64,
     /// The shader and variant that gave it.
     pub probe: String,
@@ -46,9 +46,9 @@ pub struct Ceiling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Windows {
-    /// The two fastest of so many agreed within 5 %.
+    /// Of so many, any one could be left out without changing the figure by more than 5 %.
     Agreed(usize),
-    /// So many were tried and no two agreed: the machine was busy, and the figure may be low.
+    /// So many were tried and one still mattered: the machine was busy, and the figure may be low.
     Scattered(usize),
 }
 
@@ -73,22 +73,37 @@ fn ceiling(gpu: &Gpu, probe: &dyn Probe, budget: Budget) -> Result<Ceiling, Erro
     let rig = rigs.swap_remove(fastest.ok_or_else(noisy)?);
     drop(rigs);
     let mut running = rig.on(gpu);
-    let repeats = batch(&mut running)?;
     // The trials have warmed the device too.
-    warm_up(&mut running, repeats, budget.warm_up().saturating_sub(start.elapsed()))?;
-    let (windows, agreement) = windows(&mut running, repeats, budget.draws())?;
-    let figure = |seconds: f64| probe.unit().figure(rig.work(), seconds);
-    let best = windows.first().ok_or_else(noisy)?;
-    let slowest = windows.iter().map(|w| w.most).fold(best.most, f64::max);
-    Ok(Ceiling {
-        name: probe.name(),
-        unit: probe.unit(),
-        value: figure(best.seconds),
-        low: figure(slowest).min(figure(best.least)),
-        high: figure(slowest).max(figure(best.least)),
-        probe: rig.program.label(),
-        windows: agreement,
-    })
+    let warm = budget.warm_up().saturating_sub(start.elapsed());
+    let (slope, windows) = settled(&mut running, budget, warm)?.ok_or_else(noisy)?;
+    Ok(Ceiling::new(probe.name(), probe.unit(), rig.program.label(), rig.work(), slope, windows))
+}
+
+impl Ceiling {
+    /// Of so much work a repeat, and the slope that it was timed with.
+    pub(super) fn new(
+        name: &'static str,
+        unit: Unit,
+        probe: String,
+        work: f64,
+        slope: Slope,
+        windows: Windows,
+    ) -> Self {
+        let [value, a, b] = [slope.seconds, slope.least, slope.most].map(|s| unit.figure(work, s));
+        Self { name, unit, value, low: a.min(b), high: a.max(b), probe, windows }
+    }
+}
+
+/// The slope of something repeated, warmed up first, by as many windows as it takes to settle; none if
+/// it is lost in noise.
+pub(super) fn settled(
+    what: &mut dyn Repeat,
+    budget: Budget,
+    warm: Duration,
+) -> Result<Option<(Slope, Windows)>, Error> {
+    let repeats = batch(what)?;
+    warm_up(what, repeats, warm)?;
+    Ok(windows(what, repeats, budget.draws())?)
 }
 
 /// The fastest rig by short runs in turn, the round trip included; dispatches are made long first.
@@ -123,25 +138,46 @@ fn warm_up(what: &mut dyn Repeat, repeats: u32, time: Duration) -> Result<(), Er
     Ok(())
 }
 
-/// Windows until the two fastest agree, the fastest first. Windows lost in noise are not among them.
-fn windows(what: &mut dyn Repeat, repeats: u32, draws: usize) -> Result<(Vec<Slope>, Windows), Error> {
-    let mut found: Vec<Slope> = Vec::new();
-    for tried in 1..=MOST_WINDOWS {
-        found.extend(slope(what, repeats, draws)?);
-        found.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        if let [first, second, ..] = found[..]
-            && second.seconds <= first.seconds * (1.0 + AGREE)
-        {
-            return Ok((found, Windows::Agreed(tried)));
+/// The slope of the shortest runs of all windows, of as many as it takes until none of them matters.
+///
+/// Whatever disturbs a run makes it longer, so the shortest of all is the nearest to the truth, and
+/// more windows can only bring it nearer; the spread is what leaving any one window out does.
+fn windows(
+    what: &mut dyn Repeat,
+    repeats: u32,
+    draws: usize,
+) -> Result<Option<(Slope, Windows)>, gpu::Error> {
+    let mut all: Vec<Draws> = Vec::new();
+    let mut found = None;
+    for tried in 1..=WINDOWS[1] {
+        all.push(Draws::take(what, repeats, draws)?);
+        if tried < WINDOWS[0] {
+            continue;
+        }
+        let Some(best) = pooled(&all, None, repeats) else { continue };
+        let without: Vec<Option<f64>> = (0..tried).map(|i| pooled(&all, Some(i), repeats)).collect();
+        let kept = || without.iter().flatten().copied().chain([best]);
+        let (least, most) = (kept().fold(best, f64::min), kept().fold(best, f64::max));
+        let agreed = most <= least * (1.0 + AGREE) && without.iter().all(Option::is_some);
+        let windows = if agreed { Windows::Agreed(tried) } else { Windows::Scattered(tried) };
+        found = Some((Slope { seconds: best, least, most }, windows));
+        if agreed {
+            break;
         }
     }
-    Ok((found, Windows::Scattered(MOST_WINDOWS)))
+    Ok(found)
+}
+
+/// Seconds of a repeat by the shortest runs of all windows but one.
+fn pooled(all: &[Draws], without: Option<usize>, repeats: u32) -> Option<f64> {
+    let kept = all.iter().enumerate().filter(|(i, _)| Some(*i) != without);
+    let joined = kept.fold(Draws::default(), |joined, (_, draws)| joined.and(draws));
+    joined.slope(repeats).map(|slope| slope.seconds)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu;
 
     /// A device whose clock changes from run to run: nanoseconds of a repeat, in turn.
     struct Clocked(Vec<u64>);
@@ -156,26 +192,29 @@ mod tests {
     #[test]
     fn a_window_at_a_low_clock_is_left_behind() {
         // Two draws of T(n) and T(2n) are four runs: the first window runs at half the clock.
-        let (found, agreement) = windows(&mut Clocked(vec![2000, 2000, 2000, 2000, 1000]), 1000, 2).unwrap();
+        let mut device = Clocked(vec![2000, 2000, 2000, 2000, 1000]);
+        let (slope, agreement) = windows(&mut device, 1000, 2).unwrap().unwrap();
         assert_eq!(agreement, Windows::Agreed(3));
-        assert!(
-            (found[0].seconds - 1e-6).abs() < 1e-12 && (found[2].seconds - 2e-6).abs() < 1e-12,
-            "{found:?}"
-        );
+        assert!((slope.seconds - 1e-6).abs() < 1e-12 && slope.most - slope.least < 1e-12, "{slope:?}");
     }
 
     #[test]
-    fn windows_that_never_agree_say_so() {
-        let clocks = [1000, 1200, 1500, 2000].into_iter().flat_map(|c| [c; 4]).collect();
-        let (found, agreement) = windows(&mut Clocked(clocks), 1000, 2).unwrap();
-        assert_eq!((found.len(), agreement), (4, Windows::Scattered(4)));
-        assert!((found[0].seconds - 1e-6).abs() < 1e-12);
+    fn one_fast_window_is_no_agreement_until_another_repeats_it() {
+        // Windows of 1500 ns a repeat, one of 1000, again 1500: leaving that one out would matter.
+        let clocks = [1500, 1000, 1500].into_iter().flat_map(|c| [c; 4]).collect();
+        let (slope, agreement) = windows(&mut Clocked(clocks), 1000, 2).unwrap().unwrap();
+        assert_eq!(agreement, Windows::Scattered(8));
+        assert!((slope.seconds - 1e-6).abs() < 1e-12 && (slope.most - 1.5e-6).abs() < 1e-12, "{slope:?}");
+        let clocks = [1500, 1000, 1500, 1000].into_iter().flat_map(|c| [c; 4]).collect();
+        let (slope, agreement) = windows(&mut Clocked(clocks), 1000, 2).unwrap().unwrap();
+        assert_eq!(agreement, Windows::Agreed(4));
+        assert!((slope.seconds - 1e-6).abs() < 1e-12, "{slope:?}");
     }
 
     #[test]
     fn noise_alone_is_no_window() {
         // Each T(n) takes as long as each T(2n).
-        let clocks = [2000, 1000].into_iter().cycle().take(4 * 2 * MOST_WINDOWS).collect();
-        assert_eq!(windows(&mut Clocked(clocks), 1000, 2).unwrap().0, vec![]);
+        let clocks = [2000, 1000].into_iter().cycle().take(4 * WINDOWS[1]).collect();
+        assert_eq!(windows(&mut Clocked(clocks), 1000, 2).unwrap(), None);
     }
 }

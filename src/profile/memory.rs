@@ -100,14 +100,24 @@ struct Way {
 const WAYS: [Way; 3] =
     [Way { lanes: 16, steps: 256 }, Way { lanes: 64, steps: 256 }, Way { lanes: 256, steps: 16 }];
 
+/// The words that a vector is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Words {
+    /// Four of 32 bits.
+    Narrow,
+    /// Two of 64: half as many loads for a driver that checks each.
+    Wide,
+}
+
 impl Way {
-    fn program(self, kind: Kind) -> Program {
+    fn program(self, kind: Kind, words: Words) -> Program {
         let file = match kind {
             Kind::Read => "probe/read",
             Kind::Write => "probe/write",
             Kind::Copy => "probe/copy",
         };
-        Program::new(file).number("WG", self.lanes).number("STEPS", self.steps)
+        let flags = (words == Words::Wide).then_some("WIDE");
+        Program::new(file).number("WG", self.lanes).number("STEPS", self.steps).flags(flags)
     }
 
     /// Bytes that a workgroup goes through.
@@ -167,14 +177,16 @@ pub fn rigs(gpu: &Gpu, kind: Kind, set: Bytes) -> Result<Vec<Rig>, Error> {
         fill(gpu, &words, size)?;
     }
     let mut rigs = Vec::new();
-    for way in WAYS {
+    let wide = kind != Kind::Write && gpu.has(wgpu::Features::SHADER_INT64);
+    let words_of = |way| [Some((way, Words::Narrow)), wide.then_some((way, Words::Wide))];
+    for (way, width) in WAYS.into_iter().flat_map(words_of).flatten() {
         if way.lanes > gpu.limits.max_compute_invocations_per_workgroup {
             continue;
         }
         let runs = (size / way.run().0) as u32;
         let params = gpu.uniform_with("probe runs", bytemuck::cast_slice(&[runs, 0, 0, 0]));
         let sums = gpu.storage("probe sums", 4 * u64::from(way.lanes) * u64::from(runs))?;
-        let pipeline = gpu.pipeline(&way.program(kind))?;
+        let pipeline = gpu.pipeline(&way.program(kind, width))?;
         let bind = |i: usize| {
             let mut bindings = vec![Binding::from(&params), (&words[i]).into()];
             match kind {
@@ -187,7 +199,7 @@ pub fn rigs(gpu: &Gpu, kind: Kind, set: Bytes) -> Result<Vec<Rig>, Error> {
         // One round of a cold set is long enough; a small set is gone around.
         let around = sizes.len() == 1 && set < pool(gpu);
         let rig = Rig {
-            program: way.program(kind),
+            program: way.program(kind, width),
             bound: (0..words.len()).map(bind).collect::<Result<_, _>>()?,
             groups: runs,
             most_groups: if around { widest as u32 } else { runs },

@@ -13,9 +13,9 @@
 //!   them is small; batches of at least 50 ms.
 //! - No timestamps: the wall time of n repeats is taken from that of 2n, so that the round trip
 //!   through driver and queue cancels, the same on every back end.
-//! - Windows are repeated until the two fastest agree within 5 %, four at most, and the fastest is
-//!   kept: a ceiling is what the device can do, and everything that disturbs makes it slower.
-//!   (CubeCL's rule, after a whole window of theirs sat at a low clock.)
+//! - The shortest runs of all windows count, since everything that disturbs makes a run longer.
+//!   Windows are added, three at least and eight at most, until leaving any one out changes the figure
+//!   by no more than 5 %. (After CubeCL's rule, whose whole window once sat at a low clock.)
 //! - The figures are under-estimates by construction: only arithmetic and bytes that must happen
 //!   are counted. A kernel above its ceiling is a finding about the ceiling.
 
@@ -25,20 +25,26 @@ mod curve;
 mod fma;
 mod launch;
 mod memory;
+mod native;
 mod probe;
 mod record;
 mod ring;
 mod slope;
+mod span;
 pub mod stats;
 mod step_time;
 pub mod timer;
+mod watch;
 
 pub use ceiling::{Ceiling, Windows, measure};
 pub use curve::{At, Level, curve, levels};
 pub use launch::{Fill, fill};
 pub use memory::{Kind, pool};
+pub use native::native;
 pub use probe::{Error, PROBES, Probe, Rig, Unit};
 pub use record::{Dispatched, StepTimes};
 pub use ring::{Counts, Ring};
 pub use slope::{Budget, Repeat, Slope, batch, slope};
+pub use span::{Resolved, Spans};
 pub use step_time::{LEAST, StepTime, StepWork};
+pub use watch::{Watch, Watched};

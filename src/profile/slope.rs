@@ -20,7 +20,7 @@ pub trait Repeat {
 /// How much time a measurement may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
-    /// For reports: about three seconds a ceiling.
+    /// For reports: three to seven seconds a ceiling.
     Full,
     /// For a figure beside a benchmark and for tests: about one and a half.
     Quick,
@@ -39,7 +39,7 @@ impl Budget {
     pub fn draws(self) -> usize {
         match self {
             Self::Full => 5,
-            Self::Quick => 3,
+            Self::Quick => 2,
         }
     }
 }
@@ -86,30 +86,63 @@ pub fn batch(what: &mut dyn Repeat) -> Result<u32, Error> {
     }
 }
 
-/// One window: `draws` (two at least) of T(n) and of T(2n) in turn. None when the draws
-/// were disturbed too much: when one less would change the sign, or when the round trip that they
-/// tell of is none.
+/// Run times of n repeats and of 2n, taken in turn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draws {
+    once: Vec<Nanos>,
+    twice: Vec<Nanos>,
+}
+
+impl Draws {
+    /// So many of each, two at least.
+    ///
+    /// # Errors
+    /// Whatever a run fails with.
+    pub fn take(what: &mut dyn Repeat, repeats: u32, draws: usize) -> Result<Self, Error> {
+        let mut taken = Self::default();
+        for _ in 0..draws.max(2) {
+            taken.once.push(what.run(repeats)?);
+            taken.twice.push(what.run(repeats.saturating_mul(2))?);
+        }
+        Ok(taken)
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.once.extend(&others.once);
+        self.twice.extend(&others.twice);
+        self
+    }
+
+    /// The slope of the shortest runs. None when the draws were disturbed too much: when one less
+    /// would change the sign, or when the round trip that they tell of is none.
+    pub fn slope(&self, repeats: u32) -> Option<Slope> {
+        let sorted = |draws: &[Nanos]| {
+            let mut sorted = draws.to_vec();
+            sorted.sort_unstable();
+            sorted
+        };
+        let (once, twice) = (sorted(&self.once), sorted(&self.twice));
+        let ([once, next, ..], [twice, after, ..]) = (&once[..], &twice[..]) else { return None };
+        let per_repeat =
+            |long: &Nanos, short: &Nanos| (long.seconds() - short.seconds()) / f64::from(repeats);
+        let slope = Slope {
+            seconds: per_repeat(twice, once),
+            least: per_repeat(twice, next),
+            most: per_repeat(after, once),
+        };
+        let round_trip = 2.0 * once.seconds() - twice.seconds();
+        (slope.least > 0.0 && round_trip <= ROUND_TRIP * once.seconds()).then_some(slope)
+    }
+}
+
+/// One window of `draws` of each, and its slope.
 ///
 /// # Errors
 /// Whatever a run fails with.
 pub fn slope(what: &mut dyn Repeat, repeats: u32, draws: usize) -> Result<Option<Slope>, Error> {
-    let mut once = Vec::new();
-    let mut twice = Vec::new();
-    for _ in 0..draws.max(2) {
-        once.push(what.run(repeats)?);
-        twice.push(what.run(repeats.saturating_mul(2))?);
-    }
-    once.sort_unstable();
-    twice.sort_unstable();
-    let per_repeat = |long: Nanos, short: Nanos| (long.seconds() - short.seconds()) / f64::from(repeats);
-    let slope = Slope {
-        seconds: per_repeat(twice[0], once[0]),
-        least: per_repeat(twice[0], once[1]),
-        most: per_repeat(twice[1], once[0]),
-    };
-    let round_trip = 2.0 * once[0].seconds() - twice[0].seconds();
-    let sound = slope.least > 0.0 && round_trip <= ROUND_TRIP * once[0].seconds();
-    Ok(sound.then_some(slope))
+    Ok(Draws::take(what, repeats, draws)?.slope(repeats))
 }
 
 #[cfg(test)]

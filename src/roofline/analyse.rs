@@ -140,6 +140,7 @@ fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
         pipe: busiest.map(|(pipe, _)| pipe.name().to_string()),
         reason: judgement.reason,
         confirmed: None,
+        elasticity: None,
         floor_ns,
         headroom_ns: group.calls as f64 * (time_ns.p50 - floor_ns),
         of_ceiling: OfCeiling {

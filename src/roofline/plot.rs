@@ -186,14 +186,30 @@ fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs]) -> Canvas {
     canvas
 }
 
+/// Height of a line of a label, width of a letter, and the gap between labels side by side.
+const LINE: f64 = 12.0;
+const LETTER: f64 = 6.2;
+const GAP: f64 = 14.0;
+
 fn lines(canvas: &mut Canvas, roofs: &Roofs, [x, y]: [&Scale; 2], [x_ends, y_ends]: [[f64; 2]; 2]) {
-    for (rate, words, class) in &roofs.pipes {
+    // The highest first; a label too near to one above it moves to its left.
+    let mut pipes: Vec<_> = roofs.pipes.iter().collect();
+    pipes.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut labels: Vec<[f64; 2]> = Vec::new();
+    for (rate, words, class) in pipes {
         let left = roofs.memory.iter().map(|(b, ..)| rate / b).fold(f64::INFINITY, f64::min);
         let left = if left.is_finite() { left } else { x_ends[0] };
         canvas.line(class, [x.at(left), y.at(*rate)], [x.at(x_ends[1]), y.at(*rate)]);
         if roofs.labelled {
             let text = format!("{words} {}", short(*rate));
-            canvas.text("note", [x.at(x_ends[1]) - 4.0, y.at(*rate) - 4.0], Anchor::End, &text);
+            let (mut right, baseline) = (x.at(x_ends[1]) - 4.0, y.at(*rate) - 4.0);
+            for [start, line] in &labels {
+                if (line - baseline).abs() < LINE {
+                    right = right.min(start - GAP);
+                }
+            }
+            labels.push([right - text.chars().count() as f64 * LETTER, baseline]);
+            canvas.text("note", [right, baseline], Anchor::End, &text);
         }
     }
     let top = roofs.pipes.iter().map(|(p, ..)| *p).fold(0.0, f64::max);
@@ -277,6 +293,35 @@ mod tests {
         let ops = row.ops["fma_f32"] as f64;
         assert!((dot.rate - ops / row.time_ns.p50).abs() < 1e-9);
         assert!(dot.predicted.unwrap() >= dot.rate, "a floor is no slower than the measurement");
+    }
+
+    #[test]
+    fn words_of_roofs_that_lie_close_keep_apart() {
+        let mut report = sample::report();
+        for (name, value) in [("fma_f32", 163.0), ("int_alu", 180.0), ("dot4_i8", 171.0)] {
+            report.ceilings.iter_mut().filter(|c| c.name == name).for_each(|c| c.value = value);
+        }
+        let markup = roofline(&report, None).element("roofline");
+        // Where each ends, how long it is, and its line.
+        let words: Vec<[f64; 3]> = markup
+            .lines()
+            .filter(|line| PIPES.iter().any(|(_, words, _)| line.contains(&format!(">{words} "))))
+            .map(|line| {
+                let number = |name: &str| {
+                    let rest = line.split_once(&format!("{name}=\"")).unwrap().1;
+                    rest.split_once('"').unwrap().0.parse::<f64>().unwrap()
+                };
+                let text = line.split_once('>').unwrap().1.split_once('<').unwrap().0;
+                [number(" x"), text.len() as f64 * LETTER, number(" y")]
+            })
+            .collect();
+        assert!(words.len() >= 3, "{markup}");
+        for (i, a) in words.iter().enumerate() {
+            for b in &words[..i] {
+                let apart = (a[2] - b[2]).abs() >= LINE || a[0] <= b[0] - b[1] || b[0] <= a[0] - a[1];
+                assert!(apart, "{a:?} {b:?}");
+            }
+        }
     }
 
     #[test]

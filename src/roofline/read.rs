@@ -1,8 +1,10 @@
-//! Reading a report back.
+//! How reports come to be: of a device, of an engine's window, or read back.
 
 use serde::Deserialize;
 
-use super::report::{Report, SCHEMA_VERSION};
+use super::report::{Model, Report, SCHEMA_VERSION};
+use super::{DeviceReport, steps, summary};
+use crate::profile::Watched;
 
 /// Why a file is no report that can be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,37 @@ pub enum Unreadable {
 }
 
 impl Report {
+    /// A report of a device and a model, without steps yet.
+    pub fn new(device: DeviceReport, model: Option<Model>) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            version: device.key.version,
+            device: device.key.device,
+            timer: device.timer,
+            model,
+            ceilings: device.ceilings,
+            curves: device.curves,
+            kernels: Vec::new(),
+            steps: Vec::new(),
+            advice: Vec::new(),
+            summary: String::new(),
+        }
+    }
+
+    /// A report of the steps of a serving engine. It has no advice: what a knob gains is predicted by
+    /// describing steps that did not run.
+    pub fn of_window(device: DeviceReport, model: Option<Model>, window: &[Watched]) -> Self {
+        let roof = device.roof();
+        let mut report = Self::new(device, model);
+        for step in steps(window) {
+            let (rows, reconciled) = step.analyse(&roof);
+            report.kernels.extend(rows);
+            report.steps.push(reconciled);
+        }
+        report.summary = summary(&report);
+        report
+    }
+
     /// Reads a report.
     ///
     /// # Errors

@@ -119,7 +119,8 @@ pub struct Model {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
     /// `read_cold`, `read_resident`, `write_cold`, `write_resident`, `copy_cold`, `copy_resident`,
-    /// `fma_f32`, `fma_f32_tile`, `fma_f16`, `dot4_i8`, `int_alu`, `special`, `launch`, `fill`.
+    /// `fma_f32`, `fma_f32_tile`, `fma_f16`, `dot4_i8`, `int_alu`, `special`, `launch`, `fill`; of a
+    /// software adapter also `native_f32`, a loop of the host's own, which bounds the first two.
     pub name: String,
     /// `GB/s`, `GFLOP/s`, `GOP/s`, `ns` or `workgroups`.
     pub unit: String,
@@ -207,14 +208,37 @@ pub struct KernelRow {
     pub pipe: Option<String>,
     /// What the verdict rests on, in words.
     pub reason: String,
-    /// Whether a counterfactual agrees; none where it wasn't tried.
+    /// Whether counterfactuals agree; none where they weren't tried or the verdict claims nothing.
     pub confirmed: Option<Confirmed>,
+    /// What counterfactuals found; none where they weren't tried.
+    #[serde(default)]
+    pub elasticity: Option<Elasticity>,
     /// The least time of one dispatch that costs and ceilings allow.
     pub floor_ns: f64,
     /// What all of its calls could save in this step at best.
     pub headroom_ns: f64,
     /// Parts of the ceilings that were reached.
     pub of_ceiling: OfCeiling,
+}
+
+/// What the time of a dispatch does when its work changes and all else stays.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Elasticity {
+    /// The part that it takes longer with its arithmetic done twice.
+    pub arithmetic: Elastic,
+    /// The part that it takes less with all loads of weights or cache from a few lines.
+    pub bytes: Elastic,
+}
+
+/// A median of parts of the time, with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Elastic {
+    /// The median.
+    pub value: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
 }
 
 /// 10, 50 and 90 of a hundred samples lie below these.

@@ -35,6 +35,12 @@ pub fn grade(findings: Option<&Findings>, launch: Option<f64>) -> Timer {
     }
 }
 
+/// Whether an interval around a single dispatch tells of that dispatch, once what stamps cost is taken
+/// off: the device's other passes don't leak into it.
+pub fn isolates(timer: &Timer) -> bool {
+    timer.grade != Grade::WallOnly && timer.isolation.is_some_and(|i| (i - 1.0).abs() <= ISOLATED)
+}
+
 fn judged(findings: Option<&Findings>, stamp_cost: Option<f64>) -> (Grade, String) {
     let Some(f) = findings else {
         return (Grade::WallOnly, "the device has no timestamps".into());

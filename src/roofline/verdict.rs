@@ -6,7 +6,7 @@
 //! 4. Is a ceiling near? `memory_bound`, `compute_bound`, or `balanced` when both are.
 //! 5. Far from all: `underfilled` if the grid is smaller than what fills the device, else `latency`.
 
-use super::report::{Confirmed, Range, Side, Verdict};
+use super::report::{Range, Side, Verdict};
 use super::roof::Floors;
 use crate::cost::Pipe;
 
@@ -146,44 +146,9 @@ pub fn side(intensity: Range, ridge: f64) -> Side {
     }
 }
 
-/// From this part of the time on, the bytes of weights and cache are what it waits for.
-const ELASTIC: f64 = 0.4;
-/// Below this part, they are not.
-const STIFF: f64 = 0.15;
-
-/// What it says of a verdict that this part of the time went away when all loads of weights and
-/// cache fell on a few lines. None: the verdict says nothing about memory.
-pub fn confirmed(verdict: Verdict, saved: f64) -> Option<Confirmed> {
-    let memory = match verdict {
-        Verdict::MemoryBound => true,
-        Verdict::ComputeBound | Verdict::LaunchOverhead => false,
-        Verdict::Balanced
-        | Verdict::Underfilled
-        | Verdict::Latency
-        | Verdict::OverRoof
-        | Verdict::Unknown => return None,
-    };
-    Some(match (saved >= ELASTIC, saved < STIFF) {
-        (true, _) if memory => Confirmed::Confirmed,
-        (_, true) if !memory => Confirmed::Confirmed,
-        (true, _) | (_, true) => Confirmed::Contradicted,
-        _ => Confirmed::Unclear,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counterfactuals_confirm_and_contradict() {
-        assert_eq!(confirmed(Verdict::MemoryBound, 0.8), Some(Confirmed::Confirmed));
-        assert_eq!(confirmed(Verdict::MemoryBound, 0.05), Some(Confirmed::Contradicted));
-        assert_eq!(confirmed(Verdict::ComputeBound, 0.05), Some(Confirmed::Confirmed));
-        assert_eq!(confirmed(Verdict::ComputeBound, 0.6), Some(Confirmed::Contradicted));
-        assert_eq!(confirmed(Verdict::ComputeBound, 0.3), Some(Confirmed::Unclear));
-        assert_eq!(confirmed(Verdict::Unknown, 0.8), None);
-    }
 
     fn evidence() -> Evidence {
         Evidence {

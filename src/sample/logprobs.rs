@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::SampleError;
+use super::{Choice, SampleError};
 
 /// A token with its logit. The order of a list is largest logit first, ties to the lower id.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,6 +86,17 @@ pub fn log_softmax_top(logits: &[f32], k: usize) -> Result<(f64, Vec<(u32, f32)>
     let mut top = Vec::new();
     select_top(logits, k, &mut top);
     Ok((norm, top.iter().map(|e| (e.id, logprob(e.logit, norm))).collect()))
+}
+
+/// The log-probability of a token that was given, not drawn, under a row of logits `[vocab]`, with those of
+/// the `listed` most probable ones. A token beyond the row has none.
+///
+/// # Errors
+/// As [`log_softmax_top`].
+pub fn observed(logits: &[f32], id: u32, listed: usize) -> Result<Choice, SampleError> {
+    let (norm, top) = log_softmax_top(logits, listed)?;
+    let logprob = logits.get(id as usize).map(|&logit| logprob(logit, norm));
+    Ok(Choice { id, logprob, top })
 }
 
 /// `ln p` of a logit under a normaliser.

@@ -14,7 +14,7 @@ mod stop;
 pub use candidates::Candidates;
 pub use error::{ParamError, SampleError};
 pub use history::{History, Seen};
-pub use logprobs::log_softmax_top;
+pub use logprobs::{log_softmax_top, observed};
 pub use params::{End, Needs, SamplingParams};
 pub use sampler::{Choice, Sampler};
 pub use stop::{StopMatcher, StopText};

@@ -118,6 +118,7 @@ impl Scheduler {
             sampled_by: (0, 0),
             cached: 0,
             prefix_use: request.prefix_use,
+            prompt_logits: request.prompt_logits,
             table: BlockTable::new(request.salt),
         });
         self.enqueue(Rank { priority, arrival, birth, id }, prompt);

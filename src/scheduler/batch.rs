@@ -25,6 +25,18 @@ pub enum Logits {
     None,
     /// The last one, to sample the sequence's next token.
     Last,
+    /// Each, for what they say of the prompt's tokens ([`PromptLogits::Each`](super::PromptLogits));
+    /// more of the prompt is to come, or nothing is to be sampled.
+    Each,
+    /// Each, and the sequence's next token is sampled from the last.
+    EachAndToken,
+}
+
+impl Logits {
+    /// Whether they tell of the prompt's own tokens.
+    pub fn of_the_prompt(self) -> bool {
+        matches!(self, Self::Each | Self::EachAndToken)
+    }
 }
 
 /// One sequence's part of a step.
@@ -51,7 +63,16 @@ impl BatchItem {
 
     /// Whether a token is to be sampled from this item's last position.
     pub fn wants_token(&self) -> bool {
-        self.logits == Logits::Last
+        matches!(self.logits, Logits::Last | Logits::EachAndToken)
+    }
+
+    /// How many of its positions need logits: the last so many.
+    pub fn rows(&self) -> u32 {
+        match self.logits {
+            Logits::None => 0,
+            Logits::Last => 1,
+            Logits::Each | Logits::EachAndToken => self.len,
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct SchedulerConfig {
     pub max_num_seqs: u32,
     /// Most tokens in a step.
     pub max_num_batched_tokens: u32,
+    /// Most positions of a step that give logits, at least `max_num_seqs`.
+    pub max_num_logits: u32,
     /// Most tokens of a sequence, prompt and output together.
     pub max_model_len: u32,
     /// Most tokens of one prompt in a step; 0 for no bound beside the budget.
@@ -38,6 +40,7 @@ impl Default for SchedulerConfig {
         Self {
             max_num_seqs: 256,
             max_num_batched_tokens: 2048,
+            max_num_logits: u32::MAX,
             max_model_len: 2048,
             long_prefill_token_threshold: 0,
             enable_chunked_prefill: true,
@@ -59,6 +62,12 @@ impl SchedulerConfig {
         if self.max_num_batched_tokens < self.max_num_seqs {
             return Err(ConfigError::BudgetBelowSequences {
                 max_num_batched_tokens: self.max_num_batched_tokens,
+                max_num_seqs: self.max_num_seqs,
+            });
+        }
+        if self.max_num_logits < self.max_num_seqs {
+            return Err(ConfigError::LogitsBelowSequences {
+                max_num_logits: self.max_num_logits,
                 max_num_seqs: self.max_num_seqs,
             });
         }
@@ -92,6 +101,17 @@ pub enum ConfigError {
     BudgetBelowSequences {
         /// As asked.
         max_num_batched_tokens: u32,
+        /// As asked.
+        max_num_seqs: u32,
+    },
+    /// Some running sequences would get no logits in a step.
+    #[error(
+        "a step gives logits of {max_num_logits} tokens, below --max-num-seqs ({max_num_seqs}): each running sequence \
+         takes one; lower --max-num-seqs"
+    )]
+    LogitsBelowSequences {
+        /// As set up.
+        max_num_logits: u32,
         /// As asked.
         max_num_seqs: u32,
     },

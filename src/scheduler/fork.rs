@@ -1,7 +1,7 @@
 //! Several continuations of one text.
 
 use super::sequence::Rank;
-use super::{BatchItem, Scheduler, Sequence, Status};
+use super::{BatchItem, PromptLogits, Scheduler, Sequence, Status};
 use crate::cache::BlockTable;
 
 impl Scheduler {
@@ -45,6 +45,7 @@ impl Scheduler {
             sampled_by: (0, 0),
             cached,
             prefix_use,
+            prompt_logits: PromptLogits::Last,
             table,
         });
         let rank = Rank { birth, id, ..elder_rank };

@@ -46,5 +46,5 @@ pub use admission::Refusal;
 pub use batch::{Batch, BatchItem, Logits, Row, TokenSource};
 pub use config::{ConfigError, Policy, SchedulerConfig};
 pub use results::{CompletionError, Progress};
-pub use sequence::{FinishReason, PrefixUse, Request, SeqId, Sequence, Status};
+pub use sequence::{FinishReason, PrefixUse, PromptLogits, Request, SeqId, Sequence, Status};
 pub use state::Scheduler;

@@ -27,6 +27,17 @@ pub enum PrefixUse {
     Recompute,
 }
 
+/// Which of a prompt's positions give logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromptLogits {
+    /// The last, to sample the first token.
+    #[default]
+    Last,
+    /// Each, once: goes with [`PrefixUse::Recompute`]. The prompt is computed in pieces of as many
+    /// positions as a step has logits for, chunked prefill or not.
+    Each,
+}
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -40,12 +51,21 @@ pub struct Request {
     pub salt: Salt,
     /// Whether the prefix cache may be read.
     pub prefix_use: PrefixUse,
+    /// Which of the prompt's positions give logits.
+    pub prompt_logits: PromptLogits,
 }
 
 impl Request {
     /// A request of priority 0 without salt that may read the prefix cache.
     pub fn new(prompt: Vec<u32>, max_tokens: u32) -> Self {
-        Self { prompt, max_tokens, priority: 0, salt: Salt::default(), prefix_use: PrefixUse::Read }
+        Self {
+            prompt,
+            max_tokens,
+            priority: 0,
+            salt: Salt::default(),
+            prefix_use: PrefixUse::Read,
+            prompt_logits: PromptLogits::Last,
+        }
     }
 }
 
@@ -104,6 +124,8 @@ pub struct Sequence {
     pub(super) sampled_by: (u64, u32),
     pub(super) cached: u32,
     pub(super) prefix_use: PrefixUse,
+    /// What is still to come of it: nothing special once the whole prompt has been scheduled.
+    pub(super) prompt_logits: PromptLogits,
     pub(super) table: BlockTable,
 }
 

@@ -1,12 +1,16 @@
 //! Choosing a step's work.
 
 use super::sequence::Rank;
-use super::{Batch, BatchItem, Logits, PrefixUse, Scheduler, SeqId, Sequence, Status, TokenSource};
+use super::{
+    Batch, BatchItem, Logits, PrefixUse, PromptLogits, Scheduler, SeqId, Sequence, Status, TokenSource,
+};
 
 /// What is left of a step's budget.
 struct Budget {
     tokens: u32,
     prefill: u32,
+    /// Positions that may give logits.
+    logits: u32,
 }
 
 impl Scheduler {
@@ -20,7 +24,11 @@ impl Scheduler {
         batch.clear();
         self.steps += 1;
         batch.step = self.steps;
-        let mut budget = Budget { tokens: self.config.max_num_batched_tokens, prefill: self.prefill_limit };
+        let mut budget = Budget {
+            tokens: self.config.max_num_batched_tokens,
+            prefill: self.prefill_limit,
+            logits: self.config.max_num_logits,
+        };
         let promised = self.advance_running(batch, &mut budget);
         if batch.preempted.is_empty() {
             self.admit_waiting(batch, &mut budget, promised);
@@ -41,9 +49,9 @@ impl Scheduler {
                 self.running.remove(at);
                 continue;
             };
-            // One token stays for each that comes after, so that every one advances.
+            // One token, and its logits, stay for each that comes after, so that every one advances.
             let behind = (self.running.len() - at - 1) as u32;
-            let len = self.chunk(sequence.remaining(), budget.tokens.saturating_sub(behind), budget.prefill);
+            let len = self.chunk(sequence.prompt_logits, sequence.remaining(), budget, behind);
             if len > 0 {
                 if !self.make_room(id, len, batch) {
                     break;
@@ -59,7 +67,8 @@ impl Scheduler {
     /// Admits waiting sequences in order of rank, each only if its whole text fits beside what the
     /// running ones need. Nobody is skipped, so nobody starves.
     fn admit_waiting(&mut self, batch: &mut Batch, budget: &mut Budget, mut promised: u32) {
-        while self.running.len() < self.config.max_num_seqs as usize && budget.tokens > 0 {
+        while self.running.len() < self.config.max_num_seqs as usize && budget.tokens > 0 && budget.logits > 0
+        {
             let Some(rank) = self.waiting.first().copied() else {
                 break;
             };
@@ -76,8 +85,8 @@ impl Scheduler {
                 PrefixUse::Read => self.cache.lookup(&sequence.table, &sequence.tokens),
                 PrefixUse::Recompute => self.cache.no_match(&sequence.table),
             };
-            let known = sequence.known();
-            let len = self.chunk(known - found.tokens(), budget.tokens, budget.prefill);
+            let (known, logits) = (sequence.known(), sequence.prompt_logits);
+            let len = self.chunk(logits, known - found.tokens(), budget, 0);
             if len == 0 || !self.cache.admits(&found, known, promised) {
                 break;
             }
@@ -108,19 +117,22 @@ impl Scheduler {
         }
     }
 
-    /// How many of `remaining` tokens a step may take.
-    fn chunk(&self, remaining: u32, tokens: u32, prefill: u32) -> u32 {
+    /// How many of `remaining` tokens a step may take that leaves `behind` to others.
+    fn chunk(&self, logits: PromptLogits, remaining: u32, budget: &Budget, behind: u32) -> u32 {
+        let tokens = budget.tokens.saturating_sub(behind);
         if remaining <= 1 {
             return remaining.min(tokens);
         }
-        if !self.config.enable_chunked_prefill {
-            return if remaining <= tokens { remaining } else { 0 };
-        }
+        let most = match logits {
+            PromptLogits::Each => budget.logits.saturating_sub(behind),
+            PromptLogits::Last if self.config.enable_chunked_prefill => u32::MAX,
+            PromptLogits::Last => return if remaining <= tokens { remaining } else { 0 },
+        };
         let threshold = match self.config.long_prefill_token_threshold {
             0 => u32::MAX,
             threshold => threshold,
         };
-        remaining.min(tokens).min(prefill).min(threshold)
+        remaining.min(tokens).min(budget.prefill).min(threshold).min(most)
     }
 
     /// Prepares blocks for `len` more tokens of `id`, preempting the last ranks for them. Returns
@@ -178,13 +190,23 @@ impl Scheduler {
         budget.tokens -= len;
         batch.tokens += len;
         sequence.computed += len;
-        let mut logits = Logits::None;
-        if sequence.computed == sequence.total() && sequence.total() < sequence.limit {
-            logits = Logits::Last;
+        let samples = sequence.computed == sequence.total() && sequence.total() < sequence.limit;
+        let logits = match (sequence.prompt_logits, samples) {
+            (PromptLogits::Last, false) => Logits::None,
+            (PromptLogits::Last, true) => Logits::Last,
+            (PromptLogits::Each, false) => Logits::Each,
+            (PromptLogits::Each, true) => Logits::EachAndToken,
+        };
+        if samples {
             sequence.pending += 1;
             sequence.sampled_by = (batch.step, batch.items.len() as u32);
         }
-        batch.items.push(BatchItem { seq: id, start, len, source, logits, epoch: sequence.epoch });
+        if sequence.computed >= sequence.prompt_len {
+            sequence.prompt_logits = PromptLogits::Last;
+        }
+        let item = BatchItem { seq: id, start, len, source, logits, epoch: sequence.epoch };
+        budget.logits = budget.logits.saturating_sub(item.rows());
+        batch.items.push(item);
     }
 
     /// Blocks that `id` still needs for the tokens that it has.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 
 use super::caps::Caps;
+use super::debug::Roofline;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::request::fields::Unknown;
+use crate::engine::Pooling;
 use crate::engine::service::Service;
 use crate::format::{ChatTemplate, Tokenizer};
 
@@ -24,6 +26,8 @@ pub struct Model {
     pub template: Option<ChatTemplate>,
     /// Most tokens of a sequence.
     pub context: usize,
+    /// Numbers of a token's state, and so of an embedding.
+    pub width: usize,
     /// Rows of its head: token ids lie below.
     pub vocab: usize,
     /// When it began to be served, in seconds of Unix time.
@@ -68,10 +72,14 @@ pub struct App {
     pub service: Service,
     /// The model.
     pub model: Model,
+    /// How the states of a text become its vector, unless a request says so.
+    pub pooling: Pooling,
     /// How much one request may ask for.
     pub caps: Caps,
     /// What becomes of unknown fields.
     pub unknown: Unknown,
     /// What is known about the engine.
     pub metrics: Arc<Metrics>,
+    /// What bounds its steps.
+    pub roofline: Arc<Roofline>,
 }

@@ -1,5 +1,6 @@
 //! Who may ask: API keys, and pages of other origins.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use super::caps::Caps;
 use super::error::ApiError;
 
 /// Paths that need no key: health for orchestrators, metrics for collectors, and the page, which
@@ -55,9 +57,31 @@ pub struct Guard {
     pub keys: Keys,
     /// Origins of other pages that may ask: `*` for all.
     pub origins: Vec<String>,
+    /// Under which names, beside addresses and localhost, the server may be asked; none where any is right.
+    pub hosts: Option<Vec<String>>,
+    /// How large a request's headers may be.
+    pub caps: Caps,
 }
 
 impl Guard {
+    /// A page whose name is made to lead to this machine has the same origin as the server, for a browser:
+    /// only the name in `Host` tells (DNS rebinding). Addresses and localhost are no such names.
+    fn knows_host(&self, headers: &HeaderMap) -> bool {
+        let Some(hosts) = &self.hosts else { return true };
+        // Without the header it is no browser.
+        let Some(host) = headers.get(header::HOST) else { return true };
+        let Ok(host) = host.to_str() else { return false };
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse::<IpAddr>().is_ok()
+            || hosts.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(&name))
+    }
+
     /// A page of another origin could otherwise make a visitor's browser use a server on the
     /// visitor's machine.
     fn admits(&self, headers: &HeaderMap) -> bool {
@@ -72,6 +96,14 @@ impl Guard {
 
 /// Turns away who may not ask.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request<Body>, next: Next) -> Response {
+    if let Err(error) = guard.caps.check_headers(request.uri(), request.headers()) {
+        return error.into_response();
+    }
+    if !guard.knows_host(request.headers()) {
+        let message =
+            "this name does not lead here: start the server with --allowed-hosts NAME, or with a key";
+        return ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host").into_response();
+    }
     if !guard.admits(request.headers()) {
         let message = "pages of this origin may not ask: start the server with --allowed-origins";
         return ApiError::new(StatusCode::FORBIDDEN, message).into_response();
@@ -107,6 +139,30 @@ mod tests {
             assert_eq!(keys.open(&headers(&[(name, value)])), open, "{name}: {value}");
         }
         assert!(!keys.open(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn names_that_others_gave_this_machine_are_turned_away() {
+        let guard = Guard { hosts: Some(vec!["llm.home.example".into()]), ..Guard::default() };
+        for (host, known) in [
+            ("127.0.0.1:8080", true),
+            ("[::1]:8080", true),
+            ("192.168.1.7", true),
+            ("localhost:8080", true),
+            ("LOCALHOST.", true),
+            ("app.localhost:1", true),
+            ("LLM.home.example:443", true),
+            ("evil.example:8080", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:80", false),
+            ("", false),
+        ] {
+            assert_eq!(guard.knows_host(&headers(&[("host", host)])), known, "{host}");
+        }
+        assert!(guard.knows_host(&HeaderMap::new()));
+        assert!(Guard::default().knows_host(&headers(&[("host", "any.example")])));
+        let any = Guard { hosts: Some(vec!["*".into()]), ..Guard::default() };
+        assert!(any.knows_host(&headers(&[("host", "any.example")])));
     }
 
     #[test]

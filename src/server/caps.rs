@@ -3,9 +3,10 @@
 //! Each has a name, which is also its flag (`--cap NAME=VALUE`), a default and the status of its
 //! refusal. A test walks the table and sends one more than each allows.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, Uri};
 
 use super::error::ApiError;
+use crate::format;
 
 macro_rules! caps {
     ($($(#[doc = $doc:literal])* $variant:ident $name:literal = $default:expr, $status:ident;)*) => {
@@ -35,6 +36,10 @@ caps! {
     StopTokens "stop-tokens" = 128, BAD_REQUEST;
     /// entries of logit_bias
     LogitBias "logit-bias" = 1024, BAD_REQUEST;
+    /// texts of one request for embeddings
+    Inputs "inputs" = 2048, BAD_REQUEST;
+    /// tokens of a prompt whose log-probabilities are asked for (echo with logprobs)
+    PromptLogprobs "prompt-logprobs" = 4096, BAD_REQUEST;
     /// messages of a conversation
     Messages "messages" = 4096, BAD_REQUEST;
     /// bytes of text of one prompt or conversation
@@ -43,6 +48,14 @@ caps! {
     PromptTokens "prompt-tokens" = 1 << 20, BAD_REQUEST;
     /// bytes of short texts: model, user, cache_salt
     NameBytes "name-bytes" = 256, BAD_REQUEST;
+    /// instructions of the chat template, beside one for each byte of the conversation
+    TemplateFuel "template-fuel" = 1_000_000, BAD_REQUEST;
+    /// bytes that the chat template writes
+    TemplateBytes "template-bytes" = 8 << 20, BAD_REQUEST;
+    /// headers of a request
+    Headers "headers" = 100, REQUEST_HEADER_FIELDS_TOO_LARGE;
+    /// bytes of a request's target, its headers' names and their values
+    HeaderBytes "header-bytes" = 64 << 10, REQUEST_HEADER_FIELDS_TOO_LARGE;
     /// bytes of a request's body
     BodyBytes "body-bytes" = 16 << 20, PAYLOAD_TOO_LARGE;
 }
@@ -58,6 +71,29 @@ impl Default for Caps {
 }
 
 impl Caps {
+    /// Refuses headers that are too many or too large.
+    ///
+    /// # Errors
+    /// When there are more than the caps allow.
+    pub fn check_headers(&self, target: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+        let target = target.path_and_query().map_or(0, |t| t.as_str().len());
+        let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        self.check(Cap::Headers, "headers", headers.len())?;
+        self.check(Cap::HeaderBytes, "headers", target + bytes)
+    }
+
+    /// A template's failure as the request's: a bound that was hit is a cap.
+    pub fn template_error(&self, error: &format::Error) -> ApiError {
+        let exceeded = match error {
+            format::Error::TemplateFuel(_) => {
+                self.check(Cap::TemplateFuel, "messages", self.get(Cap::TemplateFuel).saturating_add(1))
+            }
+            format::Error::TemplateLength { found, .. } => self.check(Cap::TemplateBytes, "messages", *found),
+            _ => Ok(()),
+        };
+        exceeded.err().unwrap_or_else(|| ApiError::bad(error.to_string()))
+    }
+
     /// Sets one by its name.
     ///
     /// # Errors

@@ -16,10 +16,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower_service::Service;
 
-/// Most bytes of a request's line and headers; hyper answers 431 beyond.
-const HEADER_BYTES: usize = 64 << 10;
-/// Most headers of a request.
-const HEADERS: usize = 100;
+use super::caps::{Cap, Caps};
+
+/// Least bytes that hyper's buffer may hold.
+const LEAST_BUFFER: usize = 8192;
 /// How long a client may take to send its headers, and stay idle between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long connections may take to end once nothing is generated any more.
@@ -31,8 +31,29 @@ const BREATH: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
+/// What one connection may take up before a request is read: beyond it the answer is a bare 431.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    buffer: usize,
+    headers: usize,
+}
+
+impl Bounds {
+    /// Twice what the caps allow, so that whatever is a little beyond them is refused in words.
+    pub fn new(caps: &Caps) -> Self {
+        let twice = |cap| caps.get(cap).saturating_mul(2);
+        Self { buffer: twice(Cap::HeaderBytes).max(LEAST_BUFFER), headers: twice(Cap::Headers).max(16) }
+    }
+}
+
 /// Serves connections until `stop` turns true, then lets them end.
-pub async fn serve(listener: TcpListener, router: Router, most: usize, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    most: usize,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     loop {
@@ -47,7 +68,7 @@ pub async fn serve(listener: TcpListener, router: Router, most: usize, mut stop:
             Ok((stream, peer)) => {
                 let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(stream, peer, router, stop).await;
+                    connection(stream, peer, router, bounds, stop).await;
                     drop(place);
                 });
             }
@@ -64,7 +85,13 @@ pub async fn serve(listener: TcpListener, router: Router, most: usize, mut stop:
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    bounds: Bounds,
+    mut stop: watch::Receiver<bool>,
+) {
     // Tokens are small and must not wait for each other; without it they are only slower.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -74,8 +101,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut sto
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES)
-        .max_headers(HEADERS)
+        .max_buf_size(bounds.buffer)
+        .max_headers(bounds.headers)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {

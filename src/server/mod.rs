@@ -10,6 +10,7 @@ pub mod app;
 pub mod auth;
 mod body;
 pub mod caps;
+pub mod debug;
 pub mod error;
 mod health;
 mod listen;
@@ -58,7 +59,8 @@ pub async fn serve<F: Future<Output = ()>>(
 ) -> Result<(), String> {
     let (stop, stopped) = watch::channel(false);
     let router = routes::router(app.clone(), config.guard);
-    let connections = tokio::spawn(listen::serve(listener, router, config.connections, stopped));
+    let bounds = listen::Bounds::new(&app.caps);
+    let connections = tokio::spawn(listen::serve(listener, router, bounds, config.connections, stopped));
     let mut state = app.service.watch();
     let failed = tokio::select! {
         failed = failure(&mut state) => Err(failed),

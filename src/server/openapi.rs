@@ -10,6 +10,7 @@ use super::reply;
 const PATHS: &[(&str, &str, &str, &[&str])] = &[
     ("post", "/v1/chat/completions", "Answers a conversation (OpenAI's chat).", &["messages"]),
     ("post", "/v1/completions", "Continues prompts (OpenAI's completions).", &["prompt"]),
+    ("post", "/v1/embeddings", "Texts to vectors (OpenAI's embeddings; pooling: mean or last).", &["input"]),
     ("post", "/v1/responses", "Answers a conversation (OpenAI's responses, stateless).", &["input"]),
     ("post", "/v1/messages", "Answers a conversation (Anthropic's messages).", &["messages", "max_tokens"]),
     ("post", "/v1/messages/count_tokens", "Counts a conversation's tokens.", &["messages"]),
@@ -21,6 +22,14 @@ const PATHS: &[(&str, &str, &str, &[&str])] = &[
     ("get", "/health", "200 when requests are taken, 503 with the progress while loading.", &[]),
     ("get", "/version", "The server's version.", &[]),
     ("get", "/metrics", "Prometheus metrics, by vLLM's names.", &[]),
+    (
+        "post",
+        "/debug/profile",
+        "Profiles the next ?steps= steps, those that come within ?wait= seconds.",
+        &[],
+    ),
+    ("get", "/debug/roofline", "The last profiled window's roofline report (?format=json or html).", &[]),
+    ("get", "/debug/steps", "The latest steps' spans on the GPU, with the ceilings.", &[]),
     ("get", "/openapi.json", "This document.", &[]),
 ];
 

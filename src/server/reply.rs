@@ -26,6 +26,8 @@ pub struct Answer {
     pub text: String,
     /// Its tokens.
     pub tokens: Vec<Choice>,
+    /// Its prompt's tokens with their log-probabilities, if these were asked for.
+    pub prompt: Vec<Choice>,
     /// How it ended.
     pub ended: Ended,
 }
@@ -58,6 +60,8 @@ pub trait Shape: Send + Sync + 'static {
     fn whole(&self, answers: Vec<Answer>, usage: Usage) -> Value;
     /// What a stream begins with.
     fn begin(&mut self, answers: usize, usage: Usage, out: &mut Frames);
+    /// The log-probabilities of an answer's prompt are there.
+    fn prompt(&mut self, _choice: usize, _tokens: &[Choice], _out: &mut Frames) {}
     /// An answer grew.
     fn piece(&mut self, choice: usize, text: String, token: Option<Choice>, out: &mut Frames);
     /// An answer is complete.
@@ -84,9 +88,9 @@ pub async fn reply(app: &Arc<App>, generation: Generation, shape: impl Shape) ->
     let running = Running::start(app, &generation).await?;
     let answers = generation.prompts.len() * generation.params.n as usize;
     if generation.service.stream {
-        Ok(streamed(running, answers, shape))
+        Ok(streamed(running, generation.params.n as usize, answers, shape))
     } else {
-        whole(running, answers, &shape).await
+        whole(running, generation.params.n as usize, answers, &shape).await
     }
 }
 
@@ -96,28 +100,48 @@ pub fn json(body: &Value) -> Response {
     (StatusCode::OK, [kind], body.to_string()).into_response()
 }
 
-async fn whole(mut running: Running, answers: usize, shape: &impl Shape) -> Result<Response, ApiError> {
-    let mut parts: Vec<(String, Vec<Choice>, Option<Ended>)> = vec![Default::default(); answers];
+/// An answer that grows.
+#[derive(Clone, Default)]
+struct Part {
+    text: String,
+    tokens: Vec<Choice>,
+    prompt: Vec<Choice>,
+    ended: Option<Ended>,
+}
+
+async fn whole(
+    mut running: Running,
+    per_prompt: usize,
+    answers: usize,
+    shape: &impl Shape,
+) -> Result<Response, ApiError> {
+    let mut parts = vec![Part::default(); answers];
     while let Some(update) = running.next().await? {
         match update {
-            Update::Piece { choice, text, token } => {
-                parts[choice].0.push_str(&text);
-                parts[choice].1.extend(token);
+            Update::Prompt { part, tokens } => {
+                for answer in &mut parts[part * per_prompt..][..per_prompt] {
+                    answer.prompt.clone_from(&tokens);
+                }
             }
-            Update::End { choice, ended } => parts[choice].2 = Some(ended),
+            Update::Piece { choice, text, token } => {
+                parts[choice].text.push_str(&text);
+                parts[choice].tokens.extend(token);
+            }
+            Update::End { choice, ended } => parts[choice].ended = Some(ended),
         }
     }
-    let complete = |(text, tokens, ended): (String, Vec<Choice>, Option<Ended>)| {
-        ended.map(|ended| Answer { text, tokens, ended })
+    let complete = |part: Part| {
+        let Part { text, tokens, prompt, ended } = part;
+        ended.map(|ended| Answer { text, tokens, prompt, ended })
     };
     Ok(json(&shape.whole(parts.into_iter().filter_map(complete).collect(), running.usage)))
 }
 
-fn streamed(running: Running, answers: usize, mut shape: impl Shape) -> Response {
+fn streamed(running: Running, per_prompt: usize, answers: usize, mut shape: impl Shape) -> Response {
     let mut first = Frames::default();
     shape.begin(answers, running.usage, &mut first);
     let state = Some((running, shape, first));
-    let frames = stream::unfold(state, |state| async move {
+    let frames = stream::unfold(state, move |state| async move {
         let (mut running, mut shape, mut out) = state?;
         if !out.0.is_empty() {
             let bytes = Bytes::from(std::mem::take(&mut out.0));
@@ -133,6 +157,11 @@ fn streamed(running: Running, answers: usize, mut shape: impl Shape) -> Response
                 }
             };
             match update {
+                Ok(Some(Update::Prompt { part, tokens })) => {
+                    for choice in part * per_prompt..(part + 1) * per_prompt {
+                        shape.prompt(choice, &tokens, &mut out);
+                    }
+                }
                 Ok(Some(Update::Piece { choice, text, token })) => {
                     shape.piece(choice, text, token, &mut out);
                 }

@@ -12,7 +12,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::app::App;
 use super::auth::{self, Guard};
 use super::error::ApiError;
-use super::{access, anthropic, health, openai, openapi, page, tokens};
+use super::{access, anthropic, debug, health, openai, openapi, page, tokens};
 
 /// The whole server as a service.
 pub fn router(app: Arc<App>, guard: Guard) -> Router {
@@ -25,10 +25,14 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/version", get(health::version))
         .route("/reset_prefix_cache", post(health::reset_prefix_cache))
+        .route("/debug/profile", post(debug::profile))
+        .route("/debug/roofline", get(debug::roofline))
+        .route("/debug/steps", get(debug::latest))
         .route("/v1/models", get(openai::models::list))
         .route("/v1/models/{*name}", get(openai::models::one))
         .route("/v1/chat/completions", post(openai::chat::handle))
         .route("/v1/completions", post(openai::completions::handle))
+        .route("/v1/embeddings", post(openai::embeddings::handle))
         .route("/v1/responses", post(openai::responses::handle))
         .route("/v1/messages", post(anthropic::messages))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))

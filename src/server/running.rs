@@ -10,7 +10,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::request::Generation;
 use crate::engine::service::Delivery;
-use crate::engine::{Event, Finish, FinishedRequest, GenerationRequest, StopCause};
+use crate::engine::{Event, Finish, FinishedRequest, GenerationRequest, PromptOutput, StopCause};
 use crate::sample::Choice;
 
 /// How many events of an answer a client may be behind before its request is aborted.
@@ -92,6 +92,13 @@ impl Ended {
 /// What happened to an answer.
 #[derive(Clone, Debug)]
 pub enum Update {
+    /// A prompt's tokens with their log-probabilities, before its first answer grows.
+    Prompt {
+        /// Which prompt.
+        part: usize,
+        /// Its tokens.
+        tokens: Vec<Choice>,
+    },
     /// It grew.
     Piece {
         /// Which answer.
@@ -130,10 +137,11 @@ impl Running {
         let per_prompt = generation.params.n as usize;
         let answers = generation.prompts.len() * per_prompt;
         // Whole answers are gathered here and keep up; with best_of they come in one piece.
-        let behind = if generation.service.stream { BEHIND } else { app.model.context + 2 };
+        let behind = if generation.service.stream { BEHIND } else { app.model.context + 3 };
         let (sink, inbox) = mpsc::channel(behind * answers);
         let requests = generation.prompts.iter().map(|prompt| {
             let mut request = GenerationRequest::new(prompt.ids.clone(), generation.params.clone());
+            request.wanted = generation.wanted;
             request.priority = generation.service.priority;
             request.cache_salt.clone_from(&generation.service.salt);
             request
@@ -169,14 +177,21 @@ impl Running {
     }
 
     fn update(&mut self, part: usize, event: Event) -> Result<Update, ApiError> {
-        let (Event::Token { index, .. } | Event::Finished { index, .. }) = event;
-        let choice = part * self.per_prompt + index as usize;
+        let place = |index: u32| part * self.per_prompt + index as usize;
         match event {
-            Event::Token { choice: token, text, .. } => {
-                self.usage.completion += 1;
-                Ok(Update::Piece { choice, text, token: Some(token) })
+            Event::Prompt { output: PromptOutput::Logprobs(tokens), .. } => {
+                Ok(Update::Prompt { part, tokens })
             }
-            Event::Finished { text, result, .. } => {
+            Event::Prompt { output: PromptOutput::Embedding(_), .. } => Err(ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "a vector came where text was asked for",
+            )),
+            Event::Token { index, choice: token, text, .. } => {
+                self.usage.completion += 1;
+                Ok(Update::Piece { choice: place(index), text, token: Some(token) })
+            }
+            Event::Finished { index, text, result, .. } => {
+                let choice = place(index);
                 self.open -= 1;
                 if let Finish::Error(why) = result.finish {
                     return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, why));

@@ -100,7 +100,7 @@ pub async fn apply_template(State(app): State<Arc<App>>, body: Body) -> Result<R
     let shared = app.clone();
     let text = blocking(move || {
         let text = shared.model.template()?.render(&messages, ending);
-        text.map_err(|error| ApiError::bad(error.to_string()))
+        text.map_err(|error| shared.caps.template_error(&error))
     });
     Ok(reply::json(&json!({"prompt": text.await?})))
 }

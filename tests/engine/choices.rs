@@ -80,7 +80,7 @@ fn the_best_of_several_come_together_ranked() {
     }
     let hidden = |e: &ridgepoint::engine::Event| match e {
         ridgepoint::engine::Event::Token { choice, .. } => choice.logprob.is_none(),
-        ridgepoint::engine::Event::Finished { .. } => true,
+        ridgepoint::engine::Event::Prompt { .. } | ridgepoint::engine::Event::Finished { .. } => true,
     };
     assert!(events.iter().all(hidden), "log-probabilities that nobody asked for stay inside");
     let mut best = super::Answers::default();

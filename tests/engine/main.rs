@@ -7,13 +7,17 @@ mod choices;
 mod determinism;
 mod invariance;
 mod memory;
+mod pairs;
+mod prompt;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use ridgepoint::cache::CacheConfig;
-use ridgepoint::engine::{Engine, Event, FinishedRequest, GenerationRequest, Options, RequestId};
+use ridgepoint::engine::{
+    Engine, Event, FinishedRequest, GenerationRequest, Options, PromptOutput, RequestId,
+};
 use ridgepoint::format::ModelFile;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::kernels::Noise;
@@ -103,12 +107,15 @@ struct Answer {
 }
 
 #[derive(Debug, Default)]
-struct Answers(BTreeMap<(RequestId, u32), Answer>);
+struct Answers(BTreeMap<(RequestId, u32), Answer>, BTreeMap<RequestId, PromptOutput>);
 
 impl Answers {
     fn take(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             match event {
+                Event::Prompt { id, output } => {
+                    assert!(self.1.insert(id, output).is_none(), "a prompt's output comes once");
+                }
                 Event::Token { id, index, choice, text } => {
                     let answer = self.0.entry((id, index)).or_default();
                     assert!(answer.result.is_none(), "a token after the end");

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use proptest::prelude::prop;
 use ridgepoint::cache::{BlockId, CacheConfig, Salt};
 use ridgepoint::scheduler::{
-    Batch, BatchItem, FinishReason, PrefixUse, Progress, Refusal, Request, Scheduler, SchedulerConfig, SeqId,
-    TokenSource,
+    Batch, BatchItem, FinishReason, PrefixUse, Progress, PromptLogits, Refusal, Request, Scheduler,
+    SchedulerConfig, SeqId, TokenSource,
 };
 
 /// Few token ids, so that prompts share prefixes by chance.
@@ -43,6 +43,7 @@ pub struct Ask {
     pub priority: i32,
     pub salt: u8,
     pub prefix_use: PrefixUse,
+    pub prompt_logits: PromptLogits,
     pub branches: u32,
 }
 
@@ -52,6 +53,8 @@ struct Text {
     branch: u32,
     /// Every token, those on the device only included.
     tokens: Vec<u32>,
+    /// Prompt positions, from the first on, that have given logits for their own sake.
+    judged: u32,
 }
 
 pub struct Device {
@@ -98,6 +101,7 @@ impl Device {
             priority: ask.priority,
             salt: Salt::of(&ask.salt.to_string()),
             prefix_use: ask.prefix_use,
+            prompt_logits: ask.prompt_logits,
         };
         let cache = *self.scheduler.cache().config();
         let fits = ask.prompt.len() as u32 + ask.max_tokens.min(1) <= self.config.max_model_len
@@ -106,7 +110,7 @@ impl Device {
             Ok(id) => {
                 assert!(fits);
                 let tokens = ask.prompt.clone();
-                assert!(self.texts.insert(id, Text { ask, branch: 0, tokens }).is_none());
+                assert!(self.texts.insert(id, Text { ask, branch: 0, tokens, judged: 0 }).is_none());
             }
             Err(Refusal::TooLong { .. } | Refusal::ExceedsCache { .. }) => assert!(!fits),
             Err(refusal) => assert!(refusal.is_temporary() && fits, "{refusal}"),
@@ -178,6 +182,12 @@ impl Device {
                 text.tokens.push(*token);
             }
         }
+        for item in batch.items().iter().filter(|item| item.logits.of_the_prompt()) {
+            let text = self.texts.get_mut(&item.seq).unwrap();
+            assert!(text.ask.prompt_logits == PromptLogits::Each && item.start <= text.judged);
+            assert!(item.end() as usize <= text.ask.prompt.len());
+            text.judged = text.judged.max(item.end());
+        }
         self.samples.push(samples.clone());
         if !batch.is_empty() {
             self.in_flight.push((batch.items().to_vec(), samples));
@@ -197,6 +207,7 @@ impl Device {
         assert!(
             batch.items().iter().all(|item| item.len > 0 && item.end() < config.max_model_len.max(2) + 1)
         );
+        assert!(batch.items().iter().map(|item| item.rows()).sum::<u32>() <= config.max_num_logits);
         assert!(batch.items().len() <= self.scheduler.num_running());
         assert!(self.scheduler.num_running() <= config.max_num_seqs as usize);
         if config.enable_chunked_prefill {
@@ -205,10 +216,9 @@ impl Device {
             assert!(threshold == 0 || batch.items().iter().all(|item| item.len <= threshold));
         } else {
             // A prompt is computed in one step.
-            assert!(
-                batch.items().iter().all(|item| item.wants_token()
-                    || item.end() as usize >= self.texts[&item.seq].ask.prompt.len())
-            );
+            assert!(batch.items().iter().all(|item| item.wants_token()
+                || item.logits.of_the_prompt()
+                || item.end() as usize >= self.texts[&item.seq].ask.prompt.len()));
         }
         if self.ahead == 0 {
             if self.prefill_limit.is_none() {
@@ -244,7 +254,7 @@ impl Device {
                 let last = *digests(u64::from(ask.salt), &ask.prompt).last().unwrap();
                 let token = next_token(last, branch);
                 let tokens = ask.prompt.iter().copied().chain([token]).collect();
-                self.texts.insert(child.seq, Text { ask, branch, tokens });
+                self.texts.insert(child.seq, Text { ask, branch, tokens, judged: 0 });
                 self.complete(&child, Some(token));
             }
             self.complete(item, sample);
@@ -260,6 +270,9 @@ impl Device {
                 let text = self.texts.remove(&item.seq).expect("it ends once");
                 assert_eq!(sequence.status(), ridgepoint::scheduler::Status::Finished(FinishReason::Length));
                 assert_eq!(sequence.tokens(), self.right_text(&text));
+                if text.ask.prompt_logits == PromptLogits::Each && text.branch == 0 {
+                    assert_eq!(text.judged as usize, text.ask.prompt.len());
+                }
                 self.finished += 1;
             }
         }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use ridgepoint::cache::CacheConfig;
-use ridgepoint::scheduler::{Batch, Policy, PrefixUse, SchedulerConfig, TokenSource};
+use ridgepoint::scheduler::{Batch, Policy, PrefixUse, PromptLogits, SchedulerConfig, TokenSource};
 
 use crate::device::{Ask, Device, VOCABULARY};
 
@@ -21,14 +21,19 @@ fn asks() -> impl Strategy<Value = Ask> {
         // One text's beginnings, so that long prefixes are shared.
         3 => (1..40_usize).prop_map(|len| (0..len as u32).map(|i| i * i % VOCABULARY).collect()),
     ];
-    let prefix_use = prop_oneof![5 => Just(PrefixUse::Read), 1 => Just(PrefixUse::Recompute)];
+    let prefix_use = prop_oneof![
+        5 => Just((PrefixUse::Read, PromptLogits::Last)),
+        1 => Just((PrefixUse::Recompute, PromptLogits::Last)),
+        1 => Just((PrefixUse::Recompute, PromptLogits::Each)),
+    ];
     (prompt, 0..20_u32, -2..3_i32, 0..2_u8, prefix_use, prop_oneof![3 => Just(0_u32), 1 => 1..4_u32])
-        .prop_map(|(prompt, max_tokens, priority, salt, prefix_use, branches)| Ask {
+        .prop_map(|(prompt, max_tokens, priority, salt, (prefix_use, prompt_logits), branches)| Ask {
             prompt,
             max_tokens,
             priority,
             salt,
             prefix_use,
+            prompt_logits,
             branches,
         })
 }
@@ -55,6 +60,7 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
         policy,
         0..12_usize,
         prop_oneof![Just(u64::MAX), 0..60_u64],
+        prop_oneof![Just(u32::MAX), 0..9_u32],
     )
         .prop_map(
             |(
@@ -66,6 +72,7 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
                 policy,
                 max_queue,
                 max_num_queued_tokens,
+                more_logits,
             )| {
                 let least = if enable_chunked_prefill { 0 } else { max_model_len };
                 SchedulerConfig {
@@ -77,6 +84,7 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
                     policy,
                     max_queue,
                     max_num_queued_tokens,
+                    max_num_logits: max_num_seqs.saturating_add(more_logits),
                 }
             },
         )
@@ -146,6 +154,7 @@ fn the_simulation_reaches_preemption_sharing_and_copies() {
                 priority: 0,
                 salt: 0,
                 prefix_use: PrefixUse::Read,
+                prompt_logits: PromptLogits::Last,
                 branches,
             });
             for _ in 0..4 {

@@ -4,26 +4,6 @@ use serde_json::{Value, json};
 
 use crate::harness::Server;
 
-/// Every series that vLLM's public dashboard queries, but for the buckets' suffix.
-const DASHBOARD: &[&str] = &[
-    "vllm:e2e_request_latency_seconds_bucket",
-    "vllm:e2e_request_latency_seconds_count",
-    "vllm:prompt_tokens_total",
-    "vllm:generation_tokens_total",
-    "vllm:inter_token_latency_seconds_bucket",
-    "vllm:time_to_first_token_seconds_bucket",
-    "vllm:request_success_total",
-    "vllm:request_queue_time_seconds_count",
-    "vllm:request_queue_time_seconds_sum",
-    "vllm:request_prefill_time_seconds_sum",
-    "vllm:request_decode_time_seconds_sum",
-    "vllm:request_max_num_generation_tokens_sum",
-    "vllm:request_prompt_tokens_bucket",
-    "vllm:request_generation_tokens_bucket",
-    "vllm:iteration_tokens_total_bucket",
-    "vllm:prefix_cache_queries_total",
-];
-
 fn chat(more: Value) -> Value {
     let mut body = json!({
         "model": "tiny",
@@ -57,9 +37,6 @@ fn answers_are_as_the_apis_say() {
     completions(&server);
     others(&server);
     refusals(&server);
-    for name in DASHBOARD {
-        assert!(server.metric(name, "") > 0.0, "{name} did not move");
-    }
     server.until("the engine is idle in the end", |s| {
         s.metric("vllm:num_requests_running", "") == 0.0
             && s.metric("vllm:num_requests_waiting", "") == 0.0
@@ -206,7 +183,15 @@ fn refusals(server: &Server) {
         ("completions", completion(json!({"prompt": [[]]})), 400, "prompt"),
         ("completions", completion(json!({"prompt": 5})), 400, "prompt"),
         ("completions", completion(json!({"suffix": "x"})), 400, "suffix"),
-        ("completions", completion(json!({"echo": true, "logprobs": 1})), 400, "echo"),
+        ("completions", completion(json!({"echo": true, "max_tokens": 0, "n": 2})), 400, "n"),
+        ("completions", completion(json!({"prompt_logprobs": 1})), 400, "prompt_logprobs"),
+        ("embeddings", json!({}), 400, "input"),
+        ("embeddings", json!({"input": []}), 400, "input"),
+        ("embeddings", json!({"input": ["x", 5]}), 400, "input"),
+        ("embeddings", json!({"input": "x", "model": "gpt-9"}), 404, "model"),
+        ("embeddings", json!({"input": "x", "dimensions": 7}), 400, "dimensions"),
+        ("embeddings", json!({"input": "x", "encoding_format": "hex"}), 400, "encoding_format"),
+        ("embeddings", json!({"input": "x", "pooling": "cls"}), 400, "pooling"),
         ("completions", completion(json!({"n": 2, "best_of": 1})), 400, "best_of"),
         ("completions", completion(json!({"best_of": 3, "stream": true})), 400, "best_of"),
         ("messages", json!({"messages": [{"role": "user", "content": "x"}]}), 400, ""),

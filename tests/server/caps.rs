@@ -3,12 +3,15 @@
 use ridgepoint::server::caps::{CAPS, Cap};
 use serde_json::{Value, json};
 
-use crate::harness::Server;
+use crate::harness::{Server, request};
 
 /// Small enough to exceed in a test.
 fn most(cap: Cap) -> usize {
     match cap {
-        Cap::BodyBytes => 4096,
+        Cap::BodyBytes | Cap::HeaderBytes => 4096,
+        Cap::TemplateFuel => 1000,
+        Cap::TemplateBytes => 80,
+        Cap::Headers => 10,
         Cap::PromptBytes => 100,
         Cap::PromptTokens | Cap::NameBytes => 30,
         _ => 3,
@@ -17,6 +20,9 @@ fn most(cap: Cap) -> usize {
 
 /// A request that asks for `n` of what a cap bounds. A new cap does not compile without one.
 fn asking(cap: Cap, n: usize) -> (&'static str, Value) {
+    let said = |content: String| {
+        ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": content}], "max_tokens": 1}))
+    };
     let chat = "/v1/chat/completions";
     let message = || json!({"role": "user", "content": "x"});
     let with = |key: &str, value: Value| {
@@ -29,6 +35,13 @@ fn asking(cap: Cap, n: usize) -> (&'static str, Value) {
         Cap::Logprobs => with("logprobs", json!(n)),
         Cap::Stops => with("stop", json!(vec!["@@"; n])),
         Cap::StopBytes => with("stop", json!("@".repeat(n))),
+        Cap::Inputs => ("/v1/embeddings", json!({"input": vec!["x"; n]})),
+        Cap::PromptLogprobs => {
+            let (path, mut body) = with("prompt", json!(vec![5; n]));
+            body["echo"] = true.into();
+            body["logprobs"] = 1.into();
+            (path, body)
+        }
         Cap::StopTokens => with("stop_token_ids", json!((0..n).map(|i| i + 5).collect::<Vec<_>>())),
         Cap::LogitBias => {
             let rows = (0..n).map(|i| (i.to_string(), json!(1)));
@@ -38,12 +51,31 @@ fn asking(cap: Cap, n: usize) -> (&'static str, Value) {
         Cap::PromptBytes => with("prompt", json!("x".repeat(n))),
         Cap::PromptTokens => with("prompt", json!(vec![5; n])),
         Cap::NameBytes => with("cache_salt", json!("s".repeat(n))),
+        // Their headers ask.
+        Cap::Headers | Cap::HeaderBytes => with("n", json!(1)),
+        // A template can't be made to take an exact number of instructions.
+        Cap::TemplateFuel => said(if n > most(cap) { "spin" } else { "x" }.into()),
+        Cap::TemplateBytes => said("x".repeat(n - "<|im_start|>user: \nassistant: ".len())),
         Cap::BodyBytes => {
             // An unknown field is passed over, whatever its length.
             let (path, body) = with("padding", json!(""));
             let padding = n - body.to_string().len();
             (path, with("padding", json!("p".repeat(padding))).1)
         }
+    }
+}
+
+/// Headers that ask for `n` of what a cap bounds, beside those of every request.
+fn headers(cap: Cap, n: usize, path: &str, body: &Value) -> String {
+    let plain = request(path, body, "");
+    let usual: Vec<(&str, &str)> = plain.lines().skip(1).map_while(|line| line.split_once(": ")).collect();
+    match cap {
+        Cap::Headers => (usual.len()..n).map(|i| format!("X-{i}: y\r\n")).collect(),
+        Cap::HeaderBytes => {
+            let bytes: usize = usual.iter().map(|(name, value)| name.len() + value.len()).sum();
+            format!("X: {}\r\n", "y".repeat(n - bytes - path.len() - 1))
+        }
+        _ => String::new(),
     }
 }
 
@@ -57,10 +89,10 @@ fn one_more_than_each_cap_is_refused() {
     let server = Server::start(&flags);
     for (cap, name, _, status) in CAPS {
         let (path, body) = asking(*cap, most(*cap));
-        let allowed = server.post(path, &body);
+        let send = |n, body| server.raw(request(path, body, &headers(*cap, n, path, body)).as_bytes());
+        let allowed = send(most(*cap), &body);
         assert_eq!(allowed.status, 200, "{name}: {}", allowed.body);
-        let (path, body) = asking(*cap, most(*cap) + 1);
-        let refused = server.post(path, &body);
+        let refused = send(most(*cap) + 1, &asking(*cap, most(*cap) + 1).1);
         assert_eq!(refused.status, status.as_u16(), "{name}: {}", refused.body);
         let error = &refused.json()["error"];
         assert_eq!(error["code"], "cap_exceeded", "{name}: {error}");

@@ -50,6 +50,55 @@ def completions():
     assert many.usage.completion_tokens == 8
 
 
+    scored = client.completions.create(prompt="abc", max_tokens=3, logprobs=2, echo=True, **GREEDY).choices[0]
+    listed = scored.logprobs
+    assert scored.text.startswith("abc") and listed.token_logprobs[0] is None and listed.top_logprobs[0] is None
+    prompt = len(listed.tokens) - 3
+    assert prompt >= 1 and len(listed.token_logprobs) == len(listed.top_logprobs) == len(listed.text_offset) == prompt + 3
+    assert all(value < 0 for value in listed.token_logprobs[1:])
+    assert all(len(top) >= 2 for top in listed.top_logprobs[1:])
+    assert listed.text_offset[prompt] == 3 and listed.text_offset == sorted(listed.text_offset)
+    only = client.completions.create(prompt="abc", max_tokens=0, logprobs=2, echo=True, model="tiny").choices[0]
+    assert only.text == "abc" and len(only.logprobs.tokens) == prompt, only
+    assert only.finish_reason == "length"
+    chunks = list(client.completions.create(prompt="abc", max_tokens=3, logprobs=2, echo=True, stream=True, **GREEDY))
+    parts = [c.choices[0] for c in chunks if c.choices]
+    assert "".join(p.text for p in parts) == scored.text
+    tokens = [t for p in parts if p.logprobs for t in p.logprobs.tokens]
+    offsets = [o for p in parts if p.logprobs for o in p.logprobs.text_offset]
+    assert (tokens, offsets) == (listed.tokens, listed.text_offset)
+
+
+def embeddings():
+    texts = ["abc", "abc", "the quick brown fox"]
+    # Without a format the package asks for base64 and decodes it.
+    coded = client.embeddings.create(model="tiny", input=texts)
+    plain = client.embeddings.create(model="tiny", input=texts, encoding_format="float")
+    assert [d.index for d in coded.data] == [0, 1, 2] and coded.model == "tiny"
+    assert coded.usage.prompt_tokens == coded.usage.total_tokens > 3
+    vectors = [d.embedding for d in plain.data]
+    for vector, other in zip(vectors, coded.data):
+        assert abs(sum(v * v for v in vector) - 1) < 1e-4
+        assert max(abs(a - b) for a, b in zip(vector, other.embedding)) < 1e-5
+    dot = lambda a, b: sum(x * y for x, y in zip(a, b))
+    assert dot(vectors[0], vectors[1]) > 0.9999 > dot(vectors[0], vectors[2])
+    ids = client.post("../tokenize", body={"prompt": "abc"}, cast_to=object)["tokens"]
+    for value in (ids, [ids], "abc"):
+        same = client.embeddings.create(model="tiny", input=value, dimensions=len(vectors[0]))
+        assert dot(same.data[0].embedding, vectors[0]) > 0.9999
+    last = client.embeddings.create(model="tiny", input="abc", extra_body={"pooling": "last"})
+    assert dot(last.data[0].embedding, vectors[0]) < 0.9999
+    # More than are handed to the engine at once.
+    many = client.embeddings.create(model="tiny", input=["abc"] * 100)
+    assert [d.index for d in many.data] == list(range(100))
+    assert all(dot(d.embedding, vectors[0]) > 0.999 for d in many.data)
+    try:
+        client.embeddings.create(model="tiny", input="abc", dimensions=3)
+        raise AssertionError("dimensions were cut")
+    except openai.BadRequestError as error:
+        assert error.param == "dimensions", error
+
+
 def models():
     assert [m.id for m in client.models.list()] == ["tiny", "alias"]
     assert client.models.retrieve("alias").id == "alias"
@@ -112,7 +161,7 @@ def messages():
     claude.beta.messages.create(**ask)
 
 
-for test in (chat, completions, models, responses, errors, messages):
+for test in (chat, completions, embeddings, models, responses, errors, messages):
     test()
     print(test.__name__, "passed")
 print("all passed")

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}\n{% endfor %}\
+                        {% if messages[0].content == \"spin\" %}{% for i in range(2000) %}{% endfor %}{% endif %}\
                         {% if add_generation_prompt %}assistant: {% endif %}";
 /// How long anything may take, on a machine under load.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,6 +44,11 @@ impl Reply {
 impl Server {
     /// Starts one with these flags and waits until it is ready.
     pub fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[])
+    }
+
+    /// As [`Server::start`], with variables of the environment.
+    pub fn start_with(flags: &[&str], variables: &[(&str, &Path)]) -> Self {
         let model = tempfile::tempdir().unwrap();
         let from = Path::new("tests/data/tiny/llama");
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -54,6 +60,7 @@ impl Server {
             .args(flags)
             .arg(model.path())
             .env("HF_HUB_OFFLINE", "1")
+            .envs(variables.iter().copied())
             .env_remove("RIDGEPOINT_LOG")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -85,7 +92,7 @@ impl Server {
     }
 
     pub fn get(&self, path: &str) -> Reply {
-        self.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        self.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Reply {
@@ -131,7 +138,7 @@ impl Drop for Server {
 pub fn request(path: &str, body: &Value, headers: &str) -> String {
     let body = body.to_string();
     format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
          {headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )

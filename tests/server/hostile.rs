@@ -51,11 +51,11 @@ fn malformed_and_oversized_requests_are_answered_or_closed() {
     );
     assert!(matches!(headers.status, 0 | 431), "{}", headers.head);
     still_serves(&server, "10 MB of headers");
-    let many: String = (0..500).map(|i| format!("X-{i}: y\r\n")).collect();
-    let reply = once(&format!("GET /health HTTP/1.1\r\nHost: x\r\n{many}\r\n"));
+    let many: String = (0..5000).map(|i| format!("X-{i}: y\r\n")).collect();
+    let reply = once(&format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"));
     assert!(matches!(reply.status, 0 | 431), "{}", reply.head);
 
-    let post = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let post = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
     let large = push(
         &server,
         std::iter::once(format!("{post}Content-Length: 10000000\r\n\r\n").into_bytes())
@@ -98,12 +98,53 @@ fn clients_that_go_away_free_their_blocks() {
     server.until("blocks stay in use", |s| {
         s.metric("vllm:kv_cache_usage_perc", "") == 0.0 && s.metric("vllm:num_requests_running", "") == 0.0
     });
+    // One that has closed its side, as some do once they have asked: answered or not, nothing is left of it.
+    let mut half = server.connect();
+    half.write_all(request("/v1/completions", &long(false), "").as_bytes()).unwrap();
+    half.shutdown(Shutdown::Write).unwrap();
+    assert!(matches!(read_reply(&mut half).status, 0 | 200));
+    still_serves(&server, "a half-closed client");
+    server.until("a half-closed client's blocks stay in use", |s| {
+        s.metric("vllm:kv_cache_usage_perc", "") == 0.0
+    });
     // One that does not read holds up nobody.
     let mut slow = server.connect();
     slow.write_all(request("/v1/completions", &long(true), "").as_bytes()).unwrap();
     still_serves(&server, "a client that does not read");
     drop(slow);
     still_serves(&server, "it went");
+}
+
+#[test]
+fn connections_are_bounded_and_those_beyond_wait() {
+    let server = Server::start(&["--max-connections", "2"]);
+    let idle = [server.connect(), server.connect()];
+    // Time for both to be accepted.
+    std::thread::sleep(Duration::from_millis(200));
+    let mut third = server.connect();
+    third.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    third.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(third.read(&mut [0; 1]).is_err(), "a third connection was served beside two");
+    drop(idle);
+    third.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(read_reply(&mut third).status, 200);
+    still_serves(&server, "too many connections");
+}
+
+#[test]
+fn names_of_strangers_do_not_lead_here() {
+    let asks = |server: &Server, host: &str| {
+        server.raw(format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+    };
+    let server = Server::start(&["--allowed-hosts", "llm.example"]);
+    for host in ["localhost", "127.0.0.1:1", "[::1]", "llm.example:443"] {
+        assert_eq!(asks(&server, host).status, 200, "{host}");
+    }
+    let refused = asks(&server, "rebound.example");
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (403, Some("unknown_host")));
+    // With a key the name tells nothing.
+    let keyed = Server::start(&["--api-key", "secret"]);
+    assert_eq!(asks(&keyed, "rebound.example").status, 401);
 }
 
 #[test]

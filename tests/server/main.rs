@@ -2,6 +2,11 @@
 
 mod api;
 mod caps;
+mod debug;
 mod harness;
 mod hostile;
+#[path = "../kept/mod.rs"]
+mod kept;
+mod metrics;
+mod pairs;
 mod sdk;

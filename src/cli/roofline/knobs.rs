@@ -1,12 +1,11 @@
 //! The knobs that can be turned without touching a kernel, and what each is predicted to gain.
 
-use crate::kernels::rope_cache::CacheType;
 use crate::profile::Dispatched;
-use crate::quant::{FORMATS, Format, Layout, by_name};
+use crate::quant::{Format, Layout, by_name};
 use crate::roofline::report::{Advice, KernelRow, Step, Verdict};
-use crate::roofline::{Baseline, MeasuredStep, Overlap, Roof, reformatted};
+use crate::roofline::{Baseline, MeasuredStep, Overlap, Roof, grouped, reformatted};
 
-use super::meter::{Config, Meter, grouped};
+use super::meter::{Config, Meter};
 
 /// A change of a configuration.
 #[derive(Clone, Debug)]
@@ -20,7 +19,7 @@ pub enum Knob {
     },
     /// Weights in another format.
     Weights {
-        /// The format that most of them have.
+        /// The format of those that change.
         from: &'static dyn Format,
         /// The other.
         to: &'static dyn Format,
@@ -65,7 +64,7 @@ fn width(format: &dyn Format) -> f64 {
 }
 
 /// The knobs that a decode has.
-pub fn knobs(config: Config, most_sequences: usize, weights: Option<&'static dyn Format>) -> Vec<Knob> {
+pub fn knobs(config: Config, most_sequences: usize, weights: &[&'static dyn Format]) -> Vec<Knob> {
     let mut knobs = Vec::new();
     let mut sequences = config.sequences * 2;
     while sequences <= most_sequences {
@@ -78,18 +77,27 @@ pub fn knobs(config: Config, most_sequences: usize, weights: Option<&'static dyn
             knobs.push(Knob::Config { name: "context", to: Config { context, ..config } });
         }
     }
-    if let Some(from) = weights {
+    for &from in weights {
         // Formats of single numbers have no smaller block to go to than the quantized ones.
-        let smaller = |to: &&&dyn Format| width(**to) < 0.95 * width(from) && to.block_len() > 1;
-        let least = FORMATS.iter().filter(smaller).min_by(|a, b| width(**a).total_cmp(&width(**b)));
-        knobs.extend(least.map(|to| Knob::Weights { from, to: *to }));
+        let smaller = |to: &&dyn Format| width(*to) < 0.95 * width(from) && to.block_len() > 1;
+        let there = ENCODED.iter().filter_map(|name| by_name(name));
+        let least = there.filter(smaller).min_by(|a, b| width(*a).total_cmp(&width(*b)));
+        knobs.extend(least.map(|to| Knob::Weights { from, to }));
     }
     knobs
 }
 
-/// The format that most of the weights' bytes have.
-pub fn main_format(formats: &std::collections::BTreeMap<String, u64>) -> Option<&'static dyn Format> {
-    formats.iter().max_by_key(|(_, bytes)| **bytes).and_then(|(name, _)| by_name(name))
+/// Formats that weights can be put into here.
+const ENCODED: [&str; 3] = ["Q4_0", "Q4_1", "Q8_0"];
+/// A format with less of the weights' bytes is no knob.
+const SHARE: f64 = 0.1;
+
+/// The formats that have much of the weights' bytes, the most first.
+pub fn main_formats(formats: &std::collections::BTreeMap<String, u64>) -> Vec<&'static dyn Format> {
+    let all: u64 = formats.values().sum();
+    let mut much: Vec<_> = formats.iter().filter(|(_, bytes)| **bytes as f64 >= SHARE * all as f64).collect();
+    much.sort_by(|a, b| b.1.cmp(a.1));
+    much.into_iter().filter_map(|(name, _)| by_name(name)).collect()
 }
 
 /// What each knob would gain, the most first.
@@ -158,12 +166,4 @@ pub fn advice(step: &Step, config: Config, predicted: &[Predicted], rows: &[Kern
     all.retain(|a| a.predicted_gain >= WORTH);
     all.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
     all
-}
-
-/// The cache type's name in reports.
-pub fn cache_name(cache: CacheType) -> &'static str {
-    match cache {
-        CacheType::F32 => "f32",
-        CacheType::F16 => "f16",
-    }
 }

@@ -7,12 +7,13 @@
 use std::time::{Duration, Instant};
 
 use crate::cache::BlockId;
-use crate::model::{Entry, Loads, Outputs, Profile, Results, Runner, Stamps, Want};
+use crate::gpu::{Bound, Gpu, Program};
+use crate::model::{Entry, Outputs, Profile, Results, Runner, Stamps, Want};
 use crate::profile::stats::Samples;
 use crate::profile::{Dispatched, Ring, StepTimes};
-use crate::roofline::report::{Grade, Host, KernelRow, TimedBy};
-use crate::roofline::verdict::confirmed;
-use crate::roofline::{Group, MeasuredStep};
+use crate::roofline::isolates;
+use crate::roofline::report::{Grade, Host, TimedBy, Timer};
+use crate::roofline::{Group, MeasuredStep, grouped};
 
 /// A kind of step: so many new tokens of each sequence, which then has so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +38,8 @@ impl Config {
     }
 }
 
-/// An interval must be so many times an empty one's before it is taken for the kernel's.
-const ABOVE_NULL: f64 = 20.0;
 /// Rounds at least and at most.
-const ROUNDS: [usize; 2] = [5, 60];
+pub(super) const ROUNDS: [usize; 2] = [5, 60];
 /// Steps before any is timed: at least this long, and two.
 const WARM: Duration = Duration::from_millis(500);
 
@@ -50,63 +49,60 @@ pub struct Meter<'a> {
     /// The model.
     pub runner: &'a mut Runner,
     ring: Option<Ring>,
-    grade: Grade,
-    null: f64,
-    launch: f64,
-    budget: Duration,
+    /// Where stamps around a dispatch may go, if they tell of it.
+    pub(super) stamps: Option<Stamps>,
+    nothing: Bound,
+    pub(super) budget: Duration,
     results: Results,
-    loads: Loads,
+    /// Whether all of a sequence's blocks are the same one.
+    pub(super) one_block: bool,
 }
 
-/// A step's dispatches of the same kernel and shape.
-pub fn grouped(described: &[Dispatched]) -> (Vec<(Dispatched, u64)>, Vec<usize>) {
-    let mut groups: Vec<(Dispatched, u64)> = Vec::new();
-    let mut of = Vec::with_capacity(described.len());
-    for d in described {
-        let at = groups.iter().position(|(g, _)| g == d).unwrap_or_else(|| {
-            groups.push((d.clone(), 0));
-            groups.len() - 1
-        });
-        groups[at].1 += 1;
-        of.push(at);
-    }
-    (groups, of)
-}
-
-fn median(values: &[f64]) -> Option<f64> {
+pub(super) fn median(values: &[f64]) -> Option<f64> {
     Samples::new(values.to_vec()).map(|s| s.median())
 }
 
 impl<'a> Meter<'a> {
-    /// A meter. `null` and `launch` are what an empty dispatch reads and costs, ns; `budget` is for
-    /// the kernels of one step.
-    pub fn new(runner: &'a mut Runner, grade: Grade, null: f64, launch: f64, budget: Duration) -> Self {
-        let ring = if grade == Grade::WallOnly { None } else { Ring::new(&runner.gpu) };
-        Self { runner, ring, grade, null, launch, budget, results: Results::default(), loads: Loads::Whole }
+    /// A meter. `budget` is for the kernels of one step.
+    pub fn new(runner: &'a mut Runner, timer: &Timer, budget: Duration) -> anyhow::Result<Self> {
+        let ring = if timer.grade == Grade::WallOnly { None } else { Ring::new(&runner.gpu) };
+        let inside = runner.gpu.has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
+        let stamps = match ring {
+            Some(_) if inside && isolates(timer) => Some(Stamps::Inside),
+            Some(_) if timer.grade == Grade::Trusted => Some(Stamps::Passes),
+            _ => None,
+        };
+        let nothing = nothing(&runner.gpu)?;
+        let (results, one_block) = (Results::default(), false);
+        Ok(Self { runner, ring, stamps, nothing, budget, results, one_block })
     }
 
-    fn step(
-        &mut self,
-        config: Config,
-        stamps: Stamps,
-        without: Option<&dyn Fn(usize) -> bool>,
-    ) -> anyhow::Result<StepTimes> {
+    /// One step, with what the profile says but the ring, which is the meter's.
+    pub(super) fn step(&mut self, config: Config, profile: Profile<'_>) -> anyhow::Result<StepTimes> {
         let ring = self.ring.as_mut();
         let (runner, results) = (&mut *self.runner, &mut self.results);
-        with_entries(runner, config, self.loads, |runner, entries| {
-            Ok(runner.step(entries, Want::Argmax, results, Profile { stamps, ring, without })?)
+        with_entries(runner, config, self.one_block, |runner, entries| {
+            let Profile { stamps, without, nothing, .. } = profile;
+            let profile = Profile { stamps, ring, without, nothing };
+            Ok(runner.step(entries, Want::Argmax, results, profile)?)
         })
+    }
+
+    /// A step with a dispatch of nothing after each of its own.
+    pub(super) fn padded(&mut self, config: Config, stamps: Stamps) -> anyhow::Result<StepTimes> {
+        let nothing = self.nothing.clone();
+        self.step(config, Profile { stamps, nothing: Some(&nothing), ..Profile::default() })
     }
 
     /// What a step of a configuration would run.
     pub fn describe(&mut self, config: Config) -> anyhow::Result<Vec<Dispatched>> {
-        with_entries(self.runner, config, self.loads, |runner, entries| {
+        with_entries(self.runner, config, self.one_block, |runner, entries| {
             Ok(runner.describe(entries, Want::Argmax)?)
         })
     }
 
     /// The step's time: by the stamps around its pass, or by the wall clock.
-    fn time(&self, times: &StepTimes) -> Option<f64> {
+    pub(super) fn time(&self, times: &StepTimes) -> Option<f64> {
         if self.ring.is_some() { times.spans.first().copied().flatten() } else { Some(times.wall().0 as f64) }
     }
 
@@ -117,22 +113,20 @@ impl<'a> Meter<'a> {
         let warm = Instant::now();
         let mut plain = Vec::new();
         while plain.len() < ROUNDS[0] + 2 || warm.elapsed() < WARM {
-            plain.push(self.step(config, Stamps::Span, None)?);
+            plain.push(self.step(config, Profile::default())?);
         }
         plain.drain(..2);
-        let times: Vec<f64> = plain.iter().filter_map(|t| self.time(t)).collect();
-        let each = median(&times).unwrap_or(0.0) / described.len().max(1) as f64;
-        let stamped = self.ring.is_some() && (self.grade == Grade::Trusted || each > ABOVE_NULL * self.null);
-        let (samples, by, profiled) = if stamped {
-            self.stamped(config, &groups, &of, &mut plain)?
-        } else {
-            self.left_out(config, &groups, &of, &mut plain)?
-        };
+        let (mut timed, profiled) = self.stamped(config, &groups, &of, &mut plain)?;
+        let short: Vec<usize> = (0..groups.len()).filter(|&g| timed[g].is_none()).collect();
+        let rest = self.left_out(config, (&groups, &of), &short, &mut plain)?;
+        for (group, samples) in short.into_iter().zip(rest) {
+            timed[group] = Some(samples);
+        }
         let part = |f: &dyn Fn(&StepTimes) -> f64| median(&plain.iter().map(f).collect::<Vec<_>>());
         let wall = part(&|t| t.wall().0 as f64).unwrap_or(0.0);
         let spans: Vec<f64> = plain.iter().filter_map(|t| t.spans.first().copied().flatten()).collect();
-        let groups =
-            groups.into_iter().zip(samples).map(|((d, calls), samples)| self.group(d, calls, samples, by));
+        let groups = groups.into_iter().zip(timed.into_iter().flatten());
+        let groups = groups.map(|((d, calls), timed)| group(d, calls, timed));
         Ok(MeasuredStep {
             name: config.name(),
             tokens: (config.tokens * config.sequences) as u64,
@@ -153,126 +147,97 @@ impl<'a> Meter<'a> {
 
     /// Wall clocks of two configurations, in turn: medians, ns.
     pub fn compare(&mut self, a: Config, b: Config) -> anyhow::Result<(f64, f64)> {
-        let mut walls = [Vec::new(), Vec::new()];
-        let start = Instant::now();
-        while walls[0].len() < 3 + ROUNDS[0] || (start.elapsed() < self.budget && walls[0].len() < 200) {
-            for (walls, config) in walls.iter_mut().zip([a, b]) {
-                walls.push(self.step(config, Stamps::Span, None)?.wall().0 as f64);
-            }
-        }
-        // The first ones warm up.
-        let middle = |walls: &[f64]| median(&walls[3..]).unwrap_or(0.0);
-        Ok((middle(&walls[0]), middle(&walls[1])))
+        let mut configs = [a, b].into_iter().cycle();
+        in_turn(self.budget, || match configs.next() {
+            Some(config) => Ok(self.step(config, Profile::default())?.wall().0 as f64),
+            None => Ok(0.0),
+        })
     }
 
-    /// Measures again with weights and cache collapsed, and says what that makes of each verdict.
-    pub fn confirm(&mut self, config: Config, rows: &mut [KernelRow]) -> anyhow::Result<()> {
-        self.runner.loads(Loads::Collapsed);
-        self.loads = Loads::Collapsed;
-        let collapsed = self.measure(config);
-        self.loads = Loads::Whole;
-        self.runner.loads(Loads::Whole);
-        for (row, group) in rows.iter_mut().zip(collapsed?.groups) {
-            let lasting = row.roles.contains_key("weights") || row.roles.contains_key("cache");
-            if let Some(without) = median(&group.samples).filter(|_| lasting) {
-                row.confirmed = confirmed(row.verdict, 1.0 - without / row.time_ns.p50);
-            }
-        }
-        Ok(())
+    /// Wall clocks of a step here and with another meter's model, in turn: medians, ns.
+    pub fn against(&mut self, other: &mut Meter<'_>, config: Config) -> anyhow::Result<(f64, f64)> {
+        let mut here = false;
+        in_turn(self.budget, || {
+            here = !here;
+            let profile = Profile::default();
+            let times = if here { self.step(config, profile)? } else { other.step(config, profile)? };
+            Ok(times.wall().0 as f64)
+        })
     }
 
-    /// A group's row. Where stamps cost more than the kernel, what they read of nothing goes off.
-    fn group(&self, d: Dispatched, calls: u64, mut samples: Vec<f64>, by: TimedBy) -> Group {
-        let mut timed_by = by;
-        let single = matches!(by, TimedBy::InsidePass | TimedBy::PassPerDispatch);
-        if single && median(&samples).is_some_and(|t| t < ABOVE_NULL * self.null) {
-            timed_by = TimedBy::NullSubtracted;
-            samples.iter_mut().for_each(|s| *s -= (self.null - self.launch).max(0.0));
-        }
-        Group {
-            kernel: d.kernel,
-            shape: d.shape,
-            calls,
-            workgroups: d.workgroups,
-            cost: d.cost,
-            timed_by,
-            samples,
-        }
+    fn lacking(&mut self, config: Config, without: &dyn Fn(usize) -> bool) -> anyhow::Result<StepTimes> {
+        self.step(config, Profile { without: Some(without), ..Profile::default() })
     }
 
-    /// Stamps around each dispatch, in turn with steps that have none.
-    fn stamped(
-        &mut self,
-        config: Config,
-        groups: &[(Dispatched, u64)],
-        of: &[usize],
-        plain: &mut Vec<StepTimes>,
-    ) -> anyhow::Result<(Vec<Vec<f64>>, TimedBy, Vec<f64>)> {
-        let inside = self.grade == Grade::Trusted
-            && self.runner.gpu.has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
-        let (stamps, by) = if inside {
-            (Stamps::Inside, TimedBy::InsidePass)
-        } else {
-            (Stamps::Passes, TimedBy::PassPerDispatch)
-        };
-        let mut samples = vec![Vec::new(); groups.len()];
-        let mut walls = Vec::new();
-        let start = Instant::now();
-        for round in 0..ROUNDS[1] {
-            if round >= ROUNDS[0] && start.elapsed() > self.budget {
-                break;
-            }
-            let times = self.step(config, stamps, None)?;
-            walls.push(times.wall().0 as f64);
-            let mut sums = vec![Some(0.0); groups.len()];
-            for (&group, span) in of.iter().zip(&times.spans) {
-                sums[group] = sums[group].zip(*span).map(|(sum, span)| sum + span);
-            }
-            for ((to, sum), (_, calls)) in samples.iter_mut().zip(sums).zip(groups) {
-                to.extend(sum.map(|sum| sum / *calls as f64));
-            }
-            plain.push(self.step(config, Stamps::Span, None)?);
-        }
-        Ok((samples, by, walls))
-    }
-
-    /// The step with and without each group, in turn.
+    /// The step with and without each of these groups, in turn: one group before and one after each
+    /// whole step, and the other way round next time, so that neither place favours any.
     fn left_out(
         &mut self,
         config: Config,
-        groups: &[(Dispatched, u64)],
-        of: &[usize],
+        (groups, of): (&[(Dispatched, u64)], &[usize]),
+        which: &[usize],
         plain: &mut Vec<StepTimes>,
-    ) -> anyhow::Result<(Vec<Vec<f64>>, TimedBy, Vec<f64>)> {
+    ) -> anyhow::Result<Vec<Timed>> {
         let by = if self.ring.is_some() { TimedBy::LeaveOneOut } else { TimedBy::LeaveOneOutWall };
-        let mut samples = vec![Vec::new(); groups.len()];
+        let mut samples = vec![Vec::new(); which.len()];
         let start = Instant::now();
         for round in 0..ROUNDS[1] {
-            if round >= ROUNDS[0] && start.elapsed() > self.budget {
+            if which.is_empty() || (round >= ROUNDS[0] && start.elapsed() > self.budget) {
                 break;
             }
-            // One group before and one after each whole step, and the other way round next time, so
-            // that neither place favours any.
-            let mut order: Vec<usize> = (0..groups.len()).collect();
+            let mut order: Vec<usize> = (0..which.len()).collect();
             if round % 2 == 1 {
                 order.reverse();
             }
             for pair in order.chunks(2) {
-                let mut rests =
-                    vec![self.step(config, Stamps::Span, Some(&|at| of.get(at) == pair.first()))?];
-                let whole = self.step(config, Stamps::Span, None)?;
+                let without = |n: usize| pair.get(n).map(|&i| which[i]);
+                let mut rests = vec![self.lacking(config, &|at| of.get(at).copied() == without(0))?];
+                let whole = self.step(config, Profile::default())?;
                 if pair.len() > 1 {
-                    rests.push(self.step(config, Stamps::Span, Some(&|at| of.get(at) == pair.get(1)))?);
+                    rests.push(self.lacking(config, &|at| of.get(at).copied() == without(1))?);
                 }
-                for (&group, rest) in pair.iter().zip(&rests) {
+                for (&i, rest) in pair.iter().zip(&rests) {
                     let both = self.time(&whole).zip(self.time(rest));
-                    samples[group].extend(both.map(|(whole, rest)| (whole - rest) / groups[group].1 as f64));
+                    samples[i].extend(both.map(|(whole, rest)| (whole - rest) / groups[which[i]].1 as f64));
                 }
                 plain.push(whole);
             }
         }
-        // Nothing is stamped but the pass: profiling is only that there are more steps.
-        Ok((samples, by, Vec::new()))
+        Ok(samples.into_iter().map(|samples| (samples, by)).collect())
+    }
+}
+
+/// Medians of what every first and every second run gives, once the first three of each have warmed up.
+fn in_turn(budget: Duration, mut run: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<(f64, f64)> {
+    let mut walls = [Vec::new(), Vec::new()];
+    let start = Instant::now();
+    while walls[0].len() < 3 + ROUNDS[0] || (start.elapsed() < budget && walls[0].len() < 200) {
+        for walls in &mut walls {
+            walls.push(run()?);
+        }
+    }
+    let middle = |walls: &[f64]| median(&walls[3..]).unwrap_or(0.0);
+    Ok((middle(&walls[0]), middle(&walls[1])))
+}
+
+/// Samples of one dispatch in ns, and how they were taken.
+pub(super) type Timed = (Vec<f64>, TimedBy);
+
+/// A dispatch of one lane that adds one to a word.
+fn nothing(gpu: &Gpu) -> anyhow::Result<Bound> {
+    let count = gpu.storage("nothing", 16)?;
+    Ok(gpu.bind(&gpu.pipeline(&Program::new("probe/count"))?, &[(&count).into()])?)
+}
+
+fn group(d: Dispatched, calls: u64, (samples, timed_by): Timed) -> Group {
+    Group {
+        kernel: d.kernel,
+        shape: d.shape,
+        calls,
+        workgroups: d.workgroups,
+        cost: d.cost,
+        timed_by,
+        samples,
     }
 }
 
@@ -280,7 +245,7 @@ impl<'a> Meter<'a> {
 fn with_entries<T>(
     runner: &mut Runner,
     config: Config,
-    loads: Loads,
+    one_block: bool,
     act: impl FnOnce(&mut Runner, &[Entry<'_>]) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let Config { tokens, sequences, context } = config;
@@ -290,7 +255,7 @@ fn with_entries<T>(
     let blocks: Vec<Vec<BlockId>> = (0..sequences as u32)
         .map(|s| {
             let own = s * per_sequence..(s + 1) * per_sequence;
-            own.map(|b| BlockId(if loads == Loads::Whole { b } else { s * per_sequence })).collect()
+            own.map(|b| BlockId(if one_block { s * per_sequence } else { b })).collect()
         })
         .collect();
     let entry = |blocks| Entry {

@@ -1,9 +1,13 @@
 //! `ridgepoint roofline`: a model's real steps, kernel by kernel, beside this device's ceilings.
 
+mod attach;
+mod confirm;
 mod knobs;
 mod meter;
 mod setup;
+mod stamped;
 mod table;
+mod workload;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,20 +18,26 @@ use clap::Args;
 use super::Global;
 use crate::roofline::html::html;
 use crate::roofline::plot::roofline;
-use crate::roofline::report::{Report, SCHEMA_VERSION};
+use crate::roofline::report::Report;
 use crate::roofline::summary;
 use crate::roofline::trace::trace;
 
-pub(super) use knobs::{Knob, Predicted, advice, knobs, main_format, predict};
-pub(super) use meter::Config;
-pub(super) use setup::{Prepared, SetupArgs};
+use attach::Attach;
+pub(super) use knobs::{Knob, Predicted, advice, knobs, main_formats, predict};
+pub(super) use meter::{Config, Meter};
+pub(super) use setup::{Prepared, Reformat, SetupArgs};
 pub(super) use table::time;
+use workload::Workload;
 
 /// Say what bounds each kernel of a model's steps, and what would gain most
 #[derive(Debug, Args)]
 pub struct Roofline {
     #[command(flatten)]
     setup: SetupArgs,
+    #[command(flatten)]
+    attach: Attach,
+    #[command(flatten)]
+    workload: Workload,
     /// Prompts of so many tokens, comma-separated; 0 for none
     #[arg(long, short = 'p', value_delimiter = ',', default_value = "512", value_name = "TOKENS")]
     prefill: Vec<usize>,
@@ -82,9 +92,16 @@ impl Roofline {
     }
 
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let configs = self.configs();
-        let mut prepared = self.setup.prepare(global, &configs)?;
-        let report = report(global, &mut prepared, &configs)?;
+        let served = self.attach.report();
+        let served = served.or_else(|| self.workload.report(global, &self.setup, self.attach.steps));
+        let report = match served {
+            Some(served) => served?,
+            None => {
+                let configs = self.configs();
+                let mut prepared = self.setup.prepare(global, &configs)?;
+                report(global, &mut prepared, &configs)?
+            }
+        };
         self.draw(&report)?;
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -103,23 +120,11 @@ impl Roofline {
 fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyhow::Result<Report> {
     let device = prepared.device.clone();
     let roof = device.roof();
-    let mut report = Report {
-        schema_version: SCHEMA_VERSION,
-        version: device.key.version,
-        device: device.key.device,
-        timer: device.timer,
-        model: Some(prepared.model.clone()),
-        ceilings: device.ceilings,
-        curves: device.curves,
-        kernels: Vec::new(),
-        steps: Vec::new(),
-        advice: Vec::new(),
-        summary: String::new(),
-    };
+    let mut report = Report::new(device, Some(prepared.model.clone()));
     let most_sequences = prepared.runner.limits.sequences;
-    let weights = main_format(&prepared.model.formats);
+    let weights = main_formats(&prepared.model.formats);
     let confirm = prepared.confirm;
-    let mut meter = prepared.meter();
+    let mut meter = prepared.meter()?;
     for &config in configs {
         if !global.quiet {
             eprintln!("measuring {}", config.name());
@@ -129,7 +134,7 @@ fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyho
         if confirm {
             meter.confirm(config, &mut rows)?;
         }
-        let all = if config.tokens == 1 { knobs(config, most_sequences, weights) } else { Vec::new() };
+        let all = if config.tokens == 1 { knobs(config, most_sequences, &weights) } else { Vec::new() };
         let predicted = predict(&mut meter, &roof, &step, config, all)?;
         report.advice.extend(advice(&reconciled, config, &predicted, &rows));
         report.kernels.extend(rows);

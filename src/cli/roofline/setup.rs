@@ -1,18 +1,19 @@
 //! What `roofline` and `explain` share: the device measured, the model loaded, the meter.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::super::Global;
 use super::super::ceilings::DeviceArgs;
-use super::super::load::{LoadArgs, Opened};
-use super::knobs::cache_name;
+use super::super::load::LoadArgs;
 use super::meter::{Config, Meter};
+use crate::format::{ModelFile, Tokenizer};
 use crate::model::Runner;
+use crate::quant::Format;
 use crate::roofline::DeviceReport;
 use crate::roofline::report::Model;
+use crate::server::debug::facts;
 
 /// The model, the device and the time that it may take.
 #[derive(Debug, Args)]
@@ -27,11 +28,14 @@ pub struct SetupArgs {
     /// About how long to time the kernels of one step
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     seconds: f64,
-    /// Confirm verdicts: read one piece of the weights and of the cache again and again instead of
-    /// all, and see whether the time falls
+    /// Confirm verdicts: do each larger kernel's arithmetic twice, and take its bytes away, and see what
+    /// the time does
     #[arg(long)]
     confirm: bool,
 }
+
+/// From one format to another.
+pub type Reformat = (&'static dyn Format, &'static dyn Format);
 
 /// A measured device and a loaded model.
 #[derive(Debug)]
@@ -48,18 +52,38 @@ pub struct Prepared {
 }
 
 impl SetupArgs {
+    /// The model's tokenizer.
+    pub fn tokenizer(&self, global: &Global) -> anyhow::Result<Tokenizer> {
+        Ok(ModelFile::open(&self.load().model.resolve(global)?)?.tokenizer()?)
+    }
+
+    fn load(&self) -> LoadArgs {
+        let mut load = self.load.clone();
+        if let Some(model) = &self.positional {
+            load.model.model.clone_from(model);
+        }
+        load
+    }
+
     /// Measures or recalls the device, and loads the model with room for all of `configs`.
     pub fn prepare(&self, global: &Global, configs: &[Config]) -> anyhow::Result<Prepared> {
+        self.prepare_in(global, configs, None)
+    }
+
+    /// As [`SetupArgs::prepare`], with the matrices of one format in another.
+    pub fn prepare_in(
+        &self,
+        global: &Global,
+        configs: &[Config],
+        change: Option<Reformat>,
+    ) -> anyhow::Result<Prepared> {
         if !(0.1..=3600.0).contains(&self.seconds) {
             anyhow::bail!("--seconds {}: expected 0.1 to 3600", self.seconds);
         }
         if configs.is_empty() {
             anyhow::bail!("there is no step to measure: give --prefill or --batch");
         }
-        let mut load = self.load.clone();
-        if let Some(model) = &self.positional {
-            load.model.model.clone_from(model);
-        }
+        let mut load = self.load();
         let most = |f: fn(&Config) -> usize| configs.iter().map(f).max().unwrap_or(1);
         let (context, sequences) = (most(|c| c.context), most(|c| c.sequences));
         let tokens = most(|c| c.tokens * c.sequences);
@@ -68,6 +92,10 @@ impl SetupArgs {
         }
         load.max_num_batched_tokens = u32::try_from(tokens)?;
         let mut opened = load.open(global)?;
+        if let Some((from, to)) = change {
+            let changed = opened.file.requantize(from, to);
+            anyhow::ensure!(changed > 0, "no matrix of {} can become {}", from.name(), to.name());
+        }
         if context > opened.hyper.context_length {
             anyhow::bail!(
                 "a context of {context} tokens is longer than the model's {}",
@@ -82,33 +110,16 @@ impl SetupArgs {
         let blocks = |c: &Config| c.context.div_ceil(limits.cache.block_size as usize) * c.sequences;
         limits.cache.num_blocks = u32::try_from(configs.iter().map(blocks).max().unwrap_or(1))?;
         let runner = opened.runner(global, limits)?;
-        let model = facts(&opened, &runner);
+        let mut model = facts(&opened.file, &runner.hyper, limits.cache_type);
+        model.weight_bytes = runner.memory.weights.0;
         let budget = Duration::from_secs_f64(self.seconds);
         Ok(Prepared { device, model, runner, confirm: self.confirm, budget })
     }
 }
 
-fn facts(opened: &Opened, runner: &Runner) -> Model {
-    let mut formats = BTreeMap::new();
-    let mut parameters = 0;
-    for tensor in opened.file.tensors() {
-        *formats.entry(tensor.format.name().to_string()).or_default() += tensor.bytes;
-        parameters += (tensor.rows() * tensor.columns()) as u64;
-    }
-    Model {
-        name: runner.hyper.name.clone().unwrap_or_else(|| runner.hyper.architecture.clone()),
-        formats,
-        parameters,
-        weight_bytes: runner.memory.weights.0,
-        kv_cache_dtype: cache_name(runner.limits.cache_type).to_string(),
-    }
-}
-
 impl Prepared {
     /// The meter of this model on this device.
-    pub fn meter(&mut self) -> Meter<'_> {
-        let launch = self.device.ceilings.iter().find(|c| c.name == "launch").map_or(0.0, |c| c.value);
-        let null = self.device.null_interval_ns.unwrap_or(0.0);
-        Meter::new(&mut self.runner, self.device.timer.grade, null, launch, self.budget)
+    pub fn meter(&mut self) -> anyhow::Result<Meter<'_>> {
+        Meter::new(&mut self.runner, &self.device.timer, self.budget)
     }
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::super::Error;
 use super::super::describe;
-use super::super::forward::{Loads, Visit};
+use super::super::forward::{Counterfactual, Visit};
 use super::super::plan::Entry;
-use super::submit::{Feed, InFlight};
+use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
-use crate::gpu::{Dispatch, Gpu, Recorder};
+use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
-use crate::profile::{Dispatched, Ring, StepTimes};
+use crate::profile::{Dispatched, Ring, Spans, StepTimes};
 
 /// Where stamps go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub struct Profile<'a> {
     /// as in a whole step, since no kernel's control flow depends on data, but its results are
     /// garbage.
     pub without: Option<&'a dyn Fn(usize) -> bool>,
+    /// A dispatch of nothing that follows each dispatch of the step within its pass, with stamps of
+    /// its own where each has some.
+    pub nothing: Option<&'a Bound>,
 }
 
 impl std::fmt::Debug for Profile<'_> {
@@ -70,8 +73,12 @@ impl Runner {
         })
     }
 
-    /// Plans, records and submits a step, with the time that each of these took.
-    pub(super) fn launch(
+    /// Plans, records and submits a step, with the time that each of these took. A ring's stamps can be
+    /// read once the step is collected.
+    ///
+    /// # Errors
+    /// As [`Runner::step`].
+    pub fn launch(
         &mut self,
         entries: &[Entry<'_>],
         feeds: &[Feed],
@@ -91,15 +98,17 @@ impl Runner {
         if let Some(ring) = profile.ring.as_deref_mut() {
             ring.start();
         }
+        let resolved = self.spans.as_mut().and_then(|spans| spans.resolve(&mut encoder));
         let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
         let rows = self.plan.outputs;
-        let slot = self.read_later(&mut encoder, rows, want);
+        let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
         let submission = gpu.queue.submit([commands]);
         let times = [planned - start, recorded - planned, recorded.elapsed()];
-        let paced = usual.then_some((self.plan.tokens, dispatches, planned));
-        Ok((InFlight { want, rows, slot, submission, paced }, times))
+        let host = HostWork { record: recorded - start, submit: times[2], dispatches };
+        let paced = usual.then_some((self.plan.tokens, planned));
+        Ok((InFlight { want, rows, states, slot, submission, resolved, host, paced }, times))
     }
 
     /// What a step's dispatches are, in order, without running it.
@@ -117,10 +126,10 @@ impl Runner {
         Ok(all)
     }
 
-    /// Makes the following steps read all weights or the same few again and again, to see what
-    /// reading them costs.
-    pub fn loads(&self, loads: Loads) {
-        self.forward.loads(&self.gpu, loads);
+    /// Makes the following steps differ in the dispatches that `of` names by their place in
+    /// [`Runner::describe`], and in no others.
+    pub fn counterfactual(&mut self, change: Counterfactual, of: &dyn Fn(usize) -> bool) {
+        self.forward.counterfactual(&self.gpu, change, of);
     }
 
     /// Fills the plan; gives the longest run of tokens of one sequence.
@@ -161,6 +170,7 @@ impl Runner {
     ) -> Result<u32, Error> {
         let mut at = 0;
         let without = profile.without;
+        let nothing = profile.nothing.map(|bound| Dispatch { bound, grid: [1, 1, 1] });
         let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))
@@ -179,21 +189,42 @@ impl Runner {
                     if left_out() {
                         return Ok(());
                     }
-                    let [begin, end] = ring.pair()?;
-                    pass.stamp(ring.set(), begin);
-                    pass.dispatch(dispatch)?;
-                    pass.stamp(ring.set(), end);
+                    for dispatch in [Some(dispatch), nothing].into_iter().flatten() {
+                        let [begin, end] = ring.pair()?;
+                        pass.stamp(ring.set(), begin);
+                        pass.dispatch(dispatch)?;
+                        pass.stamp(ring.set(), end);
+                    }
                     Ok(())
                 })
             }
             (_, ring) => {
                 // A span is of one pass, so a stamped step is one submission.
                 let most = if ring.is_some() { u32::MAX } else { self.pace.dispatches(self.plan.tokens) };
-                let stamps = ring.map(Ring::pass).transpose()?;
+                let usual = ring.is_none() && without.is_none();
+                let queries = self.spans.as_mut().filter(|_| usual).map(Spans::queries);
+                let stamps = match (ring, &queries) {
+                    (Some(ring), _) => Some(ring.pass()?),
+                    (None, Some((set, [begin, end]))) => Some(wgpu::ComputePassTimestampWrites {
+                        query_set: set,
+                        beginning_of_pass_write_index: Some(*begin),
+                        end_of_pass_write_index: Some(*end),
+                    }),
+                    (None, None) => None,
+                };
                 let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
-                self.each(gpu, longest, want, &mut |dispatch, _| {
-                    if left_out() { Ok(()) } else { Ok(pass.dispatch(dispatch)?) }
-                })
+                let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
+                    if left_out() {
+                        return Ok(());
+                    }
+                    pass.dispatch(dispatch)?;
+                    Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
+                });
+                // Stamps of different submissions may not be subtracted.
+                if let Some(spans) = self.spans.as_mut().filter(|_| pass.recorded() > most) {
+                    spans.cancel();
+                }
+                outcome
             }
         }?;
         Ok(at as u32)

@@ -1,12 +1,13 @@
 //! A step on the device: submitted, and collected later, so that the next one can be recorded and
 //! queued while it runs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::Error;
 use super::super::plan::Entry;
 use super::{Profile, Results, Runner, Want};
 use crate::kernels::{argmax, top_k};
+use crate::profile::{Resolved, Spans};
 
 /// A token of a step whose id is not known on the host yet: it is the largest logit of an earlier row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,22 +18,42 @@ pub struct Feed {
     pub row: usize,
 }
 
+/// What a step cost the host until it was submitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostWork {
+    /// Checking it, filling its buffer, recording its commands.
+    pub record: Duration,
+    /// Handing them over.
+    pub submit: Duration,
+    /// Its dispatches.
+    pub dispatches: u32,
+}
+
 /// A submitted step.
 #[derive(Debug)]
 #[must_use = "its results are collected with Runner::collect"]
 pub struct InFlight {
     pub(super) want: Want,
     pub(super) rows: usize,
+    pub(super) states: usize,
     pub(super) slot: usize,
     pub(super) submission: wgpu::SubmissionIndex,
-    /// Its tokens, its dispatches and its beginning, if it ran as usual.
-    pub(super) paced: Option<(usize, u32, Instant)>,
+    pub(super) host: HostWork,
+    /// The span that it resolves, of the step before.
+    pub(super) resolved: Option<Resolved>,
+    /// Its tokens and its beginning, if it ran as usual.
+    pub(super) paced: Option<(usize, Instant)>,
 }
 
 impl InFlight {
     /// Wanted tokens.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// What it cost the host.
+    pub fn host(&self) -> HostWork {
+        self.host
     }
 
     /// What it brings back for each.
@@ -48,7 +69,7 @@ impl Runner {
     /// When an entry points outside the model's or the cache's bounds, or the device fails.
     pub fn run(&mut self, entries: &[Entry<'_>], want: Want, results: &mut Results) -> Result<(), Error> {
         let step = self.submit(entries, &[], want)?;
-        self.collect(step, results)
+        self.collect(step, results).map(drop)
     }
 
     /// Submits one step; the host's id of a token in `feeds` counts for nothing. Two steps may be
@@ -76,13 +97,14 @@ impl Runner {
         Ok(())
     }
 
-    /// Records the copy of a step's results to where they can be read; gives the place.
+    /// Records the copy of a step's results to where they can be read; gives the place, and how many
+    /// states are there.
     pub(super) fn read_later(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         rows: usize,
         want: Want,
-    ) -> usize {
+    ) -> (usize, usize) {
         let source = match want {
             Want::Argmax => &self.argmax.1,
             Want::Candidates => &self.top_k.1,
@@ -92,9 +114,10 @@ impl Runner {
         if rows > 0 {
             self.readbacks[slot].copy(encoder, source, 0, self.result_bytes(rows, want), 0);
         }
+        let states = self.states.copy(&self.gpu, encoder, &self.scratch.h, &self.plan, slot);
         self.slot = (slot + 1) % self.readbacks.len();
         self.fed_rows = if want == Want::Argmax { rows } else { 0 };
-        slot
+        (slot, states)
     }
 
     fn result_bytes(&self, rows: usize, want: Want) -> u64 {
@@ -106,24 +129,49 @@ impl Runner {
         4 * (words * rows) as u64
     }
 
-    /// Waits for a submitted step, and for no later one, and brings its results back.
+    /// Waits for a submitted step, and for no later one, and brings its results back: gives the time that
+    /// this took once they were there.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn collect(&mut self, step: InFlight, results: &mut Results) -> Result<(), Error> {
+    pub fn collect(&mut self, step: InFlight, results: &mut Results) -> Result<Duration, Error> {
         results.clear();
         let gpu = &self.gpu;
         let bytes = self.result_bytes(step.rows, step.want);
+        let submission = step.submission.clone();
+        let mut read = Duration::ZERO;
         if bytes == 0 {
             gpu.wait_for(step.submission)?;
         } else {
-            let take = |bytes: &[u8]| results.fill(bytes, step.want, self.candidates);
-            self.readbacks[step.slot].read_after(gpu, step.submission, bytes, take)?;
+            let take = |bytes: &[u8]| {
+                let start = Instant::now();
+                results.fill(bytes, step.want, self.candidates);
+                start.elapsed()
+            };
+            read += self.readbacks[step.slot].read_after(gpu, step.submission, bytes, take)?;
         }
-        if let Some((tokens, dispatches, began)) = step.paced {
-            self.pace.measured(tokens, dispatches, began.elapsed());
+        self.span = match (step.resolved, &mut self.spans) {
+            (Some(resolved), Some(spans)) => spans.read(gpu, resolved)?,
+            _ => None,
+        };
+        if step.states > 0 {
+            read += self.states.read(gpu, submission, step.slot, step.states, &mut results.states)?;
         }
-        Ok(())
+        if let Some((tokens, began)) = step.paced {
+            self.pace.measured(tokens, step.host.dispatches, began.elapsed());
+        }
+        Ok(read)
+    }
+
+    /// Has every usual step's pass stamped at its ends from now on, or not; nothing happens on a device
+    /// without timestamps.
+    pub fn set_spans(&mut self, on: bool) {
+        self.spans = if on { Spans::new(&self.gpu) } else { None };
+    }
+
+    /// The GPU's span of the step before the last collected one, ns, if it had one.
+    pub fn span(&self) -> Option<f64> {
+        self.span
     }
 
     /// The whole row of logits of the last submitted step's wanted token `row`.

@@ -17,6 +17,7 @@ use super::openai::token;
 use super::reply::{self, reply};
 use super::request::prompt::{self, Raw};
 use super::request::{Generation, ServiceFields};
+use crate::engine::Wanted;
 use crate::format::Ending;
 use shape::Messages;
 
@@ -40,7 +41,7 @@ async fn answer(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
     let prompts = prompt::encode(app, vec![Raw::Chat(conversation, Ending::Answer)]).await?;
     let service = ServiceFields { model: model.clone(), stream, ..ServiceFields::default() };
     let shape = Messages::new(format!("msg_{}", token()), model, params.stop.clone());
-    reply(app, Generation { prompts, params, service }, shape).await
+    reply(app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await
 }
 
 async fn count(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {

@@ -25,6 +25,8 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Seen {
     stats: Option<Stats>,
+    /// The share of the last second or so that the device was busy.
+    busy: f64,
     histograms: Vec<Histogram>,
 }
 
@@ -38,7 +40,7 @@ impl Metrics {
     /// Nothing seen yet of the model of this name.
     pub fn new(model: &str) -> Self {
         let histograms = SERIES.iter().map(|(_, bounds, _)| Histogram::new(bounds)).collect();
-        Self { model: model.to_string(), seen: Mutex::new(Seen { stats: None, histograms }) }
+        Self { model: model.to_string(), seen: Mutex::new(Seen { stats: None, busy: 0.0, histograms }) }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Seen) -> T) -> T {
@@ -54,10 +56,15 @@ impl Metrics {
     /// The page.
     pub fn page(&self) -> String {
         let mut page = Page::new(&[("engine", "0"), ("model_name", &self.model)]);
-        let (stats, histograms) = self.with(|seen| (seen.stats, seen.histograms.clone()));
+        let (stats, busy, histograms) = self.with(|seen| (seen.stats, seen.busy, seen.histograms.clone()));
         // Until the engine is loaded there is nothing to say of it.
         if let Some(stats) = stats {
             engine(&mut page, &stats);
+            page.gauge(
+                "ridgepoint:gpu_busy_share",
+                "The share of the last second that the device was busy, from 0 to 1.",
+                busy,
+            );
         }
         for ((name, _, help), histogram) in SERIES.iter().zip(&histograms) {
             page.histogram(name, help, histogram);
@@ -91,6 +98,7 @@ fn engine(page: &mut Page, s: &Stats) {
     count("ridgepoint:requests_total", "Requests taken.", c.requests);
     count("ridgepoint:steps_total", "Steps that computed anything.", c.steps);
     count("ridgepoint:step_tokens_total", "Tokens computed in steps.", c.step_tokens);
+    count("ridgepoint:dispatches_total", "Kernels dispatched in steps.", c.dispatches);
     page.counter(
         "vllm:request_success_total",
         "Sequences that ended, by reason.",
@@ -103,13 +111,16 @@ fn engine(page: &mut Page, s: &Stats) {
         ],
     );
     page.counter(
+        "ridgepoint:gpu_span_seconds_total",
+        "The GPU's spans of steps, where its timer is trusted.",
+        "",
+        &[("", c.spans.as_secs_f64())],
+    );
+    page.counter("ridgepoint:gpu_spans_total", "Steps that had one.", "", &[("", c.spanned as f64)]);
+    page.counter(
         "ridgepoint:step_seconds_total",
-        "Time of steps by part: choosing the batch; recording, running and reading back; sampling and text.",
+        "Time of steps by part; with a step ahead the host's parts run beside the device's.",
         "part",
-        &[
-            ("schedule", c.schedule.as_secs_f64()),
-            ("run", c.run.as_secs_f64()),
-            ("sample", c.sample.as_secs_f64()),
-        ],
+        &c.parts.named().map(|(part, time)| (part, time.as_secs_f64())),
     );
 }

@@ -16,6 +16,8 @@ macro_rules! series {
 series! {
     Ttft "vllm:time_to_first_token_seconds" TTFT "From a request's arrival to its first token.";
     Itl "vllm:inter_token_latency_seconds" TOKEN "Between two tokens of a sequence.";
+    // Its name in dashboards of 2025.
+    ItlOld "vllm:time_per_output_token_seconds" TOKEN "As vllm:inter_token_latency_seconds, by its older name.";
     Tpot "vllm:request_time_per_output_token_seconds" TOKEN "A sequence's mean time per token after its first.";
     E2e "vllm:e2e_request_latency_seconds" WHOLE "From a request's arrival to its end.";
     Queue "vllm:request_queue_time_seconds" WHOLE "Waiting for the first step.";

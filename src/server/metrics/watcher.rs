@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::debug::Roofline;
 use super::Metrics;
 use super::series::Series;
 use crate::engine::service::Observer;
@@ -11,6 +12,8 @@ use crate::engine::{Counters, Engine, Event, FinishedRequest, GenerationRequest,
 
 /// How often a busy engine logs what it does.
 const REPORT: Duration = Duration::from_secs(5);
+/// The time over which the device's busy share is taken.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// A request's clock.
 #[derive(Debug)]
@@ -27,18 +30,29 @@ struct Watched {
 #[derive(Debug)]
 pub struct Watcher {
     metrics: Arc<Metrics>,
+    roofline: Arc<Roofline>,
     watched: HashMap<RequestId, Watched>,
     /// Steps counted so far.
     steps: u64,
     reported: Instant,
     before: Counters,
+    /// When the busy share was last taken, and the device's time by then.
+    busy: (Instant, Duration),
 }
 
 impl Watcher {
     /// Feeds these.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, roofline: Arc<Roofline>) -> Self {
         let (reported, before) = (Instant::now(), Counters::default());
-        Self { metrics, watched: HashMap::new(), steps: 0, reported, before }
+        Self {
+            metrics,
+            roofline,
+            watched: HashMap::new(),
+            steps: 0,
+            reported,
+            before,
+            busy: (reported, Duration::ZERO),
+        }
     }
 
     fn report(&mut self, engine: &Engine, now: Instant) {
@@ -52,12 +66,13 @@ impl Watcher {
             let rate = |now: u64, before: u64| (now - before) as f64 / past.as_secs_f64();
             let hits = 100.0 * stats.prefix.hits as f64 / stats.prefix.queries.max(1) as f64;
             tracing::info!(
-                "prompt {:.1} tokens/s, generation {:.1} tokens/s, running {}, waiting {}, KV cache {:.1} %, prefix hits {hits:.1} %",
+                "prompt {:.1} tokens/s, generation {:.1} tokens/s, running {}, waiting {}, KV cache {:.1} %, prefix hits {hits:.1} %, GPU busy {:.0} %",
                 rate(c.prompt_tokens, self.before.prompt_tokens),
                 rate(c.generation_tokens, self.before.generation_tokens),
                 stats.running,
                 stats.waiting,
                 100.0 * stats.cache_usage(),
+                100.0 * share(c.parts.device - self.before.parts.device, past),
             );
         }
         (self.reported, self.before) = (now, c);
@@ -83,19 +98,37 @@ impl Observer for Watcher {
         let stats = engine.stats();
         // An idle engine shows itself as well, without a step.
         let computed = std::mem::replace(&mut self.steps, stats.counters.steps) < stats.counters.steps;
+        if stats.counters.steps == 0 {
+            self.roofline.loaded(engine);
+        }
+        if let Some(step) = engine.last_step().spanned.filter(|_| computed) {
+            self.roofline.spanned(&step);
+        }
+        let device = stats.counters.parts.device;
+        let past = now - self.busy.0;
+        let busy = (past >= WINDOW).then(|| {
+            let (_, before) = std::mem::replace(&mut self.busy, (now, device));
+            share(device - before, past)
+        });
         self.metrics.with(|seen| {
             seen.stats = Some(stats);
+            seen.busy = busy.unwrap_or(seen.busy);
             if computed {
                 seen.observe(Series::IterationTokens, f64::from(engine.last_step().tokens));
             }
             for event in events {
                 match event {
+                    Event::Prompt { .. } => {}
                     Event::Token { id, index, .. } => {
                         let Some(w) = watched.get_mut(id) else { continue };
                         let fresh = w.last.iter().all(Option::is_none);
                         let Some(last) = w.last.get_mut(*index as usize) else { continue };
                         match last.replace(now) {
-                            Some(before) => seen.observe(Series::Itl, (now - before).as_secs_f64()),
+                            Some(before) => {
+                                let gap = (now - before).as_secs_f64();
+                                seen.observe(Series::Itl, gap);
+                                seen.observe(Series::ItlOld, gap);
+                            }
                             None if fresh => seen.observe(Series::Ttft, (now - w.arrived).as_secs_f64()),
                             None => {}
                         }
@@ -119,6 +152,11 @@ impl Observer for Watcher {
     fn aborted(&mut self, id: RequestId) {
         self.watched.remove(&id);
     }
+}
+
+/// A step is counted when it ends: one that began before the window could fill more than all of it.
+fn share(busy: Duration, of: Duration) -> f64 {
+    (busy.as_secs_f64() / of.as_secs_f64()).min(1.0)
 }
 
 fn finished(seen: &mut super::Seen, result: &FinishedRequest) {

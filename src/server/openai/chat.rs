@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{Head, logprobs};
+use crate::engine::Wanted;
 use crate::format::{Ending, Tokenizer};
 use crate::sample::Choice;
 use crate::server::app::App;
@@ -76,7 +77,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         include_usage: service.include_usage,
         stops: params.stop.clone(),
     };
-    reply(&app, Generation { prompts, params, service }, shape).await
+    reply(&app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await
 }
 
 struct Chat {

@@ -8,10 +8,12 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{Head, logprobs};
+use crate::engine::Wanted;
 use crate::format::tokenizer::{Specials, Tokenizer};
 use crate::sample::Choice;
 use crate::server::app::App;
 use crate::server::body;
+use crate::server::caps::Cap;
 use crate::server::error::ApiError;
 use crate::server::reply::{Answer, Frames, Shape, reply};
 use crate::server::request::fields::Refused;
@@ -35,21 +37,33 @@ const REFUSED: &[Refused] = &[Refused {
 pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
     let service = ServiceFields::read(&mut fields, &app)?;
-    let raw = prompt::read(&mut fields, "prompt", &app.caps)?;
+    let raw = prompt::read(&mut fields, "prompt", Cap::Answers, &app.caps)?;
     let most = fields.take_any(&["max_tokens", "n_predict"])?.or(Some(MAX_TOKENS));
+    let echo = fields.take("echo")?.unwrap_or(false);
+    // Nothing but the prompt is asked for: programs that score texts do so.
+    let silent = echo && most == Some(0);
+    let most = if silent { Some(1) } else { most };
     let mut params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)?;
     let listed = fields.take("logprobs")?;
     set_logprobs(&mut params, &app.caps, "logprobs", listed)?;
-    let echo = fields.take("echo")?.unwrap_or(false);
-    if echo && listed.is_some() {
-        let why = "with logprobs it asks for those of the prompt, which are not served";
-        return Err(ApiError::field("echo", why).code("unsupported"));
+    if silent && params.choices() > 1 {
+        return Err(ApiError::field("n", "without a token to generate there is one answer: expected 1"));
     }
+    let wanted = match listed {
+        _ if silent => Wanted::Prompt(listed.unwrap_or(0)),
+        Some(listed) if echo => Wanted::PromptAndText(listed),
+        _ => Wanted::Text,
+    };
     fields.refuse(UNSUPPORTED)?;
     fields.refuse(REFUSED)?;
     fields.ignore(NEUTRAL);
     fields.finish(app.unknown)?;
     let prompts = prompt::encode(&app, raw).await?;
+    if echo && listed.is_some() {
+        for prompt in &prompts {
+            app.caps.check(Cap::PromptLogprobs, "prompt", prompt.ids.len())?;
+        }
+    }
     let tokenizer = app.model.tokenizer.clone();
     let shape = Completions {
         head: Head::new("cmpl", service.model.clone()),
@@ -60,7 +74,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         include_usage: service.include_usage,
         stops: params.stop.clone(),
     };
-    reply(&app, Generation { prompts, params, service }, shape).await
+    reply(&app, Generation { prompts, params, wanted, service }, shape).await
 }
 
 /// For each answer the text of its prompt.
@@ -106,7 +120,12 @@ impl Shape for Completions {
     fn whole(&self, answers: Vec<Answer>, usage: Usage) -> Value {
         let choices = answers.iter().enumerate().map(|(index, a)| {
             let echo = self.echoes.get(index).map_or("", String::as_str);
-            let logprobs = self.logprobs.then(|| logprobs::completions(&self.tokenizer, &a.tokens, &mut 0));
+            let logprobs = self.logprobs.then(|| {
+                let mut offset = 0;
+                let prompt = logprobs::echoed(&self.tokenizer, &a.prompt, echo, &mut offset);
+                let own = logprobs::completions(&self.tokenizer, &a.tokens, &mut offset);
+                logprobs::joined(prompt, &own)
+            });
             json!({
                 "index": index,
                 "text": format!("{echo}{}", a.text),
@@ -122,8 +141,18 @@ impl Shape for Completions {
     }
 
     fn begin(&mut self, _: usize, _: Usage, out: &mut Frames) {
-        for (choice, echo) in self.echoes.iter().enumerate() {
+        // With log-probabilities they come when these are known.
+        for (choice, echo) in self.echoes.iter().enumerate().filter(|_| !self.logprobs) {
             out.data(&self.chunk(choice, echo, Value::Null, None));
+        }
+    }
+
+    fn prompt(&mut self, choice: usize, tokens: &[Choice], out: &mut Frames) {
+        if self.logprobs
+            && let Some(echo) = self.echoes.get(choice)
+        {
+            let listed = logprobs::echoed(&self.tokenizer, tokens, echo, &mut self.offsets[choice]);
+            out.data(&self.chunk(choice, echo, listed, None));
         }
     }
 

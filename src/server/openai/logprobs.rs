@@ -41,13 +41,44 @@ pub fn completions(tokenizer: &Tokenizer, tokens: &[Choice], offset: &mut usize)
             // Tokens of the same spelling: the most probable stands.
             top.entry(spelled(tokenizer, *id).0).or_insert_with(|| json!(logprob));
         }
-        // The chosen token is always listed.
-        top.entry(text.clone()).or_insert_with(|| json!(choice.logprob));
+        // The token itself is always listed; before the first of a prompt there is nothing to list after.
+        let listed = choice.logprob.map(|logprob| {
+            top.entry(text.clone()).or_insert_with(|| json!(logprob));
+            Value::Object(top)
+        });
         offsets.push(*offset);
         *offset += text.chars().count();
         texts.push(text);
         logprobs.push(choice.logprob);
-        tops.push(Value::Object(top));
+        tops.push(listed);
     }
     json!({"tokens": texts, "token_logprobs": logprobs, "top_logprobs": tops, "text_offset": offsets})
+}
+
+/// As [`completions`] for a prompt that is shown as `text`; a token that does not stand there, such as one
+/// that begins every text, takes no place.
+pub fn echoed(tokenizer: &Tokenizer, tokens: &[Choice], text: &str, offset: &mut usize) -> Value {
+    let mut listed = completions(tokenizer, tokens, &mut 0);
+    let mut rest = text;
+    let offsets = tokens.iter().map(|choice| {
+        let at = *offset;
+        if let Some(after) = rest.strip_prefix(&spelled(tokenizer, choice.id).0) {
+            *offset += rest.chars().count() - after.chars().count();
+            rest = after;
+        }
+        at
+    });
+    listed["text_offset"] = offsets.collect::<Vec<_>>().into();
+    *offset += rest.chars().count();
+    listed
+}
+
+/// Two lists as one.
+pub fn joined(mut first: Value, second: &Value) -> Value {
+    for (name, list) in first.as_object_mut().into_iter().flatten() {
+        if let (Some(list), Some(more)) = (list.as_array_mut(), second[name].as_array()) {
+            list.extend(more.iter().cloned());
+        }
+    }
+    first
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Head;
 use crate::engine::Finish;
+use crate::engine::Wanted;
 use crate::format::{Ending, Message};
 use crate::sample::Choice;
 use crate::server::app::App;
@@ -60,7 +61,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     let head = Head::new("resp", service.model.clone());
     let item = format!("msg_{}", super::token());
     let shape = Responses { head, item, sequence: 0, text: String::new(), end: None };
-    reply(&app, Generation { prompts, params, service }, shape).await
+    reply(&app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await
 }
 
 /// `instructions` and `input` as a conversation.

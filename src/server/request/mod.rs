@@ -7,6 +7,7 @@ pub mod sampling;
 use fields::{Fields, Refused};
 use prompt::Prompt;
 
+use crate::engine::Wanted;
 use crate::sample::SamplingParams;
 use crate::server::app::App;
 use crate::server::caps::{Cap, Caps};
@@ -19,6 +20,8 @@ pub struct Generation {
     pub prompts: Vec<Prompt>,
     /// How.
     pub params: SamplingParams,
+    /// What is wanted beside or instead of text.
+    pub wanted: Wanted,
     /// What does not shape the text.
     pub service: ServiceFields,
 }
@@ -104,7 +107,7 @@ pub const UNSUPPORTED: &[Refused] = &[
     Refused {
         name: "prompt_logprobs",
         neutral: &["0"],
-        why: "log-probabilities of the prompt are not served: 'ridgepoint logits' and 'perplexity' give them",
+        why: "it is not served: ask /v1/completions with \"echo\": true and \"logprobs\"",
     },
     Refused { name: "guided_json", neutral: &[], why: "structured output is not served yet" },
     Refused { name: "guided_regex", neutral: &[], why: "structured output is not served yet" },

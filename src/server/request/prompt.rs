@@ -49,8 +49,8 @@ enum Field {
 /// The prompts in a field: one or several, as text or token ids.
 ///
 /// # Errors
-/// When there is none, one is empty, or one is too long.
-pub fn read(fields: &mut Fields, name: &str, caps: &Caps) -> Result<Vec<Raw>, ApiError> {
+/// When there is none, there are more than the cap `most` allows, one is empty, or one is too long.
+pub fn read(fields: &mut Fields, name: &str, most: Cap, caps: &Caps) -> Result<Vec<Raw>, ApiError> {
     let field: Field = fields.require(name, "a string, a list of token ids, or a list of either")?;
     let prompts: Vec<Raw> = match field {
         Field::Text(text) => vec![Raw::Text(text)],
@@ -59,7 +59,7 @@ pub fn read(fields: &mut Fields, name: &str, caps: &Caps) -> Result<Vec<Raw>, Ap
         Field::Texts(texts) => texts.into_iter().map(Raw::Text).collect(),
         Field::Lists(lists) => lists.into_iter().map(Raw::Ids).collect(),
     };
-    caps.check(Cap::Answers, name, prompts.len())?;
+    caps.check(most, name, prompts.len())?;
     for prompt in &prompts {
         match prompt {
             Raw::Text(text) => caps.check(Cap::PromptBytes, name, text.len())?,
@@ -153,7 +153,8 @@ fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
         }
         Raw::Chat(messages, ending) => {
             let template = app.model.template()?;
-            Prompt { ids: template.encode(tokenizer, &messages, ending).map_err(bad)?, text: None }
+            let ids = template.encode(tokenizer, &messages, ending);
+            Prompt { ids: ids.map_err(|error| app.caps.template_error(&error))?, text: None }
         }
     };
     if prompt.ids.is_empty() {

@@ -1,0 +1,62 @@
+//! `roofline --attach`: the report of a server's next steps, asked of the server itself.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::roofline::report::Report;
+
+/// A running server to report on.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Report on a running server's next steps instead: its address, as in http://127.0.0.1:8080
+    #[arg(long, value_name = "URL", conflicts_with_all = ["workload", "confirm"])]
+    attach: Option<String>,
+    /// Steps to watch, of the server or of the workload
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3000))]
+    pub steps: u64,
+    /// Seconds to wait for the server's steps
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    wait: u64,
+    /// The server's key
+    #[arg(long, value_name = "KEY", env = "RIDGEPOINT_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
+impl Attach {
+    /// The server's report, if one was named.
+    pub fn report(&self) -> Option<anyhow::Result<Report>> {
+        let url = self.attach.as_deref()?.trim_end_matches('/');
+        Some(self.watched(url))
+    }
+
+    fn watched(&self, url: &str) -> anyhow::Result<Report> {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            anyhow::bail!("--attach '{url}': expected an address such as http://127.0.0.1:8080");
+        }
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_recv_response(Some(Duration::from_secs(self.wait + 30)))
+            .build()
+            .into();
+        let key = self.api_key.as_ref().map(|key| format!("Bearer {key}"));
+        let body = |mut response: ureq::http::Response<ureq::Body>| -> anyhow::Result<String> {
+            let status = response.status();
+            let text = response.body_mut().read_to_string().context("reading the server's answer")?;
+            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            let why = parsed["error"]["message"].as_str().unwrap_or("it is no server of Ridgepoint's");
+            anyhow::ensure!(status.is_success(), "{url} answered {status}: {why}");
+            Ok(text)
+        };
+        let mut post = agent.post(format!("{url}/debug/profile?steps={}&wait={}", self.steps, self.wait));
+        let mut get = agent.get(format!("{url}/debug/roofline?format=json"));
+        if let Some(key) = &key {
+            (post, get) = (post.header("authorization", key), get.header("authorization", key));
+        }
+        body(post.send_empty().with_context(|| format!("asking {url}"))?)?;
+        let text = body(get.call().with_context(|| format!("asking {url}"))?)?;
+        Report::from_json(&text).with_context(|| format!("the report of {url}"))
+    }
+}

@@ -1,0 +1,44 @@
+//! A step that differs in one thing, to see what its kernels wait for. Its results mean nothing; no
+//! kernel's control flow depends on data, so its time does.
+
+use super::{Forward, Op};
+use crate::gpu::Gpu;
+
+/// What is different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counterfactual {
+    /// Nothing.
+    Real,
+    /// All that a kernel does with its weights or its cache after loading them, unpacking and
+    /// products, is done twice; the loads are the same.
+    Twice,
+    /// Weights are one unit of each row, loaded as often as there are units: as many instructions,
+    /// a fraction of the bytes. (What attention loads is its block tables', so its caller's.)
+    Collapsed,
+}
+
+impl Forward {
+    /// Changes the dispatches that `of` names by their place in a step with logits; the others become
+    /// real again.
+    pub fn counterfactual(&mut self, gpu: &Gpu, change: Counterfactual, of: &dyn Fn(usize) -> bool) {
+        let ops = self.ops.iter_mut().chain(&mut self.head);
+        for (at, op) in ops.enumerate() {
+            let change = if of(at) { change } else { Counterfactual::Real };
+            let twice = change == Counterfactual::Twice;
+            match op {
+                Op::Linear(l) => {
+                    l.twice = twice;
+                    if let Some(params) = l.buffers.first() {
+                        // The loaders' index is unit * m + row: with a height of 0 it is the row.
+                        let m = if change == Counterfactual::Collapsed { 0 } else { l.m as u32 };
+                        gpu.write(params, 0, &m.to_le_bytes());
+                    }
+                }
+                Op::Attention(a) => a.twice = twice,
+                Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
+            }
+        }
+        // Else the next step would carry these writes.
+        gpu.queue.submit([]);
+    }
+}

@@ -1,0 +1,109 @@
+//! Counterfactuals: what a kernel's time does when its arithmetic is doubled, or its bytes are taken
+//! away, and what that says of its verdict.
+//!
+//! An elasticity is the part of the time that changes per part of the work that changes: 1 where a
+//! kernel waits for nothing else, 0 where it doesn't wait for that at all. No counter is asked, so it
+//! is had on every back end.
+
+use super::report::{Confirmed, Elastic, Elasticity, KernelRow, Verdict};
+use crate::profile::stats::Samples;
+
+/// From here on a kernel waits for it. Source: ours; beyond it, halving the work gains a fifth.
+const ELASTIC: f64 = 0.4;
+/// Below this it doesn't. Source: ours, of the size of what doubling adds beside the arithmetic.
+const STIFF: f64 = 0.15;
+/// A wider interval tells nothing: it spans the two above.
+const WIDE: f64 = ELASTIC - STIFF;
+
+/// An elasticity from the nanoseconds by which each changed run of one dispatch differed from the
+/// real one, which takes `time`; none without samples.
+pub fn elastic(differences: Vec<f64>, time: f64) -> Option<Elastic> {
+    let samples = Samples::new(differences.into_iter().map(|d| d / time).collect())?;
+    let interval = samples.median_interval();
+    Some(Elastic { value: samples.median(), low: interval.low, high: interval.high })
+}
+
+/// Marks a row by its elasticities.
+pub fn mark(row: &mut KernelRow, elasticity: Elasticity) {
+    row.confirmed = confirmed(row.verdict, elasticity);
+    let percent = |e: Elastic| format!("{:.0} %", 100.0 * e.value);
+    row.reason += &format!(
+        "; twice the arithmetic takes {} longer, and without its bytes it is {} shorter",
+        percent(elasticity.arithmetic),
+        percent(elasticity.bytes)
+    );
+    row.elasticity = Some(elasticity);
+}
+
+/// What elasticities say of a verdict. None: the verdict claims nothing.
+pub fn confirmed(verdict: Verdict, e: Elasticity) -> Option<Confirmed> {
+    let (arithmetic, bytes) = (e.arithmetic.value, e.bytes.value);
+    let (agrees, disagrees) = match verdict {
+        Verdict::MemoryBound => (bytes >= ELASTIC && bytes > arithmetic, bytes < STIFF),
+        Verdict::ComputeBound => (arithmetic >= ELASTIC && arithmetic > bytes, arithmetic < STIFF),
+        Verdict::Balanced => (arithmetic.min(bytes) >= STIFF, arithmetic.max(bytes) < STIFF),
+        // These say that it waits for neither.
+        Verdict::LaunchOverhead | Verdict::Latency | Verdict::Underfilled => {
+            (arithmetic.max(bytes) < STIFF, arithmetic.max(bytes) >= ELASTIC)
+        }
+        Verdict::OverRoof | Verdict::Unknown => return None,
+    };
+    let wide = |e: Elastic| e.high - e.low > WIDE;
+    Some(match (agrees, disagrees) {
+        _ if wide(e.arithmetic) || wide(e.bytes) => Confirmed::Unclear,
+        (true, _) => Confirmed::Confirmed,
+        (_, true) => Confirmed::Contradicted,
+        _ => Confirmed::Unclear,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(arithmetic: f64, bytes: f64) -> Elasticity {
+        let exact = |value: f64| Elastic { value, low: value - 0.02, high: value + 0.02 };
+        Elasticity { arithmetic: exact(arithmetic), bytes: exact(bytes) }
+    }
+
+    #[test]
+    fn counterfactuals_confirm_and_contradict() {
+        use Confirmed::{Confirmed as Yes, Contradicted as No, Unclear};
+        for (verdict, arithmetic, bytes, expected) in [
+            (Verdict::MemoryBound, 0.05, 0.8, Some(Yes)),
+            (Verdict::MemoryBound, 0.9, 0.05, Some(No)),
+            (Verdict::MemoryBound, 0.1, 0.3, Some(Unclear)),
+            (Verdict::ComputeBound, 0.9, 0.05, Some(Yes)),
+            (Verdict::ComputeBound, 0.05, 0.8, Some(No)),
+            (Verdict::ComputeBound, 0.5, 0.6, Some(Unclear)),
+            (Verdict::Balanced, 0.4, 0.5, Some(Yes)),
+            (Verdict::Balanced, 0.05, 0.1, Some(No)),
+            (Verdict::Latency, 0.05, 0.1, Some(Yes)),
+            (Verdict::Latency, 0.9, 0.0, Some(No)),
+            (Verdict::LaunchOverhead, 0.3, 0.0, Some(Unclear)),
+            (Verdict::Unknown, 0.9, 0.8, None),
+        ] {
+            assert_eq!(
+                confirmed(verdict, of(arithmetic, bytes)),
+                expected,
+                "{verdict:?} {arithmetic} {bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wide_interval_tells_nothing() {
+        let mut e = of(0.05, 0.8);
+        e.bytes.low = 0.5;
+        assert_eq!(confirmed(Verdict::MemoryBound, e), Some(Confirmed::Unclear));
+    }
+
+    #[test]
+    fn an_elasticity_is_a_part_of_the_time() {
+        let e = elastic(vec![90.0, 110.0, 100.0], 200.0).unwrap();
+        assert_eq!(e.value, 0.5);
+        assert!(e.low >= 0.45 && e.high <= 0.55, "{e:?}");
+        assert_eq!(elastic(vec![], 200.0), None);
+        assert_eq!(elastic(vec![1.0], 0.0), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! From the steps of a serving engine to rows: steps of one kind are put together, and what stamps
+//! read around nothing is taken off what they read around a kernel.
+//!
+//! Contexts grow from step to step, so a kernel's shape changes in its last number while it stays the
+//! same dispatch: groups are matched by their place, and the middle step's shapes and costs stand for
+//! all.
+
+use super::analyse::{Group, MeasuredStep};
+use super::intervals::{ABOVE_NULL, Reading, grouped, reading};
+use super::report::{Host, TimedBy};
+use crate::profile::stats::Samples;
+use crate::profile::{Watch, Watched};
+use crate::units::Nanos;
+
+/// Kinds of steps that came less often say nothing.
+const LEAST: usize = 3;
+
+fn median(values: Vec<f64>) -> Option<f64> {
+    Samples::new(values).map(|s| s.median())
+}
+
+/// The kinds of steps of a window, the most frequent first, each as one measured step.
+pub fn steps(window: &[Watched]) -> Vec<MeasuredStep> {
+    let kind = |w: &Watched| (w.tokens, w.sequences, w.dispatched.len());
+    let mut kinds: Vec<Vec<&Watched>> = Vec::new();
+    for step in window {
+        match kinds.iter_mut().find(|k| k.first().is_some_and(|first| kind(first) == kind(step))) {
+            Some(kind) => kind.push(step),
+            None => kinds.push(vec![step]),
+        }
+    }
+    kinds.retain(|k| k.len() >= LEAST);
+    kinds.sort_by_key(|k| std::cmp::Reverse(k.len()));
+    kinds.iter().filter_map(|kind| measured(kind)).collect()
+}
+
+fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
+    let middle = kind.get(kind.len() / 2)?;
+    let (groups, of) = grouped(&middle.dispatched);
+    let of_kind = |how: Watch| kind.iter().filter(move |w| w.how == how);
+    let span = |w: &&&Watched| w.times.spans.first().copied().flatten();
+    let plain = median(of_kind(Watch::Plain).filter_map(|w| span(&w)).collect());
+    let padded = median(of_kind(Watch::Padded).filter_map(|w| span(&w)).collect());
+    let nothing = plain.zip(padded).map(|(plain, padded)| (padded - plain) / of.len().max(1) as f64);
+    let readings: Vec<Reading> =
+        of_kind(Watch::Stamped).map(|w| reading(&w.times, &of, &groups, true)).collect();
+    let read = median(readings.iter().filter_map(|r| r.nothing).collect());
+    let cost = read.zip(nothing).map(|(read, nothing)| read - nothing);
+    let group = |(i, (d, calls)): (usize, &(crate::profile::Dispatched, u64))| {
+        let raw: Vec<f64> = readings.iter().filter_map(|r| r.groups.get(i).copied().flatten()).collect();
+        let long = |time: f64| cost.is_some_and(|cost| time > ABOVE_NULL * cost);
+        let (timed_by, off) = if median(raw.clone()).is_some_and(long) {
+            (TimedBy::InsidePass, 0.0)
+        } else {
+            (TimedBy::NullSubtracted, cost.unwrap_or(0.0))
+        };
+        Group {
+            kernel: d.kernel.clone(),
+            shape: d.shape.clone(),
+            calls: *calls,
+            workgroups: d.workgroups,
+            cost: d.cost.clone(),
+            timed_by,
+            samples: raw.into_iter().map(|time| time - off).collect(),
+        }
+    };
+    let part = |f: fn(&Watched) -> Nanos| {
+        median(of_kind(Watch::Plain).map(|w| f(w).0 as f64).collect()).unwrap_or(0.0)
+    };
+    let wall = |how: Watch| median(of_kind(how).map(|w| w.times.wall().0 as f64).collect());
+    Some(MeasuredStep {
+        name: name(middle.tokens, middle.sequences, middle.context),
+        tokens: middle.tokens,
+        sequences: middle.sequences,
+        context: middle.context,
+        groups: groups.iter().enumerate().map(group).collect(),
+        gpu: plain,
+        wall: wall(Watch::Plain)?,
+        profiled_wall: wall(Watch::Stamped),
+        host: Host {
+            plan_ns: part(|w| w.times.plan),
+            record_ns: part(|w| w.times.record),
+            submit_ns: part(|w| w.times.submit),
+            wait_ns: part(|w| w.times.wait),
+        },
+    })
+}
+
+/// As `roofline` names its own steps; contexts are about so long.
+fn name(tokens: u64, sequences: u64, context: u64) -> String {
+    match (tokens, sequences) {
+        (t, s) if t == s => format!("decode x{s} at about {context}"),
+        (t, 1) => format!("prefill {t} to {context}"),
+        (t, s) => format!("{t} tokens of {s} sequences to about {context}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::Cost;
+    use crate::profile::{Dispatched, StepTimes};
+
+    fn step(how: Watch, context: u64, spans: &[f64], wall: u64) -> Watched {
+        let d = |kernel: &str, shape: String| Dispatched {
+            kernel: kernel.into(),
+            shape,
+            cost: Cost::default(),
+            workgroups: 1,
+        };
+        let dispatched = vec![d("linear", "a".into()), d("attention", format!("to {context}"))];
+        let spans = spans.iter().copied().map(Some).collect();
+        let times = StepTimes { spans, wait: Nanos(wall), ..StepTimes::default() };
+        Watched { how, tokens: 1, sequences: 1, context, dispatched, times }
+    }
+
+    #[test]
+    fn what_stamps_cost_is_taken_off_and_kinds_stay_apart() {
+        let mut window = Vec::new();
+        for round in 0..5 {
+            let context = 100 + 3 * round;
+            window.push(step(Watch::Plain, context, &[300.0], 400));
+            // Nothing takes 10 in place and reads 60: stamps cost 50.
+            window.push(step(Watch::Stamped, context + 1, &[250.0, 60.0, 150.0, 60.0], 700));
+            window.push(step(Watch::Padded, context + 2, &[320.0], 420));
+        }
+        let mut odd = step(Watch::Plain, 9, &[1.0], 1);
+        odd.tokens = 9;
+        window.push(odd);
+        let found = steps(&window);
+        assert_eq!(found.len(), 1, "one step of another kind says nothing");
+        let s = &found[0];
+        let times: Vec<f64> = s.groups.iter().map(|g| g.samples[0]).collect();
+        assert_eq!(times, [200.0, 100.0]);
+        assert!(s.groups.iter().all(|g| g.samples.len() == 5 && g.timed_by == TimedBy::NullSubtracted));
+        assert_eq!((s.gpu, s.wall, s.profiled_wall), (Some(300.0), 400.0, Some(700.0)));
+        assert_eq!(s.name, "decode x1 at about 107");
+    }
+
+    #[test]
+    fn a_device_without_stamps_has_walls_alone() {
+        let window: Vec<Watched> = (0..4).map(|i| step(Watch::Plain, 5 + i, &[], 90)).collect();
+        let s = steps(&window).remove(0);
+        assert!(s.gpu.is_none() && s.wall == 90.0 && s.groups.iter().all(|g| g.samples.is_empty()));
+    }
+}

@@ -1,0 +1,87 @@
+//! What every `cargo bench -- --baseline FILE` does: the comparison with an earlier run, and when it fails.
+
+#[path = "../benches/report/mod.rs"]
+mod report;
+
+use std::path::Path;
+
+use clap::Parser;
+use report::{Flags, Row, Run, quick};
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn flags(arguments: &[&str]) -> Flags {
+    Args::parse_from([&["bench"], arguments].concat()).flags
+}
+
+fn row(name: &str, unit: &str, value: f64) -> Row {
+    let (name, unit, note) = (name.to_string(), unit.to_string(), String::new());
+    Row { name, unit, value, low: 0.97 * value, high: 1.03 * value, samples: 9, note }
+}
+
+struct Bench {
+    gpu: std::sync::Arc<Gpu>,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A run of two rows: a time and a rate.
+    fn run(&self, time: f64, rate: f64) -> Run {
+        let mut run = Run::new("test", &self.gpu);
+        run.quick = false;
+        let silent = flags(&["--json"]);
+        run.push(&silent, row("a time", "ns", time));
+        run.push(&silent, row("a rate", "GB/s", rate));
+        run
+    }
+
+    fn keep(&self, run: &Run) -> String {
+        let path = self.folder.path().join("baseline.json");
+        std::fs::write(&path, serde_json::to_string(run).unwrap()).unwrap();
+        path.display().to_string()
+    }
+}
+
+fn against(run: Run, baseline: &str, more: &[&str]) -> Result<(), String> {
+    let arguments = [&["--baseline", baseline], more].concat();
+    run.finish(&flags(&arguments)).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn a_baseline_fails_what_is_worse_and_nothing_else() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
+    let bench = Bench { gpu, folder: tempfile::tempdir().unwrap() };
+    let kept = bench.keep(&bench.run(100.0, 10.0));
+    assert_eq!(against(bench.run(100.0, 10.0), &kept, &[]), Ok(()));
+    // Better is no failure, nor is what the intervals leave open.
+    assert_eq!(against(bench.run(50.0, 20.0), &kept, &[]), Ok(()));
+    assert_eq!(against(bench.run(105.5, 9.5), &kept, &[]), Ok(()));
+    let slower = against(bench.run(150.0, 10.0), &kept, &[]).unwrap_err();
+    assert!(
+        slower.contains("a time") && slower.contains("1.50 times") && !slower.contains("a rate"),
+        "{slower}"
+    );
+    let lower = against(bench.run(100.0, 5.0), &kept, &[]).unwrap_err();
+    assert!(lower.contains("a rate") && lower.contains("2.00 times") && !lower.contains("a time"), "{lower}");
+    assert_eq!(against(bench.run(150.0, 5.0), &kept, &["--threshold", "150"]), Ok(()));
+
+    let mut run = bench.run(100.0, 10.0);
+    run.quick = true;
+    assert!(against(run, &kept, &[]).unwrap_err().contains("QUICK=1"));
+    let missing = bench.folder.path().join("none.json").display().to_string();
+    assert!(against(bench.run(1.0, 1.0), &missing, &[]).unwrap_err().contains("none.json"));
+    std::fs::write(Path::new(&missing), "{}").unwrap();
+    assert!(against(bench.run(1.0, 1.0), &missing, &[]).unwrap_err().contains("is not what --json printed"));
+}
+
+#[test]
+fn rows_are_chosen_by_words() {
+    let chosen = flags(&["linear", "Q4"]);
+    assert!(chosen.want("linear_lanes Q4_1") && !chosen.want("linear_lanes Q8_0"));
+    assert_eq!(quick(), std::env::var("QUICK").is_ok_and(|v| !v.is_empty() && v != "0"));
+}

@@ -1,0 +1,87 @@
+//! The server's own roofline: `/debug/profile`, `/debug/roofline`, `/debug/steps`, `roofline --attach`.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ridgepoint::roofline::report::Report;
+use serde_json::json;
+
+use crate::harness::Server;
+use crate::kept::{keep, sound};
+
+#[test]
+fn without_ceilings_and_windows_it_says_what_to_do() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
+    let refused = server.post("/debug/profile", &json!({}));
+    assert_eq!(refused.status, 409);
+    let error = &refused.json()["error"];
+    assert_eq!(error["code"], "no_ceilings");
+    assert!(error["message"].as_str().unwrap().contains("ridgepoint ceilings"), "{error}");
+    let missing = server.get("/debug/roofline");
+    assert_eq!((missing.status, missing.json()["error"]["code"].clone()), (404, json!("no_window")));
+    assert_eq!(
+        server.get("/debug/steps").json(),
+        json!({"ceilings": {"read_cold": null, "fma_f32": null}, "steps": []})
+    );
+    assert_eq!(server.get("/debug/profile").status, 405);
+}
+
+#[test]
+fn a_window_of_a_busy_server_becomes_a_report() {
+    let cache = tempfile::tempdir().unwrap();
+    keep(cache.path(), Some(&sound()));
+    let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
+    for bad in ["steps=0", "steps=99999", "wait=0"] {
+        assert_eq!(server.post(&format!("/debug/profile?{bad}"), &json!({})).status, 400, "{bad}");
+    }
+    let idle = server.post("/debug/profile?wait=1", &json!({}));
+    assert_eq!((idle.status, idle.json()["error"]["code"].clone()), (409, json!("idle")));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let body = json!({"prompt": "abc", "max_tokens": 40, "ignore_eos": true, "temperature": 0});
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(server.post("/v1/completions", &body).status, 200);
+            }
+        });
+        let profiled = server.post("/debug/profile?steps=24", &json!({}));
+        let attached = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+            .args(["roofline", "--attach", &format!("http://{}", server.address), "--steps", "18", "--json"])
+            .env("RIDGEPOINT_CACHE", cache.path())
+            .output()
+            .unwrap();
+        // Before anything is judged, or the other thread would never end.
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(profiled.status, 200, "{}", profiled.body);
+        assert_eq!(profiled.json()["steps"], 24);
+        assert!(attached.status.success(), "{}", String::from_utf8_lossy(&attached.stderr));
+        let report = Report::from_json(&String::from_utf8(attached.stdout).unwrap()).unwrap();
+        let step = report.steps.iter().find(|s| s.name.starts_with("decode x1 at about")).expect("decodes");
+        assert!(step.gpu_ns > Some(0.0) && step.profiling_tax.is_some(), "{step:?}");
+        assert!(report.kernels.iter().filter(|r| r.step == step.name).count() >= 5, "{:?}", report.kernels);
+        assert!(report.model.is_some_and(|m| m.weight_bytes > 0));
+    });
+    let page = server.get("/debug/roofline?format=html");
+    assert!(page.status == 200 && page.head.contains("text/html") && page.body.contains("<svg"));
+    assert_eq!(server.get("/debug/roofline?format=xml").status, 400);
+    let latest = server.get("/debug/steps").json();
+    assert_eq!(latest["ceilings"]["read_cold"], 10.0);
+    let steps = latest["steps"].as_array().unwrap();
+    assert!(!steps.is_empty() && steps.iter().all(|s| s["gops"].as_f64() > Some(0.0)), "{latest}");
+    assert!(server.metric("ridgepoint:gpu_spans_total", "") > 0.0);
+}
+
+#[test]
+fn an_address_that_is_none_is_refused() {
+    for (url, expected) in
+        [("ftp://x", "expected an address"), ("http://127.0.0.1:1", "asking http://127.0.0.1:1")]
+    {
+        let out = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+            .args(["roofline", "--attach", url])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && error.contains(expected), "{url}: {error}");
+    }
+}
