@@ -105,7 +105,7 @@ pub const LEAST_ROWS: usize = SPLIT[0] as usize;
 
 /// Lanes of a workgroup of [`Variant::Lanes`]: two subgroups on a software driver, so that a narrow
 /// matrix still makes enough workgroups for its processors.
-const LANES: u32 = 16;
+const LANES: u32 = 8;
 /// Weight rows per lane of [`Variant::Lanes`].
 const ROWS: u32 = 4;
 /// Rows of a workgroup of [`Variant::Split`], and lanes that share a row.
