@@ -3,11 +3,12 @@
 
 use half::f16;
 use proptest::prelude::*;
-use ridgepoint::quant::{FORMATS, Format, Layout, RowWriter, UNIT, by_ggml_type, by_name};
+use ridgepoint::quant::{FORMATS, Format, Layout, RowWriter, Section, UNIT, by_ggml_type, by_name};
 
 /// What the loaders read: the buffers and sizes of one matrix.
 struct Matrix {
     layout: Layout,
+    sections: &'static [Section],
     q: Vec<[u32; 4]>,
     aux: Vec<u32>,
 }
@@ -23,17 +24,19 @@ impl Matrix {
                 &mut RowWriter { layout, sections: format.sections(), row, q: &mut q, aux: &mut aux },
             );
         }
-        Self { layout, q, aux }
+        Self { layout, sections: format.sections(), q, aux }
     }
 
     /// `wq[...]` of a unit: word `i`.
     fn q(&self, words: usize, unit: usize, i: usize, row: usize) -> [u32; 4] {
-        self.q[(unit * words + i) * self.layout.m + row]
+        self.q[place(unit * words + i, self.layout.units * words, row)]
     }
 
     /// `waux[...]`: word `index` of a section.
     fn aux(&self, section: usize, index: usize, row: usize) -> u32 {
-        self.aux[self.layout.starts[section] + index * self.layout.m + row]
+        let s = self.sections[section];
+        let count = self.layout.units.div_ceil(s.units) * s.words;
+        self.aux[self.layout.starts[section] + place(index, count, row)]
     }
 
     /// The two f16 that a word of a section holds.
@@ -45,6 +48,11 @@ impl Matrix {
     fn half_word(&self, section: usize, unit: usize, row: usize) -> u32 {
         self.aux(section, unit >> 1, row) >> ((unit & 1) * 16)
     }
+}
+
+/// `place` of shaders/lib/weights.wgsl.
+fn place(index: usize, count: usize, row: usize) -> usize {
+    (row / 32) * (count * 32) + index * 32 + row % 32
 }
 
 fn unpack2x16float(word: u32) -> [f32; 2] {
@@ -248,10 +256,10 @@ proptest! {
 
 #[test]
 fn a_layout_counts_every_word() {
-    // 3 rows of 72 plain numbers: 3 units, the last of 8; of 96 bytes: 2 scales in one entry.
+    // A band of 32 rows, of which 3 count, of 72 plain numbers: 3 units, the last of 8; of 96 bytes: 2 scales in one entry.
     let plain = Layout::new(by_name("F16").unwrap(), 3, 72);
-    assert_eq!((plain.units, plain.q_words, plain.aux_words), (3, 36, 1));
+    assert_eq!((plain.units, plain.q_words, plain.aux_words), (3, 12 * 32, 1));
     let bytes = Layout::new(by_name("Q8_0").unwrap(), 3, 96);
-    assert_eq!((bytes.units, bytes.q_words, bytes.aux_words), (3, 18, 6));
-    assert_eq!(bytes.bytes(), 18 * 16 + 6 * 4);
+    assert_eq!((bytes.units, bytes.q_words, bytes.aux_words), (3, 6 * 32, 2 * 32));
+    assert_eq!(bytes.bytes(), 32 * (6 * 16 + 2 * 4));
 }

@@ -1,6 +1,8 @@
-// A repacked weight matrix (src/quant/mod.rs): m rows, `units` units of 32 weights along K,
-// unit outermost and row innermost; s0..s2 are where the sections of `waux` start.
+// A repacked weight matrix (src/quant/mod.rs): m rows in bands of BAND, `units` units of 32 weights
+// along K, in a band unit outermost and row innermost; s0..s2 are where the sections of `waux` start.
 #import lib/word
+
+const BAND = 32u;
 
 struct Weights {
     m: u32,
@@ -9,6 +11,11 @@ struct Weights {
     s1: u32,
     s2: u32,
     k: u32,
+    stride: u32,   // BAND; 0 reads the first unit again and again (a counterfactual)
     pad0: u32,
-    pad1: u32,
+}
+
+// Where word `index` of the `count` that a row has in a section lies.
+fn place(index: u32, count: u32, row: u32, w: Weights) -> u32 {
+    return (row / BAND) * (count * BAND) + index * w.stride + row % BAND;
 }

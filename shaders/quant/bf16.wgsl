@@ -14,8 +14,8 @@ struct Block {
 }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let at = unit * WORDS * w.m + row;
-    let q = array(word(wq[at]), word(wq[at + w.m]), word(wq[at + 2u * w.m]), word(wq[at + 3u * w.m]));
+    let at = place(unit * WORDS, w.units * WORDS, row, w);
+    let q = array(word(wq[at]), word(wq[at + BAND]), word(wq[at + 2u * BAND]), word(wq[at + 3u * BAND]));
     return Block(q, vec2(1.0), 0.0);
 }
 

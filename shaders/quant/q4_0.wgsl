@@ -17,9 +17,9 @@ struct Block {
 }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let pair = waux[w.s0 + (unit >> 1u) * w.m + row];
+    let pair = waux[w.s0 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)];
     let d = unpack2x16float(pair >> ((unit & 1u) * 16u)).x;
-    return Block(array(word(wq[unit * w.m + row])), vec2(d * 0.0625), 0.0);
+    return Block(array(word(wq[place(unit, w.units, row, w)])), vec2(d * 0.0625), 0.0);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

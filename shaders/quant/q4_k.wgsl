@@ -18,11 +18,11 @@ struct Block {
 }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let pair = waux[w.s0 + (unit >> 1u) * w.m + row] >> ((unit & 1u) * 16u);
-    let d = unpack2x16float(waux[w.s1 + (unit >> 3u) * w.m + row]);
+    let pair = waux[w.s0 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)] >> ((unit & 1u) * 16u);
+    let d = unpack2x16float(waux[w.s1 + place(unit >> 3u, (w.units + 7u) >> 3u, row, w)]);
     let step = d.x * f32(pair & 0xffu);
     let offset = d.y * f32((pair >> 8u) & 0xffu);
-    return Block(array(word(wq[unit * w.m + row])), vec2(step), -offset);
+    return Block(array(word(wq[place(unit, w.units, row, w)])), vec2(step), -offset);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

@@ -19,8 +19,8 @@ struct Block {
 }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let at = unit * w.m + row;
-    let pair = waux[w.s1 + (unit >> 1u) * w.m + row];
+    let at = place(unit, w.units, row, w);
+    let pair = waux[w.s1 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)];
     let d = unpack2x16float(pair >> ((unit & 1u) * 16u)).x;
     return Block(array(word(wq[at])), waux[w.s0 + at], vec2(d * 0.125), 0.0);
 }

@@ -18,7 +18,7 @@ struct Block {
 }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let at = unit * w.m + row;
+    let at = place(unit, w.units, row, w);
     let dm = unpack2x16float(waux[w.s1 + at]);
     return Block(array(word(wq[at])), waux[w.s0 + at], dm.xx, dm.y);
 }

@@ -22,13 +22,13 @@ struct Block {
 }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let upper = w.s0 + 2u * unit * w.m + row;
-    let pair = waux[w.s1 + (unit >> 1u) * w.m + row] >> ((unit & 1u) * 16u);
-    let d = bitcast<f32>(waux[w.s2 + (unit >> 3u) * w.m + row]);
+    let upper = w.s0 + place(2u * unit, 2u * w.units, row, w);
+    let pair = waux[w.s1 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)] >> ((unit & 1u) * 16u);
+    let d = bitcast<f32>(waux[w.s2 + place(unit >> 3u, (w.units + 7u) >> 3u, row, w)]);
     let sc = vec2<f32>(unpack4xI8(pair).xy);
     return Block(
-        array(word(wq[unit * w.m + row])),
-        vec2(waux[upper], waux[upper + w.m]),
+        array(word(wq[place(unit, w.units, row, w)])),
+        vec2(waux[upper], waux[upper + BAND]),
         d * sc * 0.25,
         0.0,
     );

@@ -16,10 +16,10 @@ struct Block {
 }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let at = unit * WORDS * w.m + row;
-    let pair = waux[w.s0 + (unit >> 1u) * w.m + row];
+    let at = place(unit * WORDS, w.units * WORDS, row, w);
+    let pair = waux[w.s0 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)];
     let d = unpack2x16float(pair >> ((unit & 1u) * 16u)).x;
-    return Block(array(word(wq[at]), word(wq[at + w.m])), vec2(d), 0.0);
+    return Block(array(word(wq[at]), word(wq[at + BAND])), vec2(d), 0.0);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

@@ -6,7 +6,7 @@
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, TestMatrix, U, Values, shapes, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
-use crate::quant::{FORMATS, Format, Layout, UNIT};
+use crate::quant::{BAND, FORMATS, Format, Layout, UNIT};
 use crate::units::Flops;
 
 const WG: u32 = 32;
@@ -35,7 +35,7 @@ pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32, first: usize
         s1,
         s2,
         k as u32,
-        0,
+        BAND as u32,
         0,
         stride as u32,
         scale.to_bits(),
@@ -46,7 +46,7 @@ pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32, first: usize
 
 /// The cost of `n` tokens of width `k`.
 pub fn cost(format: &dyn Format, k: usize, n: usize) -> Cost {
-    let bytes = Layout::new(format, 1, k).bytes() * n as u64;
+    let bytes = n as u64 * Layout::row_bytes(format, k).iter().sum::<u64>();
     Cost {
         work: Work { f32: Flops(2 * (k * n) as u64), int: Flops(2 * (k * n) as u64), ..Work::default() },
         traffic: vec![],

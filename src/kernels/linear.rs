@@ -15,7 +15,7 @@ mod proof;
 use super::{Cases, Kernel, LANE_NEEDS, Needs, broadcasts, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
-use crate::quant::{Format, Layout, UNIT};
+use crate::quant::{BAND, Format, Layout, UNIT};
 use crate::units::Flops;
 
 /// The function of a gated layer.
@@ -99,6 +99,10 @@ pub enum Variant {
         f16: bool,
     },
 }
+
+/// Where the words from unit to unit of a row stand in the parameters, in bytes: [`BAND`], or 0 to read
+/// the first unit again and again.
+pub const STRIDE: u64 = 24;
 
 /// Outputs of a workgroup, at least: the kernel with the fewest has this many.
 pub const LEAST_ROWS: usize = SPLIT[0] as usize;
@@ -215,7 +219,7 @@ impl Params {
             s1,
             s2,
             n(self.k),
-            0,
+            n(BAND),
             0,
             n(self.x_stride),
             n(self.y_stride),
@@ -234,7 +238,7 @@ pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, varia
     let (m64, k64, n64) = (m as u64, k as u64, n as u64);
     let out = form.out_rows(m) as u64 * n64;
     let grid = variant.grid(form, m, n).map(u64::from);
-    let weights = Layout::new(format, m, k).bytes();
+    let weights = m64 * Layout::row_bytes(format, k).iter().sum::<u64>();
     let x = k64 * n64 * 4;
     let y = out * 4 * if form.residual { 2 } else { 1 };
     let norm = if form.norm { 3 * k64 * n64 } else { 0 };

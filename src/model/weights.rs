@@ -7,7 +7,7 @@ use super::{Architecture, Error, Tensor};
 use crate::format::{Hyper, Kind, ModelFile, TensorInfo};
 use crate::gpu::Gpu;
 use crate::kernels::linear::LEAST_ROWS;
-use crate::quant::{Format, Layout, Packed};
+use crate::quant::{BAND, Format, Layout, Packed};
 
 /// Told how many bytes of the file are on the GPU, of how many.
 pub type LoadProgress<'a> = &'a mut dyn FnMut(u64, u64);
@@ -303,15 +303,16 @@ impl<'a> Loader<'a> {
         let total: usize = list.iter().map(|(_, n)| n).sum();
         let pair = if rows == Rows::Paired { 2 } else { 1 };
         let outputs = total / pair;
-        let per_output = Layout::new(format, pair, k);
+        let [q, aux] = Layout::row_bytes(format, k).map(|n| n * pair as u64);
         let limit = self.gpu.limits.max_storage_buffer_binding_size.min(self.gpu.limits.max_buffer_size);
         let groups = u64::from(self.gpu.limits.max_compute_workgroups_per_dimension);
-        let fits = (limit / (per_output.q_words as u64 * 16).max(per_output.aux_words as u64 * 4)) as usize;
+        // A band that a shard does not fill is padded.
+        let fits = (limit / q.max(aux)) as usize / BAND * BAND;
         // A dispatch may be no wider than the device allows either.
         let fits = fits.min(groups as usize * LEAST_ROWS);
         if fits == 0 {
             return Err(self.unsupported(format!(
-                "one row of '{}' is larger than the adapter's largest binding, {limit} bytes",
+                "{BAND} rows of '{}' are larger than the adapter's largest binding, {limit} bytes",
                 stack[0].0.name
             )));
         }

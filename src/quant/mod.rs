@@ -3,12 +3,14 @@
 //! A format is one file here, one loader in `shaders/quant/`, and one line in [`FORMATS`].
 //!
 //! **On the GPU** every matrix of `m` rows and `k` columns is cut into *units* of [`UNIT`] = 32
-//! weights along `k` (the last one padded with zeros), unit outermost and row innermost, so that
-//! neighbouring lanes take neighbouring rows:
-//! - `q`: `vec4<u32>` words. Word `w` of unit `u` and row `r` lies at `(u * WORDS + w) * m + r`.
-//! - `aux`: `u32` words in [`Section`]s, one after the other. Entry `e` (which serves
-//!   `section.units` consecutive units) and row `r` of a section lie at
-//!   `section_start + (e * section.words + w) * m + r`.
+//! weights along `k` (the last one padded with zeros), and its rows into *bands* of [`BAND`] (the last
+//! one padded too). A band is whole before the next begins, unit outermost and row innermost in it:
+//! neighbouring lanes take neighbouring rows, and a workgroup reads one run of memory.
+//! - `q`: `vec4<u32>` words. Word `w` of unit `u` of a row is its `u * WORDS + w`th of `units * WORDS`.
+//! - `aux`: `u32` words in [`Section`]s, one after the other. Word `w` of entry `e` (which serves
+//!   `section.units` consecutive units) of a row is its `e * section.words + w`th in the section.
+//!
+//! The `i`th of a row's `n` words lies at [`Layout::place`]`(i, n, row)` in `q` or its section.
 //!
 //! A loader defines `block_load(unit, row, w) -> Block` and `block_weights(b, i) -> vec4<f32>`,
 //! which hands out the raw weights `4i..4i + 4` of a unit; a weight is `scale * raw + min`, with
@@ -64,6 +66,9 @@ pub fn by_name(name: &str) -> Option<&'static dyn Format> {
 /// Weights of one row that a loader hands out at a time.
 pub const UNIT: usize = 32;
 
+/// Rows that lie together.
+pub const BAND: usize = 32;
+
 /// A run of `aux` words of equal meaning, such as the scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section {
@@ -71,6 +76,13 @@ pub struct Section {
     pub units: usize,
     /// `u32` words of an entry.
     pub words: usize,
+}
+
+impl Section {
+    /// Words of a row of so many units.
+    fn per_row(&self, units: usize) -> usize {
+        units.div_ceil(self.units) * self.words
+    }
 }
 
 /// One weight format.
@@ -146,13 +158,25 @@ impl Layout {
     /// The layout of `m` rows of `k` weights.
     pub fn new(format: &dyn Format, m: usize, k: usize) -> Self {
         let units = k.div_ceil(UNIT);
+        let rows = m.next_multiple_of(BAND);
         let mut starts = [0; 3];
         let mut end = 0;
         for (start, s) in starts.iter_mut().zip(format.sections()) {
             *start = end;
-            end += units.div_ceil(s.units) * s.words * m;
+            end += s.per_row(units) * rows;
         }
-        Self { m, units, q_words: units * format.words() * m, starts, aux_words: end.max(1) }
+        Self { m, units, q_words: units * format.words() * rows, starts, aux_words: end.max(1) }
+    }
+
+    /// Where the `index`th of the `count` words that a row has in `q` or a section lies.
+    pub fn place(index: usize, count: usize, row: usize) -> usize {
+        (row / BAND * count + index) * BAND + row % BAND
+    }
+
+    /// Bytes of `q` and of `aux` that one row of `k` weights takes, its share of padding aside.
+    pub fn row_bytes(format: &dyn Format, k: usize) -> [u64; 2] {
+        let band = Self::new(format, BAND, k);
+        [band.q_words * 16 / BAND, band.aux_words * 4 / BAND].map(|n| n as u64)
     }
 
     /// Bytes on the GPU.
@@ -179,11 +203,13 @@ pub struct RowWriter<'a> {
 impl RowWriter<'_> {
     /// Writes word `index` (`unit * WORDS + w`) of the row.
     pub fn q(&mut self, index: usize, word: [u32; 4]) {
-        self.q[index * self.layout.m + self.row] = word;
+        let count = self.layout.q_words / self.layout.m.next_multiple_of(BAND);
+        self.q[Layout::place(index, count, self.row)] = word;
     }
 
     /// Writes word `index` (`entry * section.words + w`) of the row in a section.
     pub fn aux(&mut self, section: usize, index: usize, word: u32) {
-        self.aux[self.layout.starts[section] + index * self.layout.m + self.row] = word;
+        let count = self.sections[section].per_row(self.layout.units);
+        self.aux[self.layout.starts[section] + Layout::place(index, count, self.row)] = word;
     }
 }

@@ -3,6 +3,8 @@
 
 use super::{Forward, Op};
 use crate::gpu::Gpu;
+use crate::kernels::linear::STRIDE;
+use crate::quant::BAND;
 
 /// What is different.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +31,8 @@ impl Forward {
                 Op::Linear(l) => {
                     l.twice = twice;
                     if let Some(params) = l.buffers.first() {
-                        // The loaders' index is unit * m + row: with a height of 0 it is the row.
-                        let m = if change == Counterfactual::Collapsed { 0 } else { l.m as u32 };
-                        gpu.write(params, 0, &m.to_le_bytes());
+                        let stride = if change == Counterfactual::Collapsed { 0 } else { BAND as u32 };
+                        gpu.write(params, STRIDE, &stride.to_le_bytes());
                     }
                 }
                 Op::Attention(a) => a.twice = twice,
