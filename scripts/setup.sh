@@ -55,7 +55,8 @@ driver_manifests() {
 }
 
 # Prints 'hardware', 'software' or 'none': the best Vulkan adapter that answers. vulkaninfo asks
-# the drivers themselves; without it, manifests and device nodes tell.
+# the drivers themselves; without it, manifests and device nodes tell, and a GPU is only 'likely':
+# Mesa's package has every driver's manifest, and a virtual display has a node too.
 find_adapter() {
   local types manifests
   has_loader || { echo none; return; }
@@ -68,7 +69,7 @@ find_adapter() {
   fi
   manifests=$(driver_manifests)
   if grep -qvE '/(lvp|lavapipe|vk_swiftshader)' <<<"${manifests:-/lvp}" && compgen -G '/dev/dri/renderD*' >/dev/null; then
-    echo hardware
+    echo likely
   elif grep -q nvidia <<<"$manifests" && [ -e /dev/nvidiactl ]; then
     echo hardware
   elif grep -qE '/(lvp|lavapipe|vk_swiftshader)' <<<"$manifests"; then
@@ -202,26 +203,27 @@ install_with_apt() {
 
 setup_debian() {
   local adapter got need=() newest codename
-  have cc || need+=(gcc libc6-dev)   # rustc links with 'cc'
+  have cc || need+=(gcc libc6-dev) # rustc links with cc
   adapter=$(find_adapter)
   has_loader || need+=(libvulkan1)
   got=$(installed_version mesa-vulkan-drivers)
   case $adapter in
     none) need+=(mesa-vulkan-drivers) ;;
-    software)
+    software | likely)
       # Stale only if apt may still have something newer: its lists say so, are empty, or lack backports.
       if [ -n "$got" ] && [ "$(major "$got")" -lt "$FAST_MESA" ]; then
         # shellcheck source=/dev/null
         codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
         newest=$(offered_versions mesa-vulkan-drivers | sed -n 1p)
         if [ -z "$newest" ] || dpkg --compare-versions "$newest" gt "$got" || ! serves_suite "$codename-backports"; then
-          say "Mesa $got is installed; its software adapter is up to ten times slower than Mesa $FAST_MESA's"
+          say "Mesa $got is installed; its software adapter, if that is what runs here, is up to ten times slower than Mesa $FAST_MESA's"
           need+=(mesa-vulkan-drivers)
         fi
       fi
       ;;
   esac
   if [ ${#need[@]} -eq 0 ]; then
+    [ "$adapter" != likely ] || adapter="a GPU, as it seems"
     say "Vulkan adapter: $adapter${got:+ (Mesa $got installed)}; nothing to install"
     return
   fi
