@@ -3,15 +3,17 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use ridgepoint::gpu::{Program, expand};
 use ridgepoint::quant::{FORMATS, Format};
 
 /// What a kernel brings: the buffers, the sizes, and a use of each function and constant.
 const KERNEL: &str = "
-struct Weights { m: u32, units: u32, s0: u32, s1: u32, s2: u32, row0: u32 }
-@group(0) @binding(0) var<storage, read> wq: array<vec4<u32>>;
+#import lib/weights
+@group(0) @binding(0) var<storage, read> wq: array<Word>;
 @group(0) @binding(1) var<storage, read> waux: array<u32>;
 @group(0) @binding(2) var<uniform> sizes: Weights;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
+#import quant/{FORMAT}
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -34,7 +36,8 @@ fn source(format: &dyn Format) -> String {
 }
 
 fn compiled(format: &dyn Format) -> (naga::Module, ModuleInfo) {
-    let text = source(format) + KERNEL;
+    let program = Program::of_text("loaders", KERNEL).text("FORMAT", format.name().to_lowercase());
+    let text = expand(&program).unwrap();
     let module = naga::front::wgsl::parse_str(&text)
         .unwrap_or_else(|error| panic!("{format:?}: {}", error.emit_to_string(&text)));
     // `unpack2x16float`: in core WGSL, but wgpu's OpenGL may lack it (DownlevelFlags).
