@@ -216,11 +216,10 @@ fn outcome(ended: anyhow::Result<()>) -> ExitCode {
 }
 
 /// llama.cpp's flags of one dash and several letters, which are none in this style.
-const LLAMA_CPPS: [(&str, &str); 11] = [
+const LLAMA_CPPS: [(&str, &str); 10] = [
     ("-hf", "--hf-repo"),
     ("-hfr", "--hf-repo"),
     ("-pg", "--pg"),
-    ("-b", "--ubatch-size"),
     ("-ub", "--ubatch-size"),
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
