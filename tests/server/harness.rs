@@ -11,6 +11,8 @@ use serde_json::Value;
 
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}\n{% endfor %}\
                         {% if messages[0].content == \"spin\" %}{% for i in range(2000) %}{% endfor %}{% endif %}\
+                        {% if messages[0].content[:5] == \"flood\" %}{% for i in range(99999) %}\
+                        {{ messages[0].content }}{% endfor %}{% endif %}\
                         {% if add_generation_prompt %}assistant: {% endif %}";
 /// How long anything may take, on a machine under load.
 pub const PATIENCE: Duration = Duration::from_secs(120);
