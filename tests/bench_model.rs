@@ -1,5 +1,7 @@
 //! `bench model` as a script meets it, on a tiny model.
 
+mod pipelines;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -9,11 +11,14 @@ use serde_json::Value;
 fn tests_at_depths_are_rows_with_llama_benchs_names() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny/llama");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ridgepoint"));
-    command.env_remove("RIDGEPOINT_LOG").env("HF_HUB_OFFLINE", "1");
+    let cache = tempfile::tempdir().unwrap();
+    command.env("RIDGEPOINT_LOG", "ridgepoint=info").env("RIDGEPOINT_CACHE", cache.path());
+    command.env("HF_HUB_OFFLINE", "1");
     command.args(["--quiet", "bench", "model", "-m", model, "-p", "8", "-n", "4", "-r", "2", "-o", "jsonl"]);
     command.args(["-pg", "6,2", "-d", "0,16", "-b", "2048,3", "--quantize", "q8_0"]);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
+    pipelines::kept_as_said(&String::from_utf8_lossy(&output.stderr), cache.path());
     let text = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let number = |row: &Value, name: &str| row[name].as_f64().unwrap();
