@@ -7,25 +7,15 @@ mod report;
 
 use clap::Parser;
 use report::{Flags, Row, Run, quick};
-use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::profile::{Budget, Error, PROBES, measure};
 
-#[derive(Debug, Parser)]
-struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// Part of the adapter's name, or its index
-    #[arg(long, env = "RIDGEPOINT_ADAPTER", default_value = "")]
-    adapter: String,
-}
-
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let gpu = Gpu::open(&AdapterChoice::from(args.adapter.as_str()), Checks::Trusted)?;
+    let flags = Flags::parse();
+    let gpu = flags.open()?;
     let mut run = Run::new("ceilings", &gpu);
     eprintln!("{}", run.device);
     let mut proved = 0;
-    for probe in PROBES.iter().filter(|probe| args.flags.want(probe.name())) {
+    for probe in PROBES.iter().filter(|probe| flags.want(probe.name())) {
         if quick() {
             match probe.rigs(&gpu) {
                 Ok(rigs) => proved += rigs.len(),
@@ -53,14 +43,14 @@ fn main() -> anyhow::Result<()> {
                 samples: Budget::Full.draws(),
                 note: format!("{} ({:?})", c.probe, c.windows),
             };
-            run.push(&args.flags, row);
+            run.push(&flags, row);
         }
     }
     if quick() {
-        anyhow::ensure!(proved > 0, "no probe has all of '{}' in its name", args.flags.words.join(" "));
+        anyhow::ensure!(proved > 0, "no probe has all of '{}' in its name", flags.words.join(" "));
         println!("{proved} variants of probes are right");
         return Ok(());
     }
-    anyhow::ensure!(!run.rows.is_empty(), "no probe has all of '{}' in its name", args.flags.words.join(" "));
-    run.finish(&args.flags)
+    anyhow::ensure!(!run.rows.is_empty(), "no probe has all of '{}' in its name", flags.words.join(" "));
+    run.finish(&flags)
 }

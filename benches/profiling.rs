@@ -13,7 +13,6 @@ use clap::Parser;
 use report::{Flags, Row, Run, quick};
 use ridgepoint::cache::{BlockId, CacheConfig};
 use ridgepoint::format::ModelFile;
-use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::kernels::rope_cache::CacheType;
 use ridgepoint::model::{Entry, Limits, Outputs, Results, Runner, Want};
 use ridgepoint::profile::stats::Samples;
@@ -38,7 +37,7 @@ const CONTEXT: usize = 128;
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted)?;
+    let gpu = args.flags.open()?;
     let file = ModelFile::open(&args.model)?;
     let limits = Limits {
         tokens: 16,

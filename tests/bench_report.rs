@@ -7,16 +7,10 @@ use std::path::Path;
 
 use clap::Parser;
 use report::{Flags, Row, Run, quick};
-use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
-
-#[derive(Debug, Parser)]
-struct Args {
-    #[command(flatten)]
-    flags: Flags,
-}
+use ridgepoint::gpu::Gpu;
 
 fn flags(arguments: &[&str]) -> Flags {
-    Args::parse_from([&["bench"], arguments].concat()).flags
+    Flags::parse_from([&["bench"], arguments].concat())
 }
 
 fn row(name: &str, unit: &str, value: f64) -> Row {
@@ -54,7 +48,7 @@ fn against(run: Run, baseline: &str, more: &[&str]) -> Result<(), String> {
 
 #[test]
 fn a_baseline_fails_what_is_worse_and_nothing_else() {
-    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
+    let gpu = flags(&[]).open().expect("an adapter");
     let bench = Bench { gpu, folder: tempfile::tempdir().unwrap() };
     let kept = bench.keep(&bench.run(100.0, 10.0));
     assert_eq!(against(bench.run(100.0, 10.0), &kept, &[]), Ok(()));
@@ -73,6 +67,7 @@ fn a_baseline_fails_what_is_worse_and_nothing_else() {
     let mut run = bench.run(100.0, 10.0);
     run.quick = true;
     assert!(against(run, &kept, &[]).unwrap_err().contains("QUICK=1"));
+    assert!(flags(&["--adapter", "no such adapter"]).open().is_err());
     let missing = bench.folder.path().join("none.json").display().to_string();
     assert!(against(bench.run(1.0, 1.0), &missing, &[]).unwrap_err().contains("none.json"));
     std::fs::write(Path::new(&missing), "{}").unwrap();

@@ -15,23 +15,14 @@ mod timing;
 use anyhow::Context;
 use clap::Parser;
 use report::{Flags, Row, Run, quick, short};
-use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+use ridgepoint::gpu::Gpu;
 use ridgepoint::kernels::{Case, KERNELS, Kernel, Outcome, judge, run_outputs};
 use shapes::{LAYERS, Subject};
 use timing::Timed;
 
-#[derive(Debug, Parser)]
-struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// Part of the adapter's name, or its index
-    #[arg(long, env = "RIDGEPOINT_ADAPTER", default_value = "")]
-    adapter: String,
-}
-
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let gpu = Gpu::open(&AdapterChoice::from(args.adapter.as_str()), Checks::Trusted)?;
+    let flags = Flags::parse();
+    let gpu = flags.open()?;
     let mut run = Run::new("kernels", &gpu);
     eprintln!(
         "{}{}",
@@ -40,16 +31,16 @@ fn main() -> anyhow::Result<()> {
     );
     for kernel in KERNELS {
         for subject in subjects(*kernel, &gpu) {
-            if args.flags.want(&subject.name) {
+            if flags.want(&subject.name) {
                 match bench(&gpu, &subject).with_context(|| subject.name.clone())? {
-                    Some(row) => run.push(&args.flags, row),
+                    Some(row) => run.push(&flags, row),
                     None => eprintln!("{}: this adapter lacks what it needs", subject.name),
                 }
             }
         }
     }
-    anyhow::ensure!(!run.rows.is_empty(), "no row has all of '{}' in its name", args.flags.words.join(" "));
-    run.finish(&args.flags)
+    anyhow::ensure!(!run.rows.is_empty(), "no row has all of '{}' in its name", flags.words.join(" "));
+    run.finish(&flags)
 }
 
 /// What a kernel is timed on; made one at a time, since weights are large.

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Args;
+use clap::Parser;
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use serde::{Deserialize, Serialize};
 
 /// The version of the JSON's shape.
 const SCHEMA: u32 = 1;
 
 /// Flags of every bench.
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
 pub struct Flags {
     /// Only rows whose name has all of these words
     pub words: Vec<String>,
@@ -25,6 +27,9 @@ pub struct Flags {
     /// Percent that a row may be worse than in the baseline
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     threshold: f64,
+    /// Part of the adapter's name, or its index
+    #[arg(long, env = "RIDGEPOINT_ADAPTER", default_value = "")]
+    adapter: String,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -34,6 +39,11 @@ impl Flags {
     /// Whether a row is asked for.
     pub fn want(&self, name: &str) -> bool {
         self.words.iter().all(|word| name.contains(word.as_str()))
+    }
+
+    /// The device that was asked for.
+    pub fn open(&self) -> anyhow::Result<Arc<Gpu>> {
+        Ok(Gpu::open(&AdapterChoice::from(self.adapter.as_str()), Checks::Trusted)?)
     }
 }
 
@@ -92,7 +102,7 @@ pub struct Run {
 
 impl Run {
     /// A run without rows yet.
-    pub fn new(bench: &str, gpu: &ridgepoint::gpu::Gpu) -> Self {
+    pub fn new(bench: &str, gpu: &Gpu) -> Self {
         let device = format!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
         Self { schema_version: SCHEMA, bench: bench.into(), device, quick: quick(), rows: Vec::new() }
     }
