@@ -103,7 +103,7 @@ impl Builder<'_> {
 
     fn linear(&mut self, m: &Matrix, form: Form, w: &Wiring<'_>) -> Result<(), Error> {
         for shard in &m.shards {
-            let out_rows = form.out_rows(shard.layout.m);
+            let out_rows = shard.outputs;
             let params = Params {
                 layout: shard.layout,
                 k: m.k,
@@ -125,7 +125,7 @@ impl Builder<'_> {
             buffers.extend(w.bias.cloned());
             self.ops.push(Op::Linear(Linear {
                 form,
-                m: shard.layout.m,
+                m: out_rows * if form.gate.is_some() { 2 } else { 1 },
                 k: m.k,
                 format: m.format,
                 buffers,
