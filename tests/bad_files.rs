@@ -179,6 +179,7 @@ fn directories() {
     let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
     let index = |shard: &str| format!(r#"{{"weight_map": {{"a": "{shard}"}}}}"#);
     let loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+    let floods = format!("{{% for i in range(99999) %}}{}{{% endfor %}}", "k".repeat(1024));
     let model = "model.safetensors";
     let listed = "model.safetensors.index.json";
     type Change<'a> = (&'a str, Option<Vec<u8>>);
@@ -265,6 +266,11 @@ fn directories() {
             "a template that loops",
             vec![("chat_template.jinja", Some(loops.into()))],
             &["chat template", "instructions"],
+        ),
+        (
+            "a template that writes without end",
+            vec![("chat_template.jinja", Some(floods.into()))],
+            &["chat template", "at most 8388608", "without end"],
         ),
         (
             "a template that nests",

@@ -1,5 +1,8 @@
 //! `bench model` as a script meets it, on a tiny model.
 
+mod pipelines;
+
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -8,19 +11,25 @@ use serde_json::Value;
 fn tests_at_depths_are_rows_with_llama_benchs_names() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny/llama");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ridgepoint"));
-    command.env_remove("RIDGEPOINT_LOG").env("HF_HUB_OFFLINE", "1");
+    let cache = tempfile::tempdir().unwrap();
+    command.env("RIDGEPOINT_LOG", "ridgepoint=info").env("RIDGEPOINT_CACHE", cache.path());
+    command.env("HF_HUB_OFFLINE", "1");
     command.args(["--quiet", "bench", "model", "-m", model, "-p", "8", "-n", "4", "-r", "2", "-o", "jsonl"]);
-    let output = command.args(["-pg", "6,2", "-d", "0,16", "--quantize", "q8_0"]).output().unwrap();
+    command.args(["-pg", "6,2", "-d", "0,16", "-b", "2048,3", "--quantize", "q8_0"]);
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
+    pipelines::kept_as_said(&String::from_utf8_lossy(&output.stderr), cache.path());
     let text = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let number = |row: &Value, name: &str| row[name].as_f64().unwrap();
-    let tests: Vec<[u64; 3]> = rows
+    let tests: Vec<[u64; 4]> = rows
         .iter()
-        .map(|row| ["n_prompt", "n_gen", "n_depth"].map(|name| row[name].as_u64().unwrap()))
+        .map(|row| ["n_prompt", "n_gen", "n_depth", "n_batch"].map(|name| row[name].as_u64().unwrap()))
         .collect();
-    assert_eq!(tests, [[8, 0, 0], [0, 4, 0], [6, 2, 0], [8, 0, 16], [0, 4, 16], [6, 2, 16]]);
+    let each = |depth, batch| [[8, 0, depth, batch], [0, 4, depth, batch], [6, 2, depth, batch]];
+    assert_eq!(tests, [each(0, 2048), each(0, 3), each(16, 2048), each(16, 3)].concat());
     for row in &rows {
+        assert_eq!(built(&row["build_commit"]), row["build_number"].as_u64(), "{row}");
         let names =
             ["gpu_info", "backends", "model_type", "model_n_params", "n_ubatch", "type_k", "test_time"];
         assert!(names.iter().all(|name| !row[name].is_null()), "{row}");
@@ -38,6 +47,23 @@ fn tests_at_depths_are_rows_with_llama_benchs_names() {
     assert!((1.06..1.2).contains(&per_weight), "{per_weight}");
 }
 
+/// What git counts up to the commit that a program says it was built from; 0 in a shallow clone, and
+/// where there is no repository, or none that git reads.
+fn built(commit: &Value) -> Option<u64> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let git = |arguments: &[&str]| -> Option<String> {
+        let output = Command::new("git").current_dir(root).args(arguments).output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).unwrap().trim().into())
+    };
+    if !root.join(".git").exists()
+        || git(&["rev-parse", "--is-shallow-repository"]).as_deref() != Some("false")
+    {
+        return Some(0);
+    }
+    git(&["rev-list", "--count", commit.as_str()?])?.parse().ok()
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny/llama");
@@ -45,6 +71,8 @@ fn what_cannot_be_measured_is_refused() {
         (&["-p", "200", "-d", "100"][..], 1, "300 tokens does not fit the context of 256"),
         (&["-d", "18446744073709551615"], 1, "does not fit"),
         (&["-r", "0"], 1, "at least one repetition"),
+        (&["-b", "0"], 1, "at least one token"),
+        (&["-t", "4"], 2, "no threads to set"),
         (&["-pg", "512"], 2, "expected two numbers, such as 512,128"),
         (&["-o", "xml"], 2, "jsonl"),
     ] {

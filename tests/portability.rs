@@ -5,7 +5,7 @@
 //! what the program needs. They are left in `target/tmp/wgsl`, where `scripts/tint.mjs` finds them, and
 //! in `target/tmp/spirv`, where `scripts/test-drivers.sh` has them judged by spirv-val.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use naga::{AddressSpace, Module};
@@ -19,18 +19,39 @@ const WORKGROUP_BYTES: u32 = 16_384;
 const WORKGROUP_LANES: u32 = 256;
 
 /// The programs of every case, each once; those that read 64-bit words, which only naga's WGSL has,
-/// also without, for Tint to judge.
+/// also without, for Tint to judge; and where a shader can do its products twice (`--confirm`), that too.
 fn programs() -> BTreeMap<Program, Needs> {
     let mut found = BTreeMap::new();
     for case in KERNELS.iter().flat_map(|kernel| kernel.cases()) {
-        let needs = *found.entry(case.program.clone()).or_insert(case.needs);
-        assert_eq!(needs, case.needs, "cases of {} differ in what they need", case.program.label());
-        let mut plain = case.program;
-        if plain.flags.remove("WIDE") {
-            found.insert(plain, Needs { int64: false, ..needs });
+        if let Some(needs) = found.get(&case.program) {
+            assert_eq!(*needs, case.needs, "cases of {} differ in what they need", case.program.label());
+            continue;
+        }
+        let needs = case.needs;
+        let mut plain = case.program.clone();
+        let plain = plain.flags.remove("WIDE").then_some((plain, Needs { int64: false, ..needs }));
+        for (program, needs) in [(case.program, needs)].into_iter().chain(plain) {
+            let twice = program.clone().flags(["TWICE"]);
+            if expand(&twice).ok() != expand(&program).ok() {
+                found.insert(twice, needs);
+            }
+            found.insert(program, needs);
         }
     }
     found
+}
+
+/// The counterfactual has a program of its own for every kernel that multiplies.
+#[test]
+fn products_done_twice_are_programs_too() {
+    let twice: BTreeSet<String> = programs()
+        .into_keys()
+        .filter(|program| program.flags.contains("TWICE"))
+        .map(|program| program.file.to_string())
+        .collect();
+    let kernels = KERNELS.iter().map(|kernel| kernel.name());
+    let multiply = kernels.filter(|name| name.starts_with("linear_") || name.starts_with("attention_"));
+    assert_eq!(twice.into_iter().collect::<Vec<_>>(), multiply.collect::<Vec<_>>());
 }
 
 /// Holds a module to WebGPU's default limits.

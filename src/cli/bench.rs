@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use output::{Output, Printer, Row};
+use output::{Batches, Output, Printer, Row};
 
-use super::Global;
 use super::cpu_profile::CpuProfile;
 use super::load::{LoadArgs, Opened, keep_pipelines};
 use super::progress::while_slow;
+use super::{BUILD, COMMIT, Global};
 use crate::cache::BlockId;
 use crate::format::{self, ModelFile};
 use crate::model::{Entry, Outputs, Results, Runner, Want};
@@ -53,6 +53,13 @@ struct Model {
     /// Tokens that the context holds before each test, comma-separated
     #[arg(long, short = 'd', value_delimiter = ',', default_value = "0", value_name = "N_DEPTH")]
     n_depth: Vec<usize>,
+    /// Tokens of a prompt that are handed over at once, comma-separated: a step computes so many, and never
+    /// more than --ubatch-size
+    #[arg(long, short = 'b', value_delimiter = ',', default_value = "2048", value_name = "N_BATCH")]
+    batch_size: Vec<usize>,
+    /// Refused: the GPU computes, and has no threads to set
+    #[arg(long, short = 't', value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
     /// How often each test runs, after one warm-up
     #[arg(long, short = 'r', default_value_t = 5)]
     repetitions: usize,
@@ -67,6 +74,14 @@ struct Test {
     n_prompt: usize,
     n_gen: usize,
     n_depth: usize,
+    n_batch: usize,
+}
+
+/// A figure beside a number of threads that changed nothing would mislead.
+fn threads(_: &str) -> Result<usize, String> {
+    Err("there are no threads to set: the GPU computes (a software adapter's driver has a variable of its \
+         own: LP_NUM_THREADS=N for llvmpipe)"
+        .into())
 }
 
 /// `512,128` as a prompt and a generation in one test.
@@ -86,6 +101,9 @@ impl Model {
     fn run(&self, global: &Global) -> anyhow::Result<()> {
         if self.repetitions == 0 {
             anyhow::bail!("-r 0: expected at least one repetition");
+        }
+        if self.batch_size.contains(&0) {
+            anyhow::bail!("-b 0: expected at least one token");
         }
         let opened = self.load.open(global)?;
         let tests = self.tests();
@@ -108,7 +126,8 @@ impl Model {
             anyhow::bail!("the ceilings could not be measured")
         };
         let mut runner = opened.runner(global, self.load.limits(&opened, 1, 1))?;
-        let mut printer = Printer::new(std::io::stdout().lock(), self.output);
+        let batches = if self.batch_size.len() > 1 { Batches::Differ } else { Batches::Same };
+        let mut printer = Printer::new(std::io::stdout().lock(), self.output, batches);
         for test in tests {
             printer.row(&self.test(global, &opened, &mut runner, test, fma, read)?)?;
         }
@@ -116,14 +135,15 @@ impl Model {
         Ok(printer.end()?)
     }
 
-    /// Every test at every depth, prompts first, as llama-bench orders them.
+    /// Every test at every depth and batch, prompts first, as llama-bench orders them.
     fn tests(&self) -> Vec<Test> {
         let prompts = self.n_prompt.iter().map(|&p| (p, 0));
         let both = prompts.chain(self.n_gen.iter().map(|&n| (0, n))).chain(self.prompt_gen.iter().copied());
         let both: Vec<(usize, usize)> = both.filter(|&(p, n)| p > 0 || n > 0).collect();
-        let at =
-            |n_depth: usize| both.iter().map(move |&(n_prompt, n_gen)| Test { n_prompt, n_gen, n_depth });
-        self.n_depth.iter().flat_map(|&depth| at(depth)).collect()
+        let depths = self.n_depth.iter();
+        let at = depths.flat_map(|&depth| self.batch_size.iter().map(move |&batch| (depth, batch)));
+        let test = |(n_prompt, n_gen), (n_depth, n_batch)| Test { n_prompt, n_gen, n_depth, n_batch };
+        at.flat_map(|at| both.iter().map(move |&test_of| test(test_of, at))).collect()
     }
 
     fn test(
@@ -135,13 +155,14 @@ impl Model {
         fma: f64,
         read: f64,
     ) -> anyhow::Result<Row> {
-        let Test { n_prompt, n_gen, n_depth } = test;
+        let Test { n_prompt, n_gen, n_depth, n_batch } = test;
         let n = n_prompt + n_gen;
         let test_time = format::utc_now();
         let vocab = runner.hyper.vocab as u64;
         let tokens: Vec<u32> = (0..(n_depth + n) as u64).map(|i| (i * 7919 % vocab) as u32).collect();
         let blocks: Vec<BlockId> = (0..runner.limits.cache.num_blocks).map(BlockId).collect();
         let most = runner.limits.tokens;
+        let step = most.min(n_batch);
         let mut results = Results::default();
         // The tokens from `from` to `to` in steps of `step`; the last one's logits are wanted.
         let mut compute = |from: usize, to: usize, step: usize, each: Outputs| -> anyhow::Result<()> {
@@ -158,7 +179,7 @@ impl Model {
         let mut once = || -> anyhow::Result<u64> {
             let start = Instant::now();
             let middle = n_depth + n_prompt;
-            compute(n_depth, middle, most, Outputs::None)?;
+            compute(n_depth, middle, step, Outputs::None)?;
             compute(middle, middle + n_gen, 1, Outputs::Last)?;
             Ok(start.elapsed().as_nanos() as u64)
         };
@@ -181,7 +202,8 @@ impl Model {
         let gpu = &opened.gpu.adapter;
         let weights = opened.file.weight_bytes();
         Ok(Row {
-            build_commit: env!("CARGO_PKG_VERSION").to_owned(),
+            build_commit: COMMIT.to_owned(),
+            build_number: BUILD.parse()?,
             cpu_info: cpu_info(),
             gpu_info: gpu.name.clone(),
             backends: gpu.backend.clone(),
@@ -189,7 +211,7 @@ impl Model {
             model_type: model_type(&opened.file, &runner.hyper.architecture, all),
             model_size: weights,
             model_n_params: all,
-            n_batch: most,
+            n_batch,
             n_ubatch: most,
             type_k: kv.clone(),
             type_v: kv,

@@ -179,13 +179,14 @@ impl Opened {
         let runner = runner?;
         let m = runner.memory;
         tracing::info!(
-            "{}: weights {}, KV cache {} ({} tokens), activations {}, together {}",
+            "{}: weights {}, KV cache {} ({} tokens), activations {}, results {}, together {}",
             self.path.display(),
             m.weights,
             m.cache,
             limits.cache.capacity_tokens(),
             m.scratch,
-            Bytes(m.weights.0 + m.cache.0 + m.scratch.0)
+            m.results,
+            m.total()
         );
         Ok(runner)
     }

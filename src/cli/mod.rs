@@ -65,11 +65,16 @@ Environment:
   HF_TOKEN            Access token, sent to that address only
   HF_HUB_OFFLINE      1 stands for --offline";
 
+/// The commit that this was built from; `unknown` where the source came without its repository.
+const COMMIT: &str = env!("RIDGEPOINT_COMMIT");
+/// How many commits lead to it; 0 where that is not known.
+const BUILD: &str = env!("RIDGEPOINT_BUILD");
+
 /// A portable LLM inference engine that knows its own roofline.
 #[derive(Debug, Parser)]
 #[command(
     name = "ridgepoint",
-    version,
+    version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RIDGEPOINT_COMMIT"), ")"),
     after_help = ENVIRONMENT,
     max_term_width = 100,
     arg_required_else_help = true

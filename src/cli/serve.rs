@@ -155,10 +155,13 @@ impl Serve {
             keep_pipelines(&opened.gpu);
             let m = engine.runner().memory;
             tracing::info!(
-                "weights {}, KV cache {}, activations {}; maximum concurrency for {} tokens per request: {:.2}x",
+                "weights {}, KV cache {}, activations {}, results and embeddings {}, together {}; maximum \
+                 concurrency for {} tokens per request: {:.2}x",
                 m.weights,
                 m.cache,
                 m.scratch,
+                m.results,
+                m.total(),
                 limits.context,
                 limits.cache.capacity_tokens() as f64 / limits.context as f64
             );

@@ -1,13 +1,16 @@
 //! Conversations to prompts, by the Jinja template that a model carries.
 //!
 //! Templates come from files and are hostile until proved otherwise: minijinja has no access to
-//! anything but what is handed over, and [`FUEL`] bounds both time and memory.
+//! anything but what is handed over, [`ChatTemplate::FUEL`] bounds both time and memory, and one that writes more
+//! than [`ChatTemplate::MAX_OUTPUT`] is stopped there.
 //!
 //! What users write must not become special tokens, though what the template writes must. Before
 //! the template runs, the first character of everything in messages that looks like a special
 //! token is replaced by a stand-in, a private character that occurs nowhere else; so templates may
 //! cut and compare as they like. The special tokens are cut out of the result, and then the
 //! stand-ins are turned back.
+
+use std::io;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -18,9 +21,6 @@ use super::Error;
 use super::chat_functions::{raise_exception, strftime_now, to_json, without_generation_tags};
 use super::tokenizer::{MAX_TEXT, Tokenizer};
 
-/// Instructions that a rendering may take, and 64 bytes of memory for each; beside one more for
-/// each byte of the messages.
-pub const FUEL: u64 = 1_000_000;
 /// A template may not be longer.
 const MAX_TEMPLATE: usize = 1 << 20;
 const NAME: &str = "chat";
@@ -69,6 +69,12 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
+    /// Instructions that a rendering may take, and 64 bytes of memory for each; beside one more for
+    /// each byte of the messages.
+    pub const FUEL: u64 = 1_000_000;
+    /// Bytes that a rendering may write: some two million tokens of English.
+    pub const MAX_OUTPUT: usize = 8 << 20;
+
     /// Compiles a template as transformers does; `bos` and `eos` are the texts of those tokens,
     /// which templates use as variables.
     ///
@@ -90,7 +96,7 @@ impl ChatTemplate {
         env.add_filter("tojson", to_json);
         env.add_template_owned(NAME, without_generation_tags(source)).map_err(failure)?;
         let (bos, eos) = (bos.into(), eos.into());
-        Ok(Self { env, source: source.into(), bos, eos, fuel: FUEL, most: MAX_TEXT })
+        Ok(Self { env, source: source.into(), bos, eos, fuel: Self::FUEL, most: Self::MAX_OUTPUT })
     }
 
     /// The same template with other bounds: instructions beside one for each byte of the conversation, and
@@ -109,8 +115,8 @@ impl ChatTemplate {
     /// The prompt as text, to be read by people. To run it, use [`ChatTemplate::encode`].
     ///
     /// # Errors
-    /// When the template refuses the conversation (with its own words), fails, or runs out of
-    /// fuel.
+    /// When the template refuses the conversation (with its own words), fails, runs out of fuel, or
+    /// writes more than it may.
     pub fn render(&self, messages: &[Message], ending: Ending) -> Result<String, Error> {
         let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
         let mut env = self.env.clone();
@@ -120,20 +126,21 @@ impl ChatTemplate {
             _ => failure(e),
         };
         let template = env.get_template(NAME).map_err(failure)?;
-        let text = template
-            .render(context! {
-                messages => Serde(messages),
-                add_generation_prompt => ending == Ending::Answer,
-                bos_token => self.bos.as_str(),
-                eos_token => self.eos.as_str(),
-                tools => (),
-                documents => (),
-            })
-            .map_err(failure)?;
-        if text.len() > self.most {
-            return Err(Error::TemplateLength { found: text.len(), most: self.most });
+        let given = context! {
+            messages => Serde(messages),
+            add_generation_prompt => ending == Ending::Answer,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            tools => (),
+            documents => (),
+        };
+        let mut page = Page { text: Vec::new(), most: self.most, asked: 0 };
+        let rendered = template.render_captured_to(given, &mut page).map(drop);
+        if page.asked > self.most {
+            return Err(Error::TemplateLength { found: page.asked, most: self.most });
         }
-        Ok(text)
+        rendered.map_err(failure)?;
+        String::from_utf8(page.text).map_err(|e| Error::Template(format!("it wrote no UTF-8: {e}")))
     }
 
     /// The prompt as ids. It begins with BOS where the model wants one, whether or not the
@@ -198,6 +205,29 @@ impl ChatTemplate {
             all.push(Message { role: disguised(&m.role)?, content: disguised(&m.content)? });
         }
         Ok((all, disguise))
+    }
+}
+
+/// What a template writes, refused where it would be longer than it may.
+struct Page {
+    text: Vec<u8>,
+    most: usize,
+    /// Bytes in all, those that were refused included.
+    asked: usize,
+}
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.asked = self.text.len().saturating_add(bytes.len());
+        if self.asked > self.most {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -274,5 +304,35 @@ mod tests {
             assert!(e.contains(expected), "{source}: {e}");
         }
         assert!(ChatTemplate::new(&"x".repeat(MAX_TEMPLATE + 1), "", "").is_err());
+    }
+
+    /// Fuel alone would let each of these write 64 bytes an instruction, and as much again for every byte
+    /// of the conversation.
+    #[test]
+    fn output_is_capped_where_fuel_is_left() {
+        let kilobyte = "k".repeat(1024);
+        let endless = format!("{{% for i in range(99999) %}}{kilobyte}{{% endfor %}}");
+        let echoes = "{% for i in range(99999) %}{{ messages[0].content }}{% endfor %}";
+        let captured = "{% set x %}{% for i in range(9) %}{{ messages[0].content }}{% endfor %}{% endset %}\
+                        {{ x }}";
+        for (source, said) in
+            [(endless.as_str(), "x".into()), (echoes, "y".repeat(1 << 20)), (captured, "z".repeat(1 << 20))]
+        {
+            let template = ChatTemplate::new(source, "", "").unwrap();
+            let e = template.render(&[Message::new("user", said)], Ending::Answer).unwrap_err();
+            let Error::TemplateLength { found, most } = e else { panic!("{source:.80}: {e}") };
+            assert_eq!(most, ChatTemplate::MAX_OUTPUT);
+            assert!(found > most && found <= 2 * most, "stopped after {found} bytes");
+        }
+        // To the byte, and what was allowed is whole.
+        let exact = |most: usize| {
+            let template = ChatTemplate::new("<{{ messages[0].content }}>", "", "")
+                .unwrap()
+                .bounded(ChatTemplate::FUEL, most);
+            template.render(&[Message::new("user", "é".repeat(10))], Ending::Answer)
+        };
+        assert_eq!(exact(22).unwrap(), format!("<{}>", "é".repeat(10)));
+        let e = exact(21).unwrap_err().to_string();
+        assert!(e.contains("22 bytes") && e.contains("at most 21"), "{e}");
     }
 }

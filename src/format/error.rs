@@ -44,10 +44,13 @@ pub enum Error {
     /// A chat template that took more instructions than it may.
     #[error("chat template: it took more than {0} instructions; does it loop, or write without end?")]
     TemplateFuel(u64),
-    /// A chat template that wrote more bytes than it may.
-    #[error("chat template: it wrote {found} bytes; at most {most} are allowed")]
+    /// A chat template that would write more bytes than it may.
+    #[error(
+        "chat template: it was stopped when it came to {found} bytes, expected at most {most}; does it write \
+         without end?"
+    )]
     TemplateLength {
-        /// Written.
+        /// Written, and what it was about to write.
         found: usize,
         /// Allowed.
         most: usize,

@@ -66,7 +66,11 @@ impl Store {
     /// When the file can't be written: nothing depends on it but the next start's time.
     pub fn write(&self, data: &[u8]) -> io::Result<Kept> {
         if data.len() <= EMPTY {
-            return Ok(Kept::Nothing);
+            // What an earlier driver left there would be looked at by each start.
+            return match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(Kept::Nothing),
+            };
         }
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
@@ -86,7 +90,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::adapters;
+    use crate::gpu::{AdapterChoice, Gpu, OpenOptions, Program, adapters};
 
     fn adapter(driver: &str) -> AdapterSummary {
         let mut adapter = adapters().into_iter().next().expect("an adapter");
@@ -127,6 +131,34 @@ mod tests {
         }
         store.write(&data).unwrap();
         assert_eq!(store.read(), Some(data));
+    }
+
+    /// Whatever the file holds, the device opens, kernels are compiled, and what is kept then is sound:
+    /// the path of every start, also where the driver has nothing of its own to keep.
+    #[test]
+    fn a_start_survives_any_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let pipelines = Some(folder.path().to_path_buf());
+            Gpu::open_with(&AdapterChoice::Best, &OpenOptions { pipelines, ..Default::default() }).unwrap()
+        };
+        let store = Store::new(folder.path(), &open().adapter);
+        // Hashes are right, so that the driver gets to see what is no data of its own.
+        let sound = |data: &[u8]| [Sha256::digest(data).as_slice(), data].concat();
+        let mut header = vec![0_u8; 200];
+        header[..8].copy_from_slice(b"WGPUPLCH");
+        for bytes in [b"damaged".to_vec(), sound(b""), sound(&[7; 40]), sound(&[0xff; 5000]), sound(&header)]
+        {
+            fs::create_dir_all(folder.path()).unwrap();
+            fs::write(&store.path, &bytes).unwrap();
+            let gpu = open();
+            gpu.pipeline(&Program::new("argmax")).unwrap();
+            match gpu.keep_pipelines().unwrap() {
+                Kept::Bytes(size) => assert_eq!(fs::metadata(&store.path).unwrap().len(), size as u64),
+                Kept::Nothing => assert!(!store.path.exists()),
+                Kept::Off => assert_eq!(fs::read(&store.path).unwrap(), bytes),
+            }
+        }
     }
 
     #[test]

@@ -42,6 +42,14 @@ pub enum Error {
         /// The folder of cached models.
         models: PathBuf,
     },
+    /// What the cache holds is not what was fetched, and sources must not be asked.
+    #[error("{} has another sha256 than '{name}' should have, and --offline or HF_HUB_OFFLINE forbids fetching it again; type `ridgepoint models pull {name}` while online, or name the file itself by its path", path.display())]
+    Damaged {
+        /// The model.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// No cache holds the repository's files and the endpoint must not be asked.
     #[error("'{name}' is not in {}, and --offline or HF_HUB_OFFLINE forbids fetching it; type `ridgepoint models pull {name}` while online",
         looked.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" nor in "))]

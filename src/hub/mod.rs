@@ -4,7 +4,7 @@
 //! [`Hub::resolve`] turns what a person types (a name, `USER/REPO[:QUANT]`, a `.gguf` file, a model
 //! directory) into a path. Whatever is fetched streams into a temporary file beside its destination,
 //! is checked against the catalog or the repository's own list, synced, and only then renamed: a file
-//! in the cache is whole.
+//! in the cache is whole. Whether a model of the catalog still is what was checked, `stamp.rs` tells.
 //!
 //! Why ureq and not hf-hub: hf-hub 1.0 brings an async runtime with it and offers no time-out for
 //! connecting, and a source that can't be reached has to fall through in seconds.
@@ -18,6 +18,7 @@ mod progress;
 mod python_package;
 mod repository;
 mod snapshot;
+mod stamp;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -137,15 +138,15 @@ impl Hub {
 
     /// The file or directory that `model` means: a name of the catalog, a `.gguf` file, a
     /// directory that holds `config.json`, or `USER/REPO[:QUANT]`. Names and repositories are
-    /// fetched when no cache has them.
+    /// fetched when no cache has them; a named model also when what the cache has was changed.
     ///
     /// # Errors
     /// If the name is unknown, the path is no model, or every source failed.
     pub fn resolve(&self, model: &str, progress: &dyn Progress) -> Result<PathBuf, Error> {
         if let Some(entry) = self.catalog.find(model) {
             return match self.cached(entry) {
-                Some(path) => Ok(path),
-                None => self.fetch(entry, progress),
+                Some(path) if self.is_as_checked(entry, &path, progress)? => Ok(path),
+                cached => self.fetch(entry, cached.as_deref(), progress),
             };
         }
         let path = Path::new(model);
@@ -170,16 +171,28 @@ impl Hub {
             let reference = Reference::parse(name).ok_or_else(|| self.unknown(name))?;
             return self.repository(&reference, progress);
         };
-        if let Some(path) = self.cached(entry) {
-            if cache::is_intact(entry, &path, progress)? {
-                return Ok((path, Pulled::Present));
-            }
-            progress.note(&format!("{} has a wrong sha256: fetching it again", path.display()));
-            if path == self.path_of(entry) {
-                cache::remove(&path)?;
-            }
+        let cached = self.cached(entry);
+        if let Some(path) = &cached
+            && self.is_intact(entry, path, progress)?
+        {
+            return Ok((path.clone(), Pulled::Present));
         }
-        Ok((self.fetch(entry, progress)?, Pulled::Fetched))
+        Ok((self.fetch(entry, cached.as_deref(), progress)?, Pulled::Fetched))
+    }
+
+    /// Whether a cached file has the entry's sha256, which is remembered.
+    fn is_intact(&self, entry: &Entry, path: &Path, progress: &dyn Progress) -> Result<bool, Error> {
+        let stamp = stamp::Stamp::of(&self.models, entry, path)?;
+        let intact = cache::is_intact(entry, path, progress)?;
+        if intact {
+            stamp.keep();
+        }
+        Ok(intact)
+    }
+
+    /// As [`Hub::is_intact`], without reading a file that is as it was when it was found right.
+    fn is_as_checked(&self, entry: &Entry, path: &Path, progress: &dyn Progress) -> Result<bool, Error> {
+        Ok(stamp::Stamp::of(&self.models, entry, path)?.is_kept() || self.is_intact(entry, path, progress)?)
     }
 
     /// The error for a name that the catalog lacks.
@@ -191,15 +204,26 @@ impl Hub {
         }
     }
 
-    /// Tries the entry's sources in order, one try each.
-    fn fetch(&self, entry: &Entry, progress: &dyn Progress) -> Result<PathBuf, Error> {
+    /// Tries the entry's sources in order, one try each. `wrong`: what a cache holds in its stead.
+    fn fetch(&self, entry: &Entry, wrong: Option<&Path>, progress: &dyn Progress) -> Result<PathBuf, Error> {
         if self.network == Network::Offline {
-            return Err(Error::Offline { name: entry.name.clone(), models: self.models.clone() });
+            let (name, models) = (entry.name.clone(), self.models.clone());
+            return Err(match wrong {
+                Some(path) => Error::Damaged { name, path: path.to_owned() },
+                None => Error::Offline { name, models },
+            });
+        }
+        if let Some(path) = wrong {
+            progress.note(&format!("{} has a wrong sha256: fetching it again", path.display()));
         }
         let lock = cache::Lock::acquire(&self.models, &entry.file, progress)?;
-        // Another process may have fetched it while this one waited.
-        if let Some(path) = self.cached(entry).filter(|path| *path == self.path_of(entry)) {
-            return Ok(path);
+        let own = self.path_of(entry);
+        if self.cached(entry).is_some_and(|path| path == own) {
+            // Another process may have fetched it while this one waited.
+            if self.is_as_checked(entry, &own, progress)? {
+                return Ok(own);
+            }
+            cache::remove(&own)?;
         }
         let mut failures = Vec::new();
         let mut sources = entry.sources.iter().peekable();
@@ -214,7 +238,11 @@ impl Hub {
                 }
             };
             match result {
-                Ok(()) => return Ok(self.path_of(entry)),
+                Ok(()) => {
+                    // Its bytes were hashed as they came.
+                    stamp::Stamp::of(&self.models, entry, &own)?.keep();
+                    return Ok(own);
+                }
                 Err(FetchError::Cache(error)) => return Err(error),
                 Err(FetchError::Source(reason)) => {
                     if let Some(next) = sources.peek() {

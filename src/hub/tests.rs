@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod stamps;
+
 const BODY: &[u8] = b"GGUF and then some bytes that stand for weights";
 
 fn sha256(bytes: &[u8]) -> Sha256 {
@@ -102,10 +104,10 @@ fn hub(cache: &TempDir, endpoint: String, sources: &str) -> Hub {
     }
 }
 
-/// Everything in the folder of models but the lock.
+/// Everything in the folder of models but the lock and what says that the file was checked.
 fn files(hub: &Hub) -> Vec<String> {
     let names = fs::read_dir(&hub.models).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| !name.ends_with(".lock")).collect()
+    names.filter(|name| !name.ends_with(".lock") && !name.ends_with(".checked")).collect()
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a model takes of a device's memory, by arithmetic, before anything is allocated.
 
-use super::scratch::Scratch;
-use super::{Error, Runner};
+use super::architecture::Tensor;
+use super::plan::{Bounds, Sections};
+use super::scratch::{Scratch, result_bytes};
+use super::{Architecture, Error, Runner};
 use crate::format::{Hyper, ModelFile, TensorInfo};
 use crate::gpu::{Gpu, Room};
 use crate::kernels::rope_cache::CacheType;
@@ -14,6 +16,16 @@ pub fn gpu_bytes(tensor: &TensorInfo) -> u64 {
         1 => 4 * tensor.columns().next_multiple_of(UNIT) as u64,
         _ => Layout::new(tensor.format, tensor.rows(), tensor.columns()).bytes(),
     }
+}
+
+/// Whether a layer's gate and up are of two formats, and so no one matrix. An architecture that isn't
+/// known is refused elsewhere.
+fn gate_up_apart(file: &ModelFile, hyper: &Hyper) -> bool {
+    let Ok(architecture) = Architecture::of(file) else { return false };
+    let format = |tensor, layer| {
+        file.tensor(&architecture.tensor(file.kind(), tensor, layer)).map(|found| found.format.name())
+    };
+    (0..hyper.layers).any(|layer| format(Tensor::Gate, layer) != format(Tensor::Up, layer))
 }
 
 /// How large the cache may be.
@@ -34,7 +46,7 @@ pub const SOFTWARE_CACHE: Bytes = Bytes(1 << 30);
 pub struct Footprint {
     /// Bytes of the weights.
     pub weights: u64,
-    /// Bytes of the largest step's activations and results.
+    /// Bytes of the largest step's activations and results, states for embeddings included.
     pub scratch: u64,
     /// Bytes of a block of the cache over all layers.
     pub block: u64,
@@ -60,13 +72,21 @@ impl Footprint {
         cache: CacheType,
     ) -> Self {
         let block = Runner::block_bytes(hyper, block_size as usize, cache);
-        let tables = sequences * context.div_ceil(block_size.max(1) as usize);
+        let sections = Sections::new(&Bounds {
+            tokens,
+            outputs: sequences,
+            positions: context,
+            block: block_size as usize,
+            blocks: 0,
+            vocab: hyper.vocab,
+            tables: sequences * context.div_ceil(block_size.max(1) as usize),
+        });
+        let apart = gate_up_apart(file, hyper);
         Self {
             weights: file.tensors().map(gpu_bytes).sum(),
-            scratch: Scratch::bytes(hyper, tokens, sequences, context)
-                // Ids, places, picks, tiles and tables; results and their way back.
-                + 4 * (7 * tokens + sequences + tables) as u64
-                + 4 * (2 * sequences * hyper.vocab) as u64,
+            scratch: sections.bytes()
+                + Scratch::bytes(hyper, tokens, sequences, context, apart)
+                + result_bytes(hyper, tokens, sequences),
             block,
             head_block: block / (hyper.layers * hyper.kv_heads).max(1) as u64,
             block_size,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::fit;
 use super::forward::Forward;
 use super::plan::{Bounds, Entry, Outputs, Plan, Sections};
-use super::scratch::Scratch;
+use super::scratch::{Scratch, result_bytes};
 use super::weights::{Loader, Weights};
 use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, BlockId, CacheConfig};
@@ -51,6 +51,15 @@ pub struct Memory {
     pub cache: Bytes,
     /// Activations of the largest step.
     pub scratch: Bytes,
+    /// What steps bring back, and embeddings: those buffers are made when the first is asked for.
+    pub results: Bytes,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> Bytes {
+        Bytes(self.weights.0 + self.cache.0 + self.scratch.0 + self.results.0)
+    }
 }
 
 /// What a step brings back for each wanted token.
@@ -238,7 +247,11 @@ impl Runner {
         let memory = Memory {
             weights: Bytes(weights.bytes),
             cache: Bytes(layer_bytes * weights.layers.len() as u64),
-            scratch: Bytes(Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context)),
+            scratch: Bytes(
+                sections.bytes()
+                    + Scratch::bytes(&hyper, limits.tokens, limits.outputs, limits.context, gate_up_apart),
+            ),
+            results: Bytes(result_bytes(&hyper, limits.tokens, limits.outputs)),
         };
         let most = 4 * (limits.outputs * hyper.vocab.max(top_k::out_words(candidates))) as u64;
         Ok(Self {

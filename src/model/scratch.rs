@@ -4,7 +4,7 @@ use super::Error;
 use super::plan::Sections;
 use crate::format::Hyper;
 use crate::gpu::Gpu;
-use crate::kernels::rope_cache;
+use crate::kernels::{argmax, rope_cache, top_k};
 use crate::quant::UNIT;
 
 /// The scratch buffers of a step, each of one use so that independent ops need no barrier.
@@ -26,12 +26,23 @@ pub(super) fn padded(n: usize) -> usize {
     n.next_multiple_of(UNIT)
 }
 
+/// Bytes of what steps of `tokens` tokens, of which `outputs` give logits, bring back: what was selected of
+/// the logits, and two steps' ways to the host, of results and of states. Those of states are made when
+/// something is embedded for the first time, and are counted from the beginning.
+pub(super) fn result_bytes(h: &Hyper, tokens: usize, outputs: usize) -> u64 {
+    let candidates = top_k::out_words(top_k::CANDIDATES.min(h.vocab));
+    let row = argmax::OUT_WORDS + candidates + 2 * h.vocab.max(candidates);
+    4 * (outputs * row + tokens * 2 * padded(h.hidden)) as u64
+}
+
 impl Scratch {
-    /// Bytes for steps of `tokens` tokens, of which `outputs` give logits, at `positions` positions.
-    pub fn bytes(h: &Hyper, tokens: usize, outputs: usize, positions: usize) -> u64 {
+    /// Bytes for steps of `tokens` tokens, of which `outputs` give logits, at `positions` positions, beside
+    /// the step's numbers ([`Sections::bytes`]).
+    pub fn bytes(h: &Hyper, tokens: usize, outputs: usize, positions: usize, gate_up_apart: bool) -> u64 {
         let qkv = (h.heads + 2 * h.kv_heads) * h.head_dim;
         let q = h.heads * h.head_dim;
-        let per_token = padded(h.hidden) + qkv + q + padded(q) + padded(h.intermediate);
+        let apart = if gate_up_apart { 2 * h.intermediate } else { 0 };
+        let per_token = padded(h.hidden) + qkv + q + padded(q) + apart + padded(h.intermediate);
         4 * (tokens * per_token + outputs * h.vocab + positions * h.head_dim) as u64
     }
 

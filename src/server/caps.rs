@@ -49,9 +49,9 @@ caps! {
     /// bytes of short texts: model, user, cache_salt
     NameBytes "name-bytes" = 256, BAD_REQUEST;
     /// instructions of the chat template, beside one for each byte of the conversation
-    TemplateFuel "template-fuel" = 1_000_000, BAD_REQUEST;
+    TemplateFuel "template-fuel" = format::ChatTemplate::FUEL as usize, BAD_REQUEST;
     /// bytes that the chat template writes
-    TemplateBytes "template-bytes" = 8 << 20, BAD_REQUEST;
+    TemplateBytes "template-bytes" = format::ChatTemplate::MAX_OUTPUT, BAD_REQUEST;
     /// headers of a request
     Headers "headers" = 100, REQUEST_HEADER_FIELDS_TOO_LARGE;
     /// bytes of a request's target, its headers' names and their values

@@ -54,16 +54,19 @@ impl Default for Setup {
 }
 
 impl Setup {
-    fn runner(&self, file: &ModelFile) -> Runner {
-        let limits = Limits {
+    fn limits(&self) -> Limits {
+        Limits {
             tokens: self.config.max_num_batched_tokens as usize,
             outputs: 32,
             context: 256,
             sequences: 32,
             cache: CacheConfig { enable_prefix_caching: self.prefixes, ..CacheConfig::new(self.blocks) },
             cache_type: CacheType::F16,
-        };
-        Runner::load(&GPU, file, limits, &mut |_, _| {}).unwrap()
+        }
+    }
+
+    fn runner(&self, file: &ModelFile) -> Runner {
+        Runner::load(&GPU, file, self.limits(), &mut |_, _| {}).unwrap()
     }
 
     fn engine(&self) -> Engine {

@@ -1,11 +1,13 @@
 //! What the memory holds: foreseen before it is allocated, refused with figures where it doesn't fit.
 
 use clap::Parser;
+use ridgepoint::cache::BlockId;
 use ridgepoint::cli::engine_args::EngineArgs;
 use ridgepoint::engine::{Ahead, GenerationRequest};
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::kernels::Order;
 use ridgepoint::kernels::rope_cache::CacheType;
-use ridgepoint::model::{CacheBudget, Footprint};
+use ridgepoint::model::{CacheBudget, Entry, Footprint, Outputs, Results, Runner, Want};
 use ridgepoint::scheduler::Policy;
 use ridgepoint::units::Bytes;
 
@@ -38,9 +40,38 @@ fn what_is_foreseen_is_what_is_allocated() {
         "{} {weights}",
         sizes.weights
     );
-    assert!(sizes.scratch >= runner.memory.scratch.0);
-    assert!(sizes.scratch <= 2 * runner.memory.scratch.0, "{} {}", sizes.scratch, runner.memory.scratch.0);
+    assert_eq!(sizes.scratch, runner.memory.scratch.0 + runner.memory.results.0);
     assert_eq!(sizes.block * 256, runner.memory.cache.0);
+}
+
+/// Buffers for the states of what is embedded are made at the first request, and were counted before.
+#[test]
+fn embeddings_take_no_more_than_was_foreseen() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).unwrap();
+    let setup = Setup::default();
+    let mut runner = Runner::load(&gpu, &tiny(), setup.limits(), &mut |_, _| {}).unwrap();
+    // Only wgpu's Vulkan and DX12 tell.
+    let readbacks = || -> Option<Vec<u64>> {
+        let report = gpu.device.generate_allocator_report()?;
+        Some(report.allocations.iter().filter(|a| a.name == "readback").map(|a| a.size).collect())
+    };
+    let ids = prompt(runner.limits.tokens, 3);
+    let blocks: Vec<BlockId> = (0..16).map(BlockId).collect();
+    let entry = Entry { tokens: &ids, start: 0, blocks: &blocks, outputs: Outputs::States(ids.len()) };
+    let before = readbacks();
+    let mut results = Results::default();
+    for _ in 0..3 {
+        runner.run(&[entry], Want::Argmax, &mut results).unwrap();
+        assert_eq!(results.states.len(), ids.len() * runner.hyper.hidden);
+    }
+    let Some((before, after)) = before.zip(readbacks()) else {
+        assert_ne!(gpu.adapter.backend, "vulkan");
+        return;
+    };
+    let [before, after] = [before, after].map(|all| all.iter().sum::<u64>());
+    let rows = 2 * ids.len() as u64 * 4 * runner.hyper.hidden as u64;
+    assert!(after >= before + rows - 64, "{before} {after}");
+    assert!(after <= runner.memory.results.0, "{after} {:?}", runner.memory);
 }
 
 #[test]

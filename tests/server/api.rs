@@ -233,3 +233,14 @@ fn keys_origins_and_strictness() {
     let strict = send("x-api-key: secret\r\n", &completion(json!({"colour": "red"})));
     assert_eq!((strict.status, strict.json()["error"]["param"].as_str()), (400, Some("colour")));
 }
+
+#[test]
+fn a_start_keeps_what_the_driver_compiled() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
+    // The line after it.
+    server.until("the log lacks what memory holds", |s| {
+        s.log.lock().unwrap().contains("maximum concurrency for")
+    });
+    crate::pipelines::kept_as_said(&server.log.lock().unwrap(), cache.path());
+}

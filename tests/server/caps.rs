@@ -99,3 +99,40 @@ fn one_more_than_each_cap_is_refused() {
         assert!(error["message"].as_str().unwrap().contains(&format!("--cap {name}=")), "{error}");
     }
 }
+
+/// A template that writes without end meets the cap as it stands, long before it runs out of fuel; the
+/// server serves the next.
+#[test]
+fn a_template_that_writes_without_end_is_refused() {
+    let server = Server::start(&[]);
+    let said = format!("flood{}", "y".repeat(4096));
+    let messages = json!([{"role": "user", "content": said}]);
+    for (path, body) in [
+        ("/v1/chat/completions", json!({"messages": messages, "max_tokens": 1})),
+        ("/v1/chat/completions", json!({"messages": messages, "max_tokens": 1, "stream": true})),
+        ("/v1/messages", json!({"model": "tiny", "messages": messages, "max_tokens": 1})),
+        ("/v1/responses", json!({"input": messages, "max_output_tokens": 1})),
+        ("/apply-template", json!({"messages": messages})),
+    ] {
+        let refused = server.post(path, &body);
+        assert_eq!(refused.status, 400, "{path}: {}", refused.body);
+        let message = refused.json()["error"]["message"].as_str().unwrap().to_string();
+        assert!(
+            message.contains("at most 8388608") && message.contains("--cap template-bytes="),
+            "{message}"
+        );
+        let next = server.post(path, &asking_for_little(&body));
+        assert_eq!(next.status, 200, "{path}: {}", next.body);
+    }
+}
+
+/// The same request with a word as what is said.
+fn asking_for_little(body: &Value) -> Value {
+    let mut body = body.clone();
+    for key in ["messages", "input"] {
+        if body.get(key).is_some() {
+            body[key] = json!([{"role": "user", "content": "x"}]);
+        }
+    }
+    body
+}

@@ -5,12 +5,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}\n{% endfor %}\
                         {% if messages[0].content == \"spin\" %}{% for i in range(2000) %}{% endfor %}{% endif %}\
+                        {% if messages[0].content[:5] == \"flood\" %}{% for i in range(99999) %}\
+                        {{ messages[0].content }}{% endfor %}{% endif %}\
                         {% if add_generation_prompt %}assistant: {% endif %}";
 /// How long anything may take, on a machine under load.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -19,6 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Server {
     pub child: Child,
     pub address: String,
+    /// What it has written to stderr since it named its address.
+    pub log: Arc<Mutex<String>>,
     _model: tempfile::TempDir,
 }
 
@@ -74,8 +79,15 @@ impl Server {
             }
         };
         // What it logs is shown, and its pipe never fills.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
-        let server = Self { child, address, _model: model };
+        let log = Arc::new(Mutex::new(String::new()));
+        let shared = log.clone();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| {
+                eprintln!("server: {line}");
+                *shared.lock().unwrap() += &(line + "\n");
+            });
+        });
+        let server = Self { child, address, log, _model: model };
         let start = Instant::now();
         while server.get("/health").status != 200 {
             assert!(start.elapsed() < PATIENCE, "the server did not become ready");

@@ -9,4 +9,6 @@ mod hostile;
 mod kept;
 mod metrics;
 mod pairs;
+#[path = "../pipelines/mod.rs"]
+mod pipelines;
 mod sdk;

@@ -28,6 +28,7 @@ pub enum Output {
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub build_commit: String,
+    pub build_number: u32,
     pub cpu_info: String,
     pub gpu_info: String,
     pub backends: String,
@@ -92,13 +93,24 @@ impl Row {
 pub struct Printer<W: Write> {
     out: W,
     output: Output,
+    batches: Batches,
     rows: usize,
+}
+
+/// Whether a table says how many tokens were handed over at once, as llama-bench's does where that is
+/// what differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batches {
+    /// One size for all tests.
+    Same,
+    /// A column of them.
+    Differ,
 }
 
 impl<W: Write> Printer<W> {
     /// Nothing is printed before the first row.
-    pub fn new(out: W, output: Output) -> Self {
-        Self { out, output, rows: 0 }
+    pub fn new(out: W, output: Output, batches: Batches) -> Self {
+        Self { out, output, batches, rows: 0 }
     }
 
     /// Prints a row.
@@ -131,7 +143,7 @@ impl<W: Write> Printer<W> {
                 serde_json::to_writer(&mut *out, row)?;
                 writeln!(out)?;
             }
-            Output::Md => markdown(out, row, is_first)?,
+            Output::Md => markdown(out, row, self.batches, is_first)?,
             Output::Sql => sql(out, row, is_first)?,
         }
         out.flush()
@@ -150,21 +162,24 @@ impl<W: Write> Printer<W> {
     }
 }
 
-fn markdown(out: &mut impl Write, row: &Row, is_first: bool) -> io::Result<()> {
+fn markdown(out: &mut impl Write, row: &Row, batches: Batches, is_first: bool) -> io::Result<()> {
+    let column = |text: String| if batches == Batches::Differ { text } else { String::new() };
     if is_first {
+        let (name, line) = (column(" n_batch |".into()), column(" ---: |".into()));
         writeln!(
             out,
-            "| model | size | params | backend | test | t/s | fma_gflops | read_gbps | of_fma | of_read |"
+            "| model | size | params | backend |{name} test | t/s | fma_gflops | read_gbps | of_fma | of_read |"
         )?;
-        writeln!(out, "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
+        writeln!(out, "| --- | ---: | ---: | --- |{line} ---: | ---: | ---: | ---: | ---: | ---: |")?;
     }
     writeln!(
         out,
-        "| {} | {} | {:.2} M | {} | {} | {:.2} ± {:.2} | {:.1} | {:.1} | {:.1} % | {:.1} % |",
+        "| {} | {} | {:.2} M | {} |{} {} | {:.2} ± {:.2} | {:.1} | {:.1} | {:.1} % | {:.1} % |",
         row.model_type,
         Bytes(row.model_size),
         row.model_n_params as f64 / 1e6,
         row.backends,
+        column(format!(" {} |", row.n_batch)),
         row.test(),
         row.avg_ts,
         row.stddev_ts,
@@ -201,6 +216,7 @@ mod tests {
     fn row(n_prompt: usize, n_gen: usize, n_depth: usize) -> Row {
         Row {
             build_commit: "0".into(),
+            build_number: 7,
             cpu_info: "a \"quoted\", it's".into(),
             gpu_info: "g".into(),
             backends: "Vulkan".into(),
@@ -208,7 +224,7 @@ mod tests {
             model_type: "llama".into(),
             model_size: 1 << 20,
             model_n_params: 2_000_000,
-            n_batch: 512,
+            n_batch: 2048,
             n_ubatch: 512,
             type_k: "f16".into(),
             type_v: "f16".into(),
@@ -232,7 +248,7 @@ mod tests {
 
     fn printed(output: Output, rows: &[Row]) -> String {
         let mut text = Vec::new();
-        let mut printer = Printer::new(&mut text, output);
+        let mut printer = Printer::new(&mut text, output, Batches::Same);
         rows.iter().for_each(|row| printer.row(row).unwrap());
         printer.end().unwrap();
         String::from_utf8(text).unwrap()
@@ -256,7 +272,7 @@ mod tests {
         assert_eq!(jsonl, json);
         let csv = printed(Output::Csv, &rows);
         assert_eq!(csv.lines().count(), 3);
-        assert!(csv.starts_with("build_commit,cpu_info,") && !csv.contains("samples"), "{csv}");
+        assert!(csv.starts_with("build_commit,build_number,cpu_info,") && !csv.contains("samples"), "{csv}");
         assert!(csv.contains("\"a \"\"quoted\"\", it's\",\"g\""), "{csv}");
         let sql = printed(Output::Sql, &rows);
         assert_eq!((sql.matches("CREATE TABLE").count(), sql.matches("INSERT INTO").count()), (1, 2));
@@ -264,6 +280,11 @@ mod tests {
         assert!(sql.contains("'a \"quoted\", it''s', 'g'"), "{sql}");
         let md = printed(Output::Md, &rows);
         assert_eq!(md.lines().count(), 4);
-        assert!(md.contains("| tg4 @ d2 | 1.50 ± 0.50 |"), "{md}");
+        assert!(md.contains("| Vulkan | tg4 @ d2 | 1.50 ± 0.50 |"), "{md}");
+        let mut text = Vec::new();
+        Printer::new(&mut text, Output::Md, Batches::Differ).row(&rows[0]).unwrap();
+        let md = String::from_utf8(text).unwrap();
+        assert!(md.contains("| n_batch | test |") && md.contains("| Vulkan | 2048 | pp8 |"), "{md}");
+        assert!(md.lines().all(|line| line.matches('|').count() == 12), "{md}");
     }
 }
