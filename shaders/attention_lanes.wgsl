@@ -11,19 +11,6 @@ const KT = 8u;   // keys per round; divides BLOCK
 
 const LANES_PER_TOKEN: u32 = HB / HL;
 const LOADS: u32 = (VECS + 7u) / 8u;   // vec4 words of a row that one lane holds
-#ifdef CACHE_F32
-const QUADS = 1u;   // vec4<f32> in a word
-#else
-const QUADS = 2u;
-#endif
-
-fn unpack(bits: vec4<u32>, quad: u32) -> vec4<f32> {
-#ifdef CACHE_F32
-    return bitcast<vec4<f32>>(bits);
-#else
-    return vec4(unpack2x16float(bits[quad * 2u]), unpack2x16float(bits[quad * 2u + 1u]));
-#endif
-}
 
 // This lane's share of the rows of KT keys that start at `row`.
 fn load_rows(row: u32, lane: u32) -> array<vec4<f32>, KT * LOADS * QUADS> {

@@ -19,7 +19,6 @@ struct Embed {
 @group(0) @binding(3) var<storage, read> waux: array<u32>;
 @group(0) @binding(4) var<storage, read> ids: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
-#import quant/{FORMAT}
 #import lib/dequantise
 
 @compute @workgroup_size(WG)

@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var squares: array<f32, C>;
     for (var u = kl; u < p.w.units; u += KL) {
         var b: array<Block, PARTS>;
-        for (var r = 0u; r < PARTS; r++) { b[r] = block_load(u, clamped + r * p.out_rows, p.w); }
+        for (var r = 0u; r < PARTS; r++) { b[r] = block_load(u, clamped + r * up_row(), p.w); }
 #ifdef TWICE
         for (var again = 0u; again < 2u; again++) {
         for (var r = 0u; r < PARTS; r++) { b[r] = disguised(b[r]); }

@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     let col0 = wg.x * 32u;
     // The row whose weights this lane unpacks: slots 0..31 and 32..63 are the two halves of the tile.
     let slot = tid % OUT_ROWS;
-    let row = min(row0 + slot, p.out_rows - 1u) + (tid / OUT_ROWS) * p.out_rows;
+    let row = min(row0 + slot, p.out_rows - 1u) + (tid / OUT_ROWS) * up_row();
     let k4 = tid % 8u;
     var xs: array<u32, 4>;
     for (var j = 0u; j < 4u; j++) { xs[j] = column_start(col0 + tid / 8u + j * 8u) + k4; }

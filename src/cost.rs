@@ -118,6 +118,12 @@ impl Cost {
         self
     }
 
+    /// Bytes of one role: floor and ceiling.
+    pub fn of(&self, role: Role) -> (u64, u64) {
+        let of = || self.traffic.iter().filter(|t| t.role == role);
+        (of().map(|t| t.floor.0).sum(), of().map(|t| t.issued.0).sum())
+    }
+
     /// Bytes: floor and ceiling over all roles.
     pub fn bytes(&self) -> (Bytes, Bytes) {
         (self.traffic.iter().map(|t| t.floor).sum(), self.traffic.iter().map(|t| t.issued).sum())

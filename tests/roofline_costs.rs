@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ridgepoint::cost::{Cost, Role};
-use ridgepoint::kernels::attention::{self, Tile};
+use ridgepoint::kernels::attention::{self, Intake, Tile};
 use ridgepoint::kernels::linear::{self, Activation, Form};
 use ridgepoint::kernels::rope_cache::{self, CacheType, Heads, QkNorm};
 use ridgepoint::kernels::{argmax, embed, gated};
@@ -137,7 +137,7 @@ fn attention_costs_what_its_loops_do() {
         let variant = attention::Variant::Tiled;
         let tiles: Vec<Tile> = runs.iter().flat_map(|r| r.cut(variant.tile_tokens(&h))).collect();
         assert!(tiles.len() > runs.len());
-        let cost = attention::cost(&h, window, &tiles, variant);
+        let cost = attention::cost(&h, window, &tiles, variant, Intake::Cached);
         let counted = run_attention(&h, window, &tiles);
         assert_eq!(cost.work.f32.0, counted.f32, "window {window}");
         assert_eq!(cost.work.special.0, counted.special, "window {window}");

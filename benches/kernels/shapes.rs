@@ -3,7 +3,7 @@
 //! queries are.
 
 use ridgepoint::gpu::Gpu;
-use ridgepoint::kernels::attention::{self, Tile};
+use ridgepoint::kernels::attention::{self, Intake, Tile};
 use ridgepoint::kernels::linear::{self, Activation, Form, Params};
 use ridgepoint::kernels::rope_cache::{CacheType, Heads};
 use ridgepoint::kernels::{
@@ -65,12 +65,14 @@ pub fn of<'a>(kernel: &'static str, l: &'a Layer, gpu: &'a Gpu) -> Box<dyn Itera
         "embed" => Box::new(
             formats().map(move |f| named(format!("{} {} x {PREFILL}", f.name(), l.hidden), embedding(f, l))),
         ),
-        "attention_lanes" | "attention_tiled" => {
-            let lanes = kernel == "attention_lanes";
+        "attention_keys" | "attention_lanes" | "attention_tiled" => {
             let steps = [(1, CONTEXT - 1), (PREFILL, 0)];
             Box::new(steps.into_iter().map(move |(tokens, position)| {
-                let variant =
-                    if lanes { attention::Variant::Lanes { heads: 1 } } else { attention::Variant::Tiled };
+                let variant = match kernel {
+                    "attention_keys" => attention::Variant::Keys,
+                    "attention_lanes" => attention::Variant::Lanes { heads: 1 },
+                    _ => attention::Variant::Tiled,
+                };
                 named(format!("{tokens} tokens from {position}"), attend(variant, &heads, tokens, position))
             }))
         }
@@ -232,10 +234,10 @@ fn attend(variant: attention::Variant, h: &Heads, tokens: usize, position: usize
     let tiles: Vec<Tile> = run.cut(variant.tile_tokens(h)).collect();
     Case {
         label: format!("{tokens} tokens from {position}"),
-        program: variant.program(h),
+        program: variant.program(h, Intake::Cached),
         needs: variant.needs(),
         inputs: vec![
-            Input::Uniform(attention::params(h, 0, h.heads * h.dim / 4, h.heads * h.dim / 4, 0)),
+            Input::Uniform(attention::params(h, (0, 1), 0, h.heads * h.dim / 4, Intake::Cached)),
             Input::Uniform(words(&[tokens as u32, 0, tiles.len() as u32, 0])),
             storage(&q),
             Input::Storage(bytemuck::cast_slice(&cache).to_vec()),
@@ -245,7 +247,7 @@ fn attend(variant: attention::Variant, h: &Heads, tokens: usize, position: usize
         ],
         grid: variant.grid(h, tiles.len()),
         expected: vec![Expected { binding: 6, values: Values::F32(expected) }],
-        cost: attention::cost(h, 0, &tiles, variant),
+        cost: attention::cost(h, 0, &tiles, variant, Intake::Cached),
     }
 }
 

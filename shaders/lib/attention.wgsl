@@ -7,6 +7,8 @@
 // q       tokens x heads x D f32, tokens q_stride apart          o        the same, o_stride apart
 // HEADS   the query heads of the KV heads in this buffer, of which first_head is the first
 // tables  block ids, a run per sequence
+// ROPE    every tile is one token, and what comes in is Q, K and V as the projection left them (qkv,
+//         tokens q_stride apart): Q and K are rotated here (lib/rope), and K and V cached
 // A workgroup serves HB query heads of one KV head. Grid: tiles, HEADS / HB. The softmax is computed online
 // (Milakov & Gimelshein 2018; Dao et al. 2022): a running maximum m, sum l and output o.
 const HEADS = 1u;
@@ -19,16 +21,29 @@ struct Attention {
     scale: f32,
     window: u32,     // keys a token may see; 0 for all before it
     o_stride: u32,   // vec4<f32> from token to token of o
-    q_stride: u32,   // vec4<f32> from token to token of q
+    q_stride: u32,   // vec4<f32> from token to token of q or qkv
     first_head: u32,
+    keys_at: u32,    // vec4<f32> from a token's start to K and V of the buffer's first KV head
+    values_at: u32,
+    eps: f32,
     pad0: u32,
     pad1: u32,
     pad2: u32,
+    pad3: u32,
 }
 @group(0) @binding(0) var<uniform> p: Attention;
 @group(0) @binding(1) var<uniform> step: Step;
+#ifdef ROPE
+@group(0) @binding(2) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> cache: array<Word>;
+@group(0) @binding(7) var<storage, read> angles: array<vec4<f32>>;
+#ifdef QK_NORM
+@group(0) @binding(8) var<storage, read> gains: array<vec4<f32>>;
+#endif
+#else
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> cache: array<Word>;
+#endif
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> tables: array<u32>;
 @group(0) @binding(6) var<storage, read_write> o: array<vec4<f32>>;
@@ -47,3 +62,34 @@ fn first_key(pos: u32) -> u32 {
     if (p.window == 0u || pos < p.window) { return 0u; }
     return pos + 1u - p.window;
 }
+
+#ifdef ROPE
+#import lib/rope
+
+// Word `v` of the row of K that a token adds to the cache; its head's first vec4 in qkv is `base`.
+fn new_key(base: u32, position: u32, norm: f32, v: u32) -> vec4<u32> {
+    var quads: array<vec4<f32>, QUADS>;
+    for (var e = 0u; e < QUADS; e++) {
+        let i = v * QUADS + e;
+        let halves = rotated(base, i % HALF, position, norm, GAINS_OF_K);
+        quads[e] = select(halves[1], halves[0], i < HALF);
+    }
+    return pack(quads);
+}
+
+// The same of V.
+fn new_value(base: u32, v: u32) -> vec4<u32> {
+    var quads: array<vec4<f32>, QUADS>;
+    for (var e = 0u; e < QUADS; e++) { quads[e] = qkv[base + v * QUADS + e]; }
+    return pack(quads);
+}
+
+// Puts a word of a new row into the cache. Workgroups that share a KV head all have it: the first writes.
+fn keep(row: u32, bits: vec4<u32>, first: bool) {
+#ifdef WIDE
+    if (first) { cache[row] = vec2(u64(bits.x) | u64(bits.y) << 32u, u64(bits.z) | u64(bits.w) << 32u); }
+#else
+    if (first) { cache[row] = bits; }
+#endif
+}
+#endif

@@ -5,7 +5,7 @@
 // x      tokens x x_stride vec4<f32>, zero beyond K         y   columns x y_stride f32
 // NORM   RMS norm of x fused in: 1/rms is linear, so it scales the finished sum
 // BIAS   adds bias[row]          RESIDUAL  adds to what y holds
-// GLU    the matrix is gate rows, then as many up rows: y = act(gate) * up, half the rows
+// GLU    the matrix is gate rows in whole bands, then as many up rows: y = act(gate) * up
 // PICK   column c is token picks[c]: logits for the tokens that want them
 #import lib/weights
 #import lib/step
@@ -15,7 +15,7 @@ struct Linear {
     x_stride: u32,   // vec4<f32> from token to token
     y_stride: u32,   // f32 from column to column
     y_offset: u32,   // first row's place in a column
-    out_rows: u32,   // rows of y: m, or m / 2 with GLU
+    out_rows: u32,   // rows of y
     eps: f32,        // of the norm
     bias_offset: u32,   // first row's place in the biases
     pad0: u32,
@@ -24,8 +24,13 @@ struct Linear {
 
 @group(0) @binding(0) var<uniform> p: Linear;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> wq: array<Word>;
+#ifdef WIDE
+@group(0) @binding(2) var<storage, read> wq: array<vec4<u64>>;
+@group(0) @binding(3) var<storage, read> waux: array<vec2<u64>>;
+#else
+@group(0) @binding(2) var<storage, read> wq: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> waux: array<u32>;
+#endif
 @group(0) @binding(4) var<storage, read> x: array<Word>;   // of f32
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 #ifdef NORM
@@ -38,12 +43,14 @@ struct Linear {
 @group(0) @binding(8) var<storage, read> picks: array<u32>;
 #endif
 
-#import quant/{FORMAT}
 #import lib/dequantise
 #ifdef TWICE
 #import lib/twice
 #endif
 #import lib/activation
+
+// GLU: where the up rows begin.
+fn up_row() -> u32 { return (p.out_rows + BAND - 1u) / BAND * BAND; }
 
 fn columns() -> u32 {
 #ifdef PICK

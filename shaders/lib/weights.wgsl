@@ -19,3 +19,8 @@ struct Weights {
 fn place(index: u32, count: u32, row: u32, w: Weights) -> u32 {
     return (row / BAND) * (count * BAND) + index * w.stride + row % BAND;
 }
+
+// Where the entry lies that 1 << `log` consecutive units of a row share.
+fn entry(unit: u32, log: u32, row: u32, w: Weights) -> u32 {
+    return place(unit >> log, (w.units + (1u << log) - 1u) >> log, row, w);
+}

@@ -5,6 +5,7 @@
 // Cost per 32 weights: 12 integer operations and 8 byte unpackings, 32 conversions.
 // Equals the Rust decode to the last bit (scale * raw is exact), subnormal f16 scales aside.
 
+const AUX = 1u;
 const WORDS = 1u;
 const HAS_SCALE = true;
 const HAS_MIN = false;
@@ -16,10 +17,11 @@ struct Block {
     min: f32,
 }
 
-fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let pair = waux[w.s0 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)];
-    let d = unpack2x16float(pair >> ((unit & 1u) * 16u)).x;
-    return Block(array(word(wq[place(unit, w.units, row, w)])), vec2(d * 0.0625), 0.0);
+fn aux_at(n: u32, unit: u32, row: u32, w: Weights) -> u32 { return w.s0 + entry(unit, 1u, row, w); }
+
+fn block(q: Words, aux: Aux, unit: u32) -> Block {
+    let d = unpack2x16float(aux[0] >> ((unit & 1u) * 16u)).x;
+    return Block(q, vec2(d * 0.0625), 0.0);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

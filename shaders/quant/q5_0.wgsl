@@ -6,6 +6,7 @@
 // Cost per 32 weights: 39 integer operations and 8 byte unpackings, 32 conversions.
 // Equals the Rust decode to the last bit (scale * raw is exact), subnormal f16 scales aside.
 
+const AUX = 2u;
 const WORDS = 1u;
 const HAS_SCALE = true;
 const HAS_MIN = false;
@@ -18,11 +19,14 @@ struct Block {
     min: f32,
 }
 
-fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let at = place(unit, w.units, row, w);
-    let pair = waux[w.s1 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)];
-    let d = unpack2x16float(pair >> ((unit & 1u) * 16u)).x;
-    return Block(array(word(wq[at])), waux[w.s0 + at], vec2(d * 0.125), 0.0);
+fn aux_at(n: u32, unit: u32, row: u32, w: Weights) -> u32 {
+    if (n == 0u) { return w.s0 + entry(unit, 0u, row, w); }
+    return w.s1 + entry(unit, 1u, row, w);
+}
+
+fn block(q: Words, aux: Aux, unit: u32) -> Block {
+    let d = unpack2x16float(aux[1] >> ((unit & 1u) * 16u)).x;
+    return Block(q, aux[0], vec2(d * 0.125), 0.0);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

@@ -5,6 +5,7 @@
 // Cost per 32 weights: 43 integer operations and 8 byte unpackings, 32 conversions.
 // Equals the Rust decode to the last bit (scale * q is exact), subnormal f16 scales aside.
 
+const AUX = 2u;
 const WORDS = 1u;
 const HAS_SCALE = true;
 const HAS_MIN = true;
@@ -17,10 +18,13 @@ struct Block {
     min: f32,
 }
 
-fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let at = place(unit, w.units, row, w);
-    let dm = unpack2x16float(waux[w.s1 + at]);
-    return Block(array(word(wq[at])), waux[w.s0 + at], dm.xx, dm.y);
+fn aux_at(n: u32, unit: u32, row: u32, w: Weights) -> u32 {
+    return select(w.s1, w.s0, n == 0u) + entry(unit, 0u, row, w);
+}
+
+fn block(q: Words, aux: Aux, unit: u32) -> Block {
+    let dm = unpack2x16float(aux[1]);
+    return Block(q, aux[0], dm.xx, dm.y);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

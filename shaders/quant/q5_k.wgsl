@@ -7,6 +7,7 @@
 // operations for the scales.
 // Equals the Rust decode to the last bit (scale * q is exact), subnormal f16 d and dmin aside.
 
+const AUX = 3u;
 const WORDS = 1u;
 const HAS_SCALE = true;
 const HAS_MIN = true;
@@ -19,13 +20,18 @@ struct Block {
     min: f32,
 }
 
-fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let at = place(unit, w.units, row, w);
-    let pair = waux[w.s1 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)] >> ((unit & 1u) * 16u);
-    let d = unpack2x16float(waux[w.s2 + place(unit >> 3u, (w.units + 7u) >> 3u, row, w)]);
+fn aux_at(n: u32, unit: u32, row: u32, w: Weights) -> u32 {
+    if (n == 0u) { return w.s0 + entry(unit, 0u, row, w); }
+    if (n == 1u) { return w.s1 + entry(unit, 1u, row, w); }
+    return w.s2 + entry(unit, 3u, row, w);
+}
+
+fn block(q: Words, aux: Aux, unit: u32) -> Block {
+    let pair = aux[1] >> ((unit & 1u) * 16u);
+    let d = unpack2x16float(aux[2]);
     let step = d.x * f32(pair & 0xffu);
     let offset = d.y * f32((pair >> 8u) & 0xffu);
-    return Block(array(word(wq[at])), waux[w.s0 + at], vec2(step), -offset);
+    return Block(q, aux[0], vec2(step), -offset);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

@@ -9,6 +9,7 @@
 // Cost per 32 weights: 38 integer operations and 8 byte unpackings, 32 conversions; 14
 // operations for the scales. Equals the Rust decode to the last bit.
 
+const AUX = 4u;
 const WORDS = 1u;
 const HAS_SCALE = true;
 const HAS_MIN = false;
@@ -21,17 +22,16 @@ struct Block {
     min: f32,
 }
 
-fn block_load(unit: u32, row: u32, w: Weights) -> Block {
-    let upper = w.s0 + place(2u * unit, 2u * w.units, row, w);
-    let pair = waux[w.s1 + place(unit >> 1u, (w.units + 1u) >> 1u, row, w)] >> ((unit & 1u) * 16u);
-    let d = bitcast<f32>(waux[w.s2 + place(unit >> 3u, (w.units + 7u) >> 3u, row, w)]);
+fn aux_at(n: u32, unit: u32, row: u32, w: Weights) -> u32 {
+    if (n < 2u) { return w.s0 + place(2u * unit + n, 2u * w.units, row, w); }
+    if (n == 2u) { return w.s1 + entry(unit, 1u, row, w); }
+    return w.s2 + entry(unit, 3u, row, w);
+}
+
+fn block(q: Words, aux: Aux, unit: u32) -> Block {
+    let pair = aux[2] >> ((unit & 1u) * 16u);
     let sc = vec2<f32>(unpack4xI8(pair).xy);
-    return Block(
-        array(word(wq[place(unit, w.units, row, w)])),
-        vec2(waux[upper], waux[upper + BAND]),
-        d * sc * 0.25,
-        0.0,
-    );
+    return Block(q, vec2(aux[0], aux[1]), bitcast<f32>(aux[3]) * sc * 0.25, 0.0);
 }
 
 fn block_weights(b: Block, i: u32) -> vec4<f32> {

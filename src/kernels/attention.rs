@@ -5,18 +5,22 @@
 //! with query heads sharing KV heads in groups (GQA; Ainslie et al. 2023), blocks of the cache found
 //! through tables (Kwon et al. 2023), and the softmax computed online (Milakov & Gimelshein 2018;
 //! Dao et al. 2022). The host cuts a step's tokens into [`Tile`]s; a workgroup takes one tile and a
-//! few heads. Two kernels: [`Lanes`] broadcasts keys from registers, [`Tiled`] stages them in
-//! workgroup memory.
+//! few heads. Three kernels: [`Lanes`] broadcasts keys from registers, [`Keys`] scores
+//! a key per lane, [`Tiled`] stages keys in workgroup memory.
+//!
+//! In a step that computes one token of each sequence the rotation and the write into the cache
+//! (`rope_cache`) are done here as well, in the same order of operations, so that the bits are the same:
+//! [`Intake::Projected`].
 
-use super::rope_cache::{CacheType, Heads};
-use super::shapes::{STEPS, WINDOWS};
-use super::{
-    Case, Cases, Expected, Input, Kernel, LANE_NEEDS, Needs, Noise, U, Values, broadcasts, dot_tolerance,
-    words,
-};
+mod proof;
+
+use super::rope_cache::{self, Heads, QkNorm};
+use super::{LANE_NEEDS, Needs, broadcasts, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::units::Flops;
+
+pub use proof::{Keys, Lanes, Tiled};
 
 /// Neighbouring tokens of one sequence: what a workgroup works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -45,9 +49,21 @@ impl Tile {
     }
 }
 
+/// What comes in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Intake {
+    /// Rotated queries, tokens x heads x D; keys and values lie in the cache.
+    Cached,
+    /// Q, K and V as the projection left them, tokens x (heads + 2 KV heads) x D, in tiles of one
+    /// token: they are rotated, and K and V cached, on the way.
+    Projected(QkNorm),
+}
+
 /// How the work is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
+    /// A key per lane, for tiles of one token.
+    Keys,
     /// A query per lane; `heads` of a token in one lane.
     Lanes {
         /// Heads of a token that one lane holds.
@@ -70,19 +86,21 @@ fn divisor(n: usize, most: usize) -> usize {
 impl Variant {
     /// The variant for a step whose longest run of tokens of one sequence is `longest`.
     pub fn choose(gpu: &Gpu, h: &Heads, longest: usize) -> Self {
-        if broadcasts(gpu) {
-            let group = h.heads / h.kv_heads;
-            let heads = if longest < LANES { 1 } else { divisor(group, (256 / h.dim).clamp(1, 4)) };
-            Self::Lanes { heads: heads as u32 }
-        } else {
+        if !broadcasts(gpu) {
             Self::Tiled
+        } else if longest < LANES {
+            Self::Keys
+        } else {
+            Self::Lanes { heads: divisor(h.group(), (256 / h.dim).clamp(1, 4)) as u32 }
         }
     }
 
     /// Query heads of a workgroup.
     fn heads_per_group(self, h: &Heads) -> usize {
-        let group = h.heads / h.kv_heads;
+        let group = h.group();
         match self {
+            // So many queries that they stay near.
+            Self::Keys => divisor(group, (512 / h.dim).clamp(1, LANES)),
             Self::Lanes { heads: 1 } => divisor(group, LANES),
             Self::Lanes { heads } => heads as usize,
             Self::Tiled => divisor(group, QUERIES),
@@ -93,15 +111,17 @@ impl Variant {
     pub fn tile_tokens(self, h: &Heads) -> usize {
         let per_group = self.heads_per_group(h);
         match self {
+            Self::Keys => 1,
             Self::Lanes { heads } => LANES / (per_group / heads as usize),
             Self::Tiled => QUERIES / per_group,
         }
     }
 
     /// The program.
-    pub fn program(self, h: &Heads) -> Program {
+    pub fn program(self, h: &Heads, intake: Intake) -> Program {
         let per_group = self.heads_per_group(h) as u32;
         let program = match self {
+            Self::Keys => Program::new("attention_keys").number("WG", LANES as u32).flag("WIDE"),
             Self::Lanes { heads } => Program::new("attention_lanes")
                 .number("WG", LANES as u32)
                 .number("HL", heads)
@@ -109,13 +129,17 @@ impl Variant {
                 .flag("WIDE"),
             Self::Tiled => Program::new("attention_tiled").number("KT", if h.dim > 128 { 8 } else { 16 }),
         };
-        h.specialise(program).number("HB", per_group)
+        let program = h.specialise(program).number("HB", per_group);
+        match intake {
+            Intake::Cached => program,
+            Intake::Projected(norm) => program.flag("ROPE").flags(norm.flag()),
+        }
     }
 
     /// What it needs.
     pub fn needs(self) -> Needs {
         match self {
-            Self::Lanes { .. } => LANE_NEEDS,
+            Self::Keys | Self::Lanes { .. } => LANE_NEEDS,
             Self::Tiled => Needs::default(),
         }
     }
@@ -126,16 +150,44 @@ impl Variant {
     }
 }
 
-/// The uniform buffer's bytes. `window` 0: every earlier key is seen; strides of the output and of the
-/// queries in vec4s; `first`: the first query head that the cache's buffer serves.
-pub fn params(h: &Heads, window: usize, o_stride: usize, q_stride: usize, first: usize) -> Vec<u8> {
-    let scale = (1.0 / (h.dim as f64).sqrt()) as f32;
+/// The uniform buffer's bytes, for the `at`-th of `parts` buffers of a layer's cache. `window` 0: every
+/// earlier key is seen; `o_stride`: vec4s from token to token of the output.
+pub fn params(
+    whole: &Heads,
+    (at, parts): (usize, usize),
+    window: usize,
+    o_stride: usize,
+    intake: Intake,
+) -> Vec<u8> {
+    let part = whole.part(parts);
+    let scale = (1.0 / (whole.dim as f64).sqrt()) as f32;
+    let quads = whole.dim / 4;
+    let keys = whole.heads + at * part.kv_heads;
+    let (rows, eps) = match intake {
+        Intake::Cached => (whole.heads, 0.0),
+        Intake::Projected(norm) => (whole.heads + 2 * whole.kv_heads, norm.eps()),
+    };
     let n = |v: usize| v as u32;
-    words(&[scale.to_bits(), n(window), n(o_stride), n(q_stride), n(first), 0, 0, 0])
+    words(&[
+        scale.to_bits(),
+        n(window),
+        n(o_stride),
+        n(rows * quads),
+        n(at * part.heads),
+        n(keys * quads),
+        n((keys + whole.kv_heads) * quads),
+        eps.to_bits(),
+        0,
+        0,
+        0,
+        0,
+    ])
 }
 
-/// The cost of tiles: two products of D per query and key seen, an exponential each.
-pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant) -> Cost {
+/// The cost of tiles: two products of D per query and key seen, an exponential each; and what
+/// [`rope_cache::cost`] counts, less the rotated queries that nobody writes and reads, with
+/// [`Intake::Projected`].
+pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant, intake: Intake) -> Cost {
     let (mut pairs, mut tokens) = (0, 0);
     // Rows of the cache: what each tile reads, and each row of a sequence once.
     let (mut read, mut distinct) = (0, 0);
@@ -158,188 +210,26 @@ pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant) -> Cost 
     let row = 2 * dim * h.cache.bytes() as u64;
     let per_row = row * h.kv_heads as u64;
     let q = tokens * heads * dim * 4;
-    let rereads = (h.heads / h.kv_heads / variant.heads_per_group(h)) as u64;
+    let rereads = (h.group() / variant.heads_per_group(h)) as u64;
     let pairs = pairs * heads;
-    Cost {
-        work: Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() },
-        traffic: vec![],
-    }
-    .moves(Role::Cache, distinct * per_row, read * per_row * rereads)
-    .moves(Role::Input, q, q)
-    .moves(Role::Output, q, q)
-    .moves(Role::Tables, 16 * tiles.len() as u64, 16 * tiles.len() as u64)
-}
-
-/// One query's output with the tolerance of each number. Keys and values are rows of D.
-fn reference(q: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<(f32, f32)> {
-    let d = q.len();
-    let scale = 1.0 / (d as f64).sqrt();
-    let mut worst = 0.0_f64;
-    let scores: Vec<f64> = keys
-        .iter()
-        .map(|k| {
-            let terms = q.iter().zip(*k).map(|(&a, &b)| f64::from(a) * f64::from(b) * scale);
-            let magnitude: f64 = terms.clone().map(f64::abs).sum();
-            worst = worst.max(dot_tolerance(d, magnitude));
-            terms.sum()
-        })
-        .collect();
-    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let lowest = scores.iter().copied().fold(f64::INFINITY, f64::min);
-    let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    // Each weight: the score's error, exp's (3 + 2|x| ulp), one rounding per round of keys.
-    let relative = 2.0 * worst + (32.0 + 2.0 * (top - lowest) + 3.0 * keys.len() as f64) * 2.0 * U;
-    (0..d)
-        .map(|i| {
-            let terms = weights.iter().zip(values).map(|(w, v)| w / sum * f64::from(v[i]));
-            let magnitude: f64 = terms.clone().map(f64::abs).sum();
-            (terms.sum::<f64>() as f32, (2.0 * relative * magnitude + 1e-7 * magnitude) as f32)
-        })
-        .collect()
-}
-
-/// Floats between the rows of a case's output.
-const GAP: usize = 8;
-
-/// `step`: (tokens computed, position of the first) of each sequence.
-fn case(variant: Variant, h: &Heads, window: usize, step: &[(usize, usize)]) -> Case {
-    let mut noise = Noise::new((h.heads * h.dim + window) as u64);
-    let n: usize = step.iter().map(|(tokens, _)| tokens).sum();
-    let q = noise.floats(n * h.heads * h.dim);
-    let per_sequence = |&(tokens, position): &(usize, usize)| (tokens + position).div_ceil(h.block);
-    let blocks: usize = step.iter().map(per_sequence).sum::<usize>() + 3;
-    // Shuffled: a sequence's blocks are never neighbours by assumption.
-    let mut free = noise.shuffled(blocks).into_iter();
-    let cache: Vec<f32> = noise
-        .floats(blocks * h.block * 2 * h.kv_heads * h.dim)
-        .into_iter()
-        .map(|v| if h.cache == CacheType::F16 { half::f16::from_f32(2.0 * v).to_f32() } else { 2.0 * v })
-        .collect();
-    let mut tables = Vec::new();
-    let mut tiles = Vec::new();
-    let mut expected = Vec::new();
-    let mut first = 0;
-    for sequence in step {
-        let &(tokens, position) = sequence;
-        let table = tables.len();
-        tables.extend(free.by_ref().take(per_sequence(sequence)));
-        let run = Tile {
-            first: first as u32,
-            tokens: tokens as u32,
-            position: position as u32,
-            table: table as u32,
-        };
-        tiles.extend(run.cut(variant.tile_tokens(h)));
-        for t in 0..tokens {
-            let pos = position + t;
-            let low = if window == 0 { 0 } else { (pos + 1).saturating_sub(window) };
-            for head in 0..h.heads {
-                let kv_head = head / (h.heads / h.kv_heads);
-                let row = |part: usize| {
-                    let tables = &tables;
-                    let cache = &cache;
-                    (low..=pos).map(move |j| {
-                        let slot = tables[table + j / h.block] as usize * h.block + j % h.block;
-                        &cache[h.place(slot, part, kv_head, 0)..][..h.dim]
-                    })
-                };
-                let query = &q[((first + t) * h.heads + head) * h.dim..][..h.dim];
-                expected.extend(reference(query, &row(0).collect::<Vec<_>>(), &row(1).collect::<Vec<_>>()));
-            }
-            expected.extend([(0.0, 0.0); GAP]);
+    let work = Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() };
+    let table = 16 * tiles.len() as u64;
+    match intake {
+        Intake::Cached => Cost { work, traffic: vec![] }
+            .moves(Role::Cache, distinct * per_row, read * per_row * rereads)
+            .moves(Role::Input, q, q)
+            .moves(Role::Output, q, q)
+            .moves(Role::Tables, table, table),
+        Intake::Projected(norm) => {
+            let rope = rope_cache::cost(h, norm, tokens as usize);
+            let work = Work { f32: Flops(work.f32.0 + rope.work.f32.0), ..work };
+            let (input, angles) = (rope.of(Role::Input), rope.of(Role::Tables));
+            // The new rows are written, not read, but for loads that are thrown away.
+            Cost { work, traffic: vec![] }
+                .moves(Role::Cache, distinct * per_row, read * per_row * rereads + tokens * per_row)
+                .moves(Role::Input, input.0, input.1)
+                .moves(Role::Output, q, q)
+                .moves(Role::Tables, table + angles.0, table + angles.1)
         }
-        first += tokens;
-    }
-    let stored = match h.cache {
-        CacheType::F32 => bytemuck::cast_slice(&cache).to_vec(),
-        CacheType::F16 => {
-            let halves: Vec<half::f16> = cache.iter().map(|&v| half::f16::from_f32(v)).collect();
-            bytemuck::cast_slice(&halves).to_vec()
-        }
-    };
-    Case {
-        label: format!("{variant:?} {h:?} window {window}, (tokens, position) {step:?}"),
-        program: variant.program(h),
-        needs: variant.needs(),
-        inputs: vec![
-            Input::Uniform(params(h, window, h.heads * h.dim / 4 + GAP / 4, h.heads * h.dim / 4, 0)),
-            Input::Uniform(words(&[n as u32, 0, tiles.len() as u32, 0])),
-            Input::Storage(bytemuck::cast_slice(&q).to_vec()),
-            Input::Storage(stored),
-            Input::Storage(bytemuck::cast_slice(&tiles).to_vec()),
-            Input::Storage(words(&tables)),
-            Input::Storage(vec![0; expected.len() * 4]),
-        ],
-        grid: variant.grid(h, tiles.len()),
-        expected: vec![Expected { binding: 6, values: Values::F32(expected) }],
-        cost: cost(h, window, &tiles, variant),
-    }
-}
-
-/// Head layouts of real models and their corners: MHA, GQA, MQA, every kind of head size.
-const LAYOUTS: [(usize, usize, usize); 9] = [
-    (1, 1, 8),
-    (4, 2, 16),
-    (3, 1, 24),
-    (4, 4, 40),
-    (9, 3, 64),
-    (14, 2, 64),
-    (8, 2, 128),
-    (32, 1, 32),
-    (2, 1, 256),
-];
-
-fn cases(variants: fn(&Heads) -> Vec<Variant>) -> Cases {
-    Box::new(LAYOUTS.into_iter().flat_map(move |(heads, kv_heads, dim)| {
-        [CacheType::F32, CacheType::F16].into_iter().flat_map(move |cache| {
-            let h = Heads { heads, kv_heads, dim, block: 16, cache };
-            variants(&h).into_iter().flat_map(move |variant| {
-                WINDOWS.into_iter().flat_map(move |window| {
-                    STEPS.into_iter().map(move |step| case(variant, &h, window, step))
-                })
-            })
-        })
-    }))
-}
-
-/// The broadcast kernel.
-#[derive(Debug)]
-pub struct Lanes;
-
-impl Kernel for Lanes {
-    fn name(&self) -> &'static str {
-        "attention_lanes"
-    }
-
-    fn summary(&self) -> &'static str {
-        "paged attention, a query per lane, keys broadcast from registers"
-    }
-
-    fn cases(&self) -> Cases {
-        cases(|h| {
-            let wide = divisor(h.heads / h.kv_heads, (256 / h.dim).clamp(1, 4));
-            let mut heads = vec![1, wide];
-            heads.dedup();
-            heads.into_iter().map(|heads| Variant::Lanes { heads: heads as u32 }).collect()
-        })
-    }
-}
-
-/// The staged kernel.
-#[derive(Debug)]
-pub struct Tiled;
-
-impl Kernel for Tiled {
-    fn name(&self) -> &'static str {
-        "attention_tiled"
-    }
-
-    fn summary(&self) -> &'static str {
-        "paged attention, keys staged in workgroup memory"
-    }
-
-    fn cases(&self) -> Cases {
-        cases(|_| vec![Variant::Tiled])
     }
 }

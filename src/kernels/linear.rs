@@ -78,6 +78,11 @@ impl Form {
     pub fn out_rows(self, m: usize) -> usize {
         if self.gate.is_some() { m / 2 } else { m }
     }
+
+    /// The row at which the up rows of `out` gated outputs begin: a band's first.
+    pub fn up_row(out: usize) -> usize {
+        out.next_multiple_of(BAND)
+    }
 }
 
 /// How the work is laid out on the device.
@@ -110,10 +115,15 @@ pub const LEAST_ROWS: usize = SPLIT[0] as usize;
 /// Lanes of a workgroup of [`Variant::Lanes`]: two subgroups on a software driver, so that a narrow
 /// matrix still makes enough workgroups for its processors.
 const LANES: u32 = 8;
-/// Weight rows per lane of [`Variant::Lanes`].
-const ROWS: u32 = 4;
+/// Rows of a run of [`Variant::Lanes`]: neighbours, which a lane loads together.
+const NEAR: u32 = 4;
 /// Rows of a workgroup of [`Variant::Split`], and lanes that share a row.
 const SPLIT: [u32; 2] = [16, 8];
+
+/// Runs per lane of [`Variant::Lanes`]: gates need two; a single column's loads of x are shared by two.
+fn runs(columns: u32, form: Form) -> u32 {
+    if columns == 1 || form.gate.is_some() { 2 } else { 1 }
+}
 
 impl Variant {
     /// The program for a format and a form.
@@ -121,7 +131,7 @@ impl Variant {
         let program = match self {
             Self::Lanes { columns } => Program::new("linear_lanes")
                 .number("WG", LANES)
-                .number("R", ROWS)
+                .number("RUNS", runs(columns, form))
                 .number("C", columns)
                 .flag("WIDE"),
             Self::Split { columns } => Program::new("linear_split")
@@ -148,7 +158,9 @@ impl Variant {
         let n = n as u32;
         let parts = if form.gate.is_some() { 2 } else { 1 };
         match self {
-            Self::Lanes { columns } => [n.div_ceil(columns), out.div_ceil(LANES * ROWS / parts), 1],
+            Self::Lanes { columns } => {
+                [n.div_ceil(columns), out.div_ceil(LANES * NEAR * runs(columns, form) / parts), 1]
+            }
             Self::Split { columns } => [n.div_ceil(columns), out.div_ceil(SPLIT[0]), 1],
             Self::Tiled { .. } => [n.div_ceil(32), out.div_ceil(64 / parts), 1],
         }

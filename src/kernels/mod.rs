@@ -24,6 +24,7 @@ pub use order::Order;
 /// Every kernel.
 pub const KERNELS: &[&dyn Kernel] = &[
     &argmax::Argmax,
+    &attention::Keys,
     &attention::Lanes,
     &attention::Tiled,
     &embed::Embed,

@@ -15,6 +15,9 @@ use crate::units::Flops;
 
 const WG: u32 = 32;
 
+/// A number, and what it may be off by.
+pub(super) type Near = (f32, f32);
+
 /// How the cache stores a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,6 +41,33 @@ impl CacheType {
     pub(super) fn flag(self) -> Option<&'static str> {
         (self == Self::F32).then_some("CACHE_F32")
     }
+
+    /// A number as the cache gives it back.
+    pub(super) fn kept(self, v: f32) -> f32 {
+        match self {
+            Self::F32 => v,
+            Self::F16 => half::f16::from_f32(v).to_f32(),
+        }
+    }
+
+    /// The cache's bytes for numbers that it gives back as they are.
+    pub(super) fn store(self, numbers: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => bytemuck::cast_slice(numbers).to_vec(),
+            Self::F16 => {
+                let halves: Vec<half::f16> = numbers.iter().map(|&v| half::f16::from_f32(v)).collect();
+                bytemuck::cast_slice(&halves).to_vec()
+            }
+        }
+    }
+
+    /// What the cache's bytes must be.
+    pub(super) fn values(self, numbers: Vec<Near>) -> Values {
+        match self {
+            Self::F32 => Values::F32(numbers),
+            Self::F16 => Values::F16(numbers),
+        }
+    }
 }
 
 /// What the kernels of a layer's attention are specialised on.
@@ -56,6 +86,11 @@ pub struct Heads {
 }
 
 impl Heads {
+    /// Query heads that share a KV head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
     /// Bytes of one block of one layer: K and V of `block` tokens.
     pub fn block_bytes(&self) -> u64 {
         (2 * self.kv_heads * self.block * self.dim * self.cache.bytes()) as u64
@@ -105,24 +140,34 @@ pub enum QkNorm {
     On(f32),
 }
 
+impl QkNorm {
+    /// The epsilon; 0 without a norm.
+    pub(super) fn eps(self) -> f32 {
+        if let Self::On(eps) = self { eps } else { 0.0 }
+    }
+
+    pub(super) fn flag(self) -> Option<&'static str> {
+        (self != Self::Off).then_some("QK_NORM")
+    }
+}
+
 /// The program for a cache in `parts` buffers.
 pub fn program(heads: &Heads, parts: usize, norm: QkNorm) -> Program {
     let program = heads.specialise(Program::new("rope_cache").number("WG", WG));
     let program =
         program.number("KV", heads.kv_heads as u32).number("KV_HEADS", heads.part(parts).kv_heads as u32);
-    program.flags((norm != QkNorm::Off).then_some("QK_NORM"))
+    program.flags(norm.flag())
 }
 
 /// Workgroups for `n` tokens.
 pub fn grid(heads: &Heads, n: usize) -> [u32; 3] {
-    let lanes = (heads.heads + 2 * heads.kv_heads) * heads.dim / 4;
+    let lanes = (heads.heads + 2 * heads.kv_heads) * heads.dim / 8;
     [(lanes as u32).div_ceil(WG), n as u32, 1]
 }
 
 /// The uniform buffer's bytes; `first` is the buffer's first KV head.
 pub fn params(norm: QkNorm, first: usize) -> Vec<u8> {
-    let eps = if let QkNorm::On(eps) = norm { eps } else { 0.0 };
-    words(&[eps.to_bits(), first as u32, 0, 0])
+    words(&[norm.eps().to_bits(), first as u32, 0, 0])
 }
 
 /// (cos, sin) of each position and frequency, positions x D/2 x 2.
@@ -161,7 +206,7 @@ pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
 /// `2 u (|a| + |b|)`, and the expected number, an f32 as well, by half of that: 3 u. A norm adds, in
 /// units of u: the sum of D squares `D + 1` and its division (2.5 ULP, 5 u) and the epsilon's sum 1, all
 /// halved by the root, `inverseSqrt` (2 ULP, 4 u), and the products with gain and number 2.
-fn rotate(v: &[f32], gain: Option<(&[f32], f32)>, angles: &[f32]) -> Vec<(f32, f32)> {
+pub(super) fn rotate(v: &[f32], gain: Option<(&[f32], f32)>, angles: &[f32]) -> Vec<Near> {
     let d = v.len();
     let scale = gain.map_or(1.0, |(_, eps)| {
         let squares: f64 = v.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
@@ -194,6 +239,17 @@ fn stored_tolerance(value: f32, tolerance: f32, cache: CacheType) -> f32 {
         CacheType::F16 if value.abs() - tolerance < LEAST_NORMAL => tolerance + LEAST_NORMAL,
         CacheType::F16 => tolerance + largest / 1024.0,
     }
+}
+
+/// A row as it lies in the cache.
+pub(super) fn stored(row: &[Near], cache: CacheType) -> Vec<Near> {
+    row.iter().map(|&(value, tolerance)| (value, stored_tolerance(value, tolerance, cache))).collect()
+}
+
+/// Angles of a head of `dim` numbers at `positions` positions.
+pub(super) fn test_angles(dim: usize, positions: usize) -> Vec<f32> {
+    let frequencies: Vec<f64> = (0..dim / 2).map(|i| 1e4_f64.powf(-2.0 * i as f64 / dim as f64)).collect();
+    angles(&frequencies, positions)
 }
 
 impl Kernel for RopeCache {
@@ -231,9 +287,7 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
     let mut noise = Noise::new((h.heads * h.dim) as u64);
     let all = h.heads + 2 * h.kv_heads;
     let qkv = noise.floats(n * all * h.dim);
-    let frequencies: Vec<f64> =
-        (0..h.dim / 2).map(|i| 1e4_f64.powf(-2.0 * i as f64 / h.dim as f64)).collect();
-    let table = angles(&frequencies, 40);
+    let table = test_angles(h.dim, 40);
     let gains = noise.floats(2 * h.dim);
     let blocks = 3;
     let slots = noise.shuffled(blocks * h.block);
@@ -261,15 +315,13 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
             if kv_head < first {
                 continue;
             }
-            let stored = if k_or_v == 0 {
+            let row = if k_or_v == 0 {
                 rotate(v, gain(h.dim), angles)
             } else {
                 v.iter().map(|&v| (v, 0.0)).collect()
             };
-            for (dim, (value, tolerance)) in stored.into_iter().enumerate() {
-                cache[part.place(slot as usize, k_or_v, kv_head - first, dim)] =
-                    (value, stored_tolerance(value, tolerance, h.cache));
-            }
+            let to = part.place(slot as usize, k_or_v, kv_head - first, 0);
+            cache[to..to + h.dim].copy_from_slice(&stored(&row, h.cache));
         }
     }
     let cache_bytes = cache.len() * h.cache.bytes();
@@ -285,10 +337,6 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
     if norm != QkNorm::Off {
         inputs.push(Input::Storage(bytemuck::cast_slice(&gains).to_vec()));
     }
-    let stored = match h.cache {
-        CacheType::F32 => Values::F32(cache),
-        CacheType::F16 => Values::F16(cache),
-    };
     Case {
         label: format!("{h:?} {norm:?}, KV heads from {first}, {n} tokens"),
         program: program(h, parts, norm),
@@ -297,7 +345,7 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
         grid: grid(h, n),
         expected: vec![
             Expected { binding: 5, values: Values::F32(q) },
-            Expected { binding: 6, values: stored },
+            Expected { binding: 6, values: h.cache.values(cache) },
         ],
         cost: cost(h, norm, n),
     }

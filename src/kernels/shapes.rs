@@ -33,6 +33,10 @@ pub const STEPS: [&[(usize, usize)]; 5] = [
     &[(33, 3)],
 ];
 
+/// Steps of one token of each sequence.
+pub const DECODES: [&[(usize, usize)]; 3] =
+    [&[(1, 0)], &[(1, 15), (1, 63), (1, 31), (1, 0), (1, 16)], &[(1, 37)]];
+
 /// Sliding windows: none, and below, at and above a block of 16.
 pub const WINDOWS: [usize; 5] = [0, 7, 1, 16, 33];
 

@@ -1,7 +1,7 @@
 //! What a step's dispatches are, in the words and costs of reports.
 
 use crate::gpu::Dispatch;
-use crate::kernels::attention::{self, Tile};
+use crate::kernels::attention::{self, Intake, Tile};
 use crate::kernels::linear::{self, Form};
 use crate::kernels::rope_cache::{self, Heads, QkNorm};
 use crate::kernels::{argmax, embed, gated, top_k};
@@ -54,11 +54,17 @@ pub(super) fn attention(
     window: usize,
     tiles: &[Tile],
     variant: attention::Variant,
+    intake: Intake,
 ) -> Dispatched {
     let tokens: u32 = tiles.iter().map(|t| t.tokens).sum();
     let longest = tiles.iter().map(|t| t.position + t.tokens).max().unwrap_or(0);
-    let shape = format!("{}/{} heads of {} x {tokens} to {longest}", h.heads, h.kv_heads, h.dim);
-    dispatched(d, shape, attention::cost(h, window, tiles, variant))
+    let fused = match intake {
+        Intake::Cached => "",
+        Intake::Projected(QkNorm::Off) => " rope",
+        Intake::Projected(QkNorm::On(_)) => " norm rope",
+    };
+    let shape = format!("{}/{} heads of {} x {tokens} to {longest}{fused}", h.heads, h.kv_heads, h.dim);
+    dispatched(d, shape, attention::cost(h, window, tiles, variant, intake))
 }
 
 pub(super) fn gated(d: Dispatch<'_>, width: usize, n: usize) -> Dispatched {

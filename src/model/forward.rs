@@ -1,7 +1,8 @@
 //! The kernels of a step, in order: bound once to their buffers, dispatched every step.
 //!
 //! `h` is the residual stream. Per layer: QKV with the norm fused in; rotation and cache write;
-//! attention; output, added to `h`; gate and up with norm and activation; down, added to `h`.
+//! attention; output, added to `h`; gate and up with norm and activation; down, added to `h`. In a step
+//! of one token of each sequence, attention rotates and caches on the way.
 
 mod counterfactual;
 
@@ -12,7 +13,7 @@ pub use counterfactual::Counterfactual;
 
 use super::Error;
 use super::describe;
-use super::op::{Attention, Linear};
+use super::op::{Attention, Intake, Linear};
 use super::plan::{Plan, Sections};
 use super::scratch::{Scratch, padded};
 use super::weights::{Matrix, Weights};
@@ -45,6 +46,8 @@ pub(super) struct Forward {
     heads: Heads,
     /// What one buffer of a layer's cache holds of them.
     part: Heads,
+    /// Whether each sequence had one token in the last step, so that no rotation was dispatched.
+    alone: bool,
     ops: Vec<Op>,
     /// The head's ops, which run only where logits are wanted.
     head: Vec<Op>,
@@ -103,7 +106,7 @@ impl Builder<'_> {
 
     fn linear(&mut self, m: &Matrix, form: Form, w: &Wiring<'_>) -> Result<(), Error> {
         for shard in &m.shards {
-            let out_rows = form.out_rows(shard.layout.m);
+            let out_rows = shard.outputs;
             let params = Params {
                 layout: shard.layout,
                 k: m.k,
@@ -125,7 +128,7 @@ impl Builder<'_> {
             buffers.extend(w.bias.cloned());
             self.ops.push(Op::Linear(Linear {
                 form,
-                m: shard.layout.m,
+                m: out_rows * if form.gate.is_some() { 2 } else { 1 },
                 k: m.k,
                 format: m.format,
                 buffers,
@@ -199,11 +202,18 @@ impl Forward {
                 b.ops.push(Op::Rope { bound, norm });
             }
             for (i, cache) in cache.iter().enumerate() {
-                let first = i * part.heads;
-                let params = attention::params(&heads, window, padded(q_rows) / 4, q_rows / 4, first);
-                let params = b.uniform("attention", &params);
+                let intake = |kind, input: &wgpu::Buffer, rotation| {
+                    let params = attention::params(&heads, (i, parts), window, padded(q_rows) / 4, kind);
+                    let params = gpu.uniform_with("attention", &params);
+                    Intake { kind, params, input: input.clone(), rotation }
+                };
+                let mut rotation = vec![scratch.angles.clone()];
+                rotation.extend(layer.qk_norm.clone());
                 b.ops.push(Op::Attention(Attention {
-                    buffers: [params, scratch.q.clone(), cache.clone(), scratch.attended.clone()],
+                    cache: cache.clone(),
+                    out: scratch.attended.clone(),
+                    cached: intake(attention::Intake::Cached, &scratch.q, Vec::new()),
+                    projected: intake(attention::Intake::Projected(norm), &scratch.qkv, rotation),
                     step: scratch.step.clone(),
                     tiles: sections.tiles,
                     tables: sections.tables,
@@ -303,7 +313,7 @@ impl Forward {
                 bias: None,
             },
         )?;
-        Ok(Self { order: Order::default(), heads, part, ops, head: b.ops })
+        Ok(Self { order: Order::default(), heads, part, alone: false, ops, head: b.ops })
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
@@ -315,7 +325,7 @@ impl Forward {
                     Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
                         let variant = order.attention(gpu, &self.part, n);
-                        a.bound(gpu, &self.part, variant)?;
+                        a.bound(gpu, &self.part, variant, n == 1)?;
                     }
                     Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
                 }
@@ -333,6 +343,8 @@ impl Forward {
     /// longest run of tokens of one sequence.
     pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
         let (n, heads, order) = (plan.tokens, self.heads, self.order);
+        let alone = longest == 1;
+        self.alone = alone;
         for op in &mut self.ops {
             match op {
                 Op::Embed { bound, units, format, k } => {
@@ -340,6 +352,7 @@ impl Forward {
                     visit(dispatch, &|| describe::embed(dispatch, *format, *k, n))?;
                 }
                 Op::Linear(l) => linear(l, gpu, n, order, visit)?,
+                Op::Rope { .. } if alone => {}
                 Op::Rope { bound, norm } => {
                     let dispatch = Dispatch { bound, grid: rope_cache::grid(&heads, n) };
                     visit(dispatch, &|| describe::rope(dispatch, &heads, *norm, n))?;
@@ -349,8 +362,11 @@ impl Forward {
                     let variant = order.attention(gpu, &part, longest);
                     let grid = variant.grid(&part, plan.tiles.len());
                     let window = a.window;
-                    let dispatch = Dispatch { bound: a.bound(gpu, &part, variant)?, grid };
-                    visit(dispatch, &|| describe::attention(dispatch, &part, window, &plan.tiles, variant))?;
+                    let (intake, bound) = a.bound(gpu, &part, variant, alone)?;
+                    let dispatch = Dispatch { bound, grid };
+                    visit(dispatch, &|| {
+                        describe::attention(dispatch, &part, window, &plan.tiles, variant, intake)
+                    })?;
                 }
                 Op::Gated { bound, width } => {
                     let dispatch = Dispatch { bound, grid: gated::grid(*width, n) };

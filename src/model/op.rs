@@ -44,44 +44,64 @@ impl Linear {
     }
 }
 
+/// An attention op over one buffer of a layer's cache: which variant runs depends on the step.
 #[derive(Debug)]
 pub(super) struct Attention {
-    pub buffers: [wgpu::Buffer; 4],
+    pub cache: wgpu::Buffer,
+    pub out: wgpu::Buffer,
+    /// What comes in where queries are rotated and the cache is filled before.
+    pub cached: Intake,
+    /// What comes in where a step computes one token of each sequence.
+    pub projected: Intake,
     pub step: wgpu::Buffer,
     pub tiles: (u64, u64),
     pub tables: (u64, u64),
     pub window: usize,
     /// As [`Linear::twice`].
     pub twice: bool,
-    pub bound: Vec<((attention::Variant, bool), Bound)>,
+    pub bound: Vec<((attention::Variant, bool, bool), Bound)>,
+}
+
+/// One way into attention: parameters, what is read, and what the rotation needs.
+#[derive(Debug)]
+pub(super) struct Intake {
+    pub kind: attention::Intake,
+    pub params: wgpu::Buffer,
+    pub input: wgpu::Buffer,
+    pub rotation: Vec<wgpu::Buffer>,
 }
 
 impl Attention {
-    pub fn bound(&mut self, gpu: &Gpu, heads: &Heads, variant: attention::Variant) -> Result<&Bound, Error> {
-        let key = (variant, self.twice);
+    /// `alone`: each sequence has one token in the step.
+    pub fn bound(
+        &mut self,
+        gpu: &Gpu,
+        heads: &Heads,
+        variant: attention::Variant,
+        alone: bool,
+    ) -> Result<(attention::Intake, &Bound), Error> {
+        let key = (variant, alone, self.twice);
+        let intake = if alone { &self.projected } else { &self.cached };
         let at = match self.bound.iter().position(|(k, _)| *k == key) {
             Some(at) => at,
             None => {
-                let program = variant.program(heads).flags(self.twice.then_some("TWICE"));
+                let program = variant.program(heads, intake.kind).flags(self.twice.then_some("TWICE"));
                 let pipeline = gpu.pipeline(&program)?;
                 let part = |(offset, size)| Binding { buffer: &self.step, offset, size: Some(size) };
-                let [params, q, cache, o] = &self.buffers;
-                let bound = gpu.bind(
-                    &pipeline,
-                    &[
-                        params.into(),
-                        part((0, 16)),
-                        q.into(),
-                        cache.into(),
-                        part(self.tiles),
-                        part(self.tables),
-                        o.into(),
-                    ],
-                )?;
-                self.bound.push((key, bound));
+                let mut bindings = vec![
+                    (&intake.params).into(),
+                    part((0, 16)),
+                    (&intake.input).into(),
+                    (&self.cache).into(),
+                    part(self.tiles),
+                    part(self.tables),
+                    (&self.out).into(),
+                ];
+                bindings.extend(intake.rotation.iter().map(Binding::from));
+                self.bound.push((key, gpu.bind(&pipeline, &bindings)?));
                 self.bound.len() - 1
             }
         };
-        Ok(&self.bound[at].1)
+        Ok((intake.kind, &self.bound[at].1))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Architecture, Error, Tensor};
 use crate::format::{Hyper, Kind, ModelFile, TensorInfo};
 use crate::gpu::Gpu;
-use crate::kernels::linear::LEAST_ROWS;
+use crate::kernels::linear::{Form, LEAST_ROWS};
 use crate::quant::{BAND, Format, Layout, Packed};
 
 /// Told how many bytes of the file are on the GPU, of how many.
@@ -18,6 +18,7 @@ pub(super) struct Shard {
     pub layout: Layout,
     /// The first of the matrix's outputs that lies here.
     pub first: usize,
+    pub outputs: usize,
     pub q: wgpu::Buffer,
     pub aux: wgpu::Buffer,
 }
@@ -321,15 +322,16 @@ impl<'a> Loader<'a> {
         let mut shards = Vec::new();
         for first in (0..outputs).step_by(per_shard) {
             let n = per_shard.min(outputs - first);
-            let mut packed = Packed::new(format, n * pair, k);
+            let up_row = Form::up_row(n);
+            let mut packed = Packed::new(format, (pair - 1) * up_row + n, k);
             for half in 0..pair {
-                self.fill(&mut packed, &stack, half * n, half * outputs + first, n)?;
+                self.fill(&mut packed, &stack, half * up_row, half * outputs + first, n)?;
             }
             let name = format!("{} rows {first}..{}", stack[0].0.name, first + n);
             let q = self.gpu.storage_with(&name, bytemuck::cast_slice(&packed.q))?;
             let aux = self.gpu.storage_with(&name, bytemuck::cast_slice(&packed.aux))?;
             self.bytes += packed.layout.bytes();
-            shards.push(Shard { layout: packed.layout, first, q, aux });
+            shards.push(Shard { layout: packed.layout, first, outputs: n, q, aux });
             // Lets wgpu drop its staging copy before the next one is made.
             drop(packed);
             self.gpu.queue.submit([]);

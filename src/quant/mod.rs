@@ -12,11 +12,12 @@
 //!
 //! The `i`th of a row's `n` words lies at [`Layout::place`]`(i, n, row)` in `q` or its section.
 //!
-//! A loader defines `block_load(unit, row, w) -> Block` and `block_weights(b, i) -> vec4<f32>`,
-//! which hands out the raw weights `4i..4i + 4` of a unit; a weight is `scale * raw + min`, with
-//! `b.scale.x` for the first and `b.scale.y` for the second 16, and the constants `WORDS`,
-//! `HAS_SCALE`, `HAS_MIN` and `HALF_SCALES` say what a kernel may leave out. Raw quantized weights
-//! are whole numbers of at most 128 in magnitude. Embedding, matrix-vector and matrix-matrix
+//! A loader defines what a block is: `aux_at(n, unit, row, w)`, where the `n`th of its `AUX` auxiliary
+//! words lies; `block(q, aux, unit) -> Block`, from its `WORDS` words of `q` and from those; and
+//! `block_weights(b, i) -> vec4<f32>`, which hands out the raw weights `4i..4i + 4` of a unit. A weight
+//! is `scale * raw + min`, with `b.scale.x` for the first and `b.scale.y` for the second 16, and the
+//! constants `HAS_SCALE`, `HAS_MIN` and `HALF_SCALES` say what a kernel may leave out. Raw quantized
+//! weights are whole numbers of at most 128 in magnitude. Embedding, matrix-vector and matrix-matrix
 //! kernels all read weights through these, so each gains a new format at once.
 
 use std::fmt;

@@ -71,7 +71,9 @@ fn reference(
 /// One case: random weights in `format`, `n` columns.
 fn case(variant: Variant, format: &'static dyn Format, form: Form, m: usize, k: usize, n: usize) -> Case {
     let mut noise = Noise::new((m * 31 + k * 7 + n) as u64 ^ u64::from(format.ggml_type()) << 32);
-    let matrix = TestMatrix::new(format, m, k, &mut noise);
+    let out_rows = form.out_rows(m);
+    let up_row = if form.gate.is_some() { Form::up_row(out_rows) } else { 0 };
+    let matrix = TestMatrix::new(format, up_row + out_rows, k, &mut noise);
     let tokens = if form.pick { n + 3 } else { n };
     let x_stride = k.div_ceil(UNIT) * 8 + 8;
     let mut x = vec![0.0; tokens * x_stride * 4];
@@ -83,14 +85,13 @@ fn case(variant: Variant, format: &'static dyn Format, form: Form, m: usize, k: 
     let bias_offset = 3;
     let bias = noise.floats(m + bias_offset);
     let picks: Vec<u32> = noise.shuffled(tokens).into_iter().take(n).collect();
-    let out_rows = form.out_rows(m);
     let (y_stride, y_offset, eps) = (out_rows + 5, 2, 1e-5);
     let y = noise.floats(n * y_stride);
     let mut expected: Vec<(f32, f32)> = y.iter().map(|&v| (v, 0.0)).collect();
     for (c, &pick) in picks.iter().enumerate() {
         let t = if form.pick { pick as usize } else { c };
         for row in 0..out_rows {
-            let rows = [matrix.row(row), matrix.row(if form.gate.is_some() { row + out_rows } else { row })];
+            let rows = [matrix.row(row), matrix.row(row + up_row)];
             let at = c * y_stride + y_offset + row;
             let x = &x[t * x_stride * 4..][..k];
             let f16 = variant == Variant::Tiled { f16: true };

@@ -20,10 +20,12 @@ pub enum Counterfactual {
 }
 
 impl Forward {
-    /// Changes the dispatches that `of` names by their place in a step with logits; the others become
-    /// real again.
+    /// Changes the dispatches that `of` names by their place in the last step, which gave logits; the
+    /// others become real again.
     pub fn counterfactual(&mut self, gpu: &Gpu, change: Counterfactual, of: &dyn Fn(usize) -> bool) {
+        let alone = self.alone;
         let ops = self.ops.iter_mut().chain(&mut self.head);
+        let ops = ops.filter(|op| !(alone && matches!(op, Op::Rope { .. })));
         for (at, op) in ops.enumerate() {
             let change = if of(at) { change } else { Counterfactual::Real };
             let twice = change == Counterfactual::Twice;

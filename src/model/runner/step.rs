@@ -126,8 +126,8 @@ impl Runner {
         Ok(all)
     }
 
-    /// Makes the following steps differ in the dispatches that `of` names by their place in
-    /// [`Runner::describe`], and in no others.
+    /// Makes the following steps, which must be like the last one, differ in the dispatches that `of`
+    /// names by their place in [`Runner::describe`], and in no others.
     pub fn counterfactual(&mut self, change: Counterfactual, of: &dyn Fn(usize) -> bool) {
         self.forward.counterfactual(&self.gpu, change, of);
     }

@@ -1,0 +1,267 @@
+//! What the attention kernels must give, in plain loops, and the cases that hold them to it.
+
+use super::super::rope_cache::{self, CacheType, Near};
+use super::super::shapes::{DECODES, STEPS, WINDOWS};
+use super::super::{Case, Cases, Expected, Input, Kernel, Noise, U, Values, dot_tolerance, words};
+use super::{Heads, Intake, QkNorm, Tile, Variant, cost, divisor, params};
+
+/// One query's output with the tolerance of each number. Queries, keys and values are rows of D, each
+/// number with what it may be off by.
+fn reference(q: &[Near], keys: &[&[Near]], values: &[&[Near]]) -> Vec<Near> {
+    let d = q.len();
+    let scale = 1.0 / (d as f64).sqrt();
+    let mut worst = 0.0_f64;
+    let scores: Vec<f64> = keys
+        .iter()
+        .map(|k| {
+            let (mut sum, mut magnitude, mut slack) = (0.0, 0.0, 0.0);
+            for (&(a, da), &(b, db)) in q.iter().zip(*k) {
+                let [a, da, b, db] = [a, da, b, db].map(f64::from);
+                sum += a * b * scale;
+                magnitude += (a * b).abs() * scale;
+                slack += (a.abs() * db + b.abs() * da + da * db) * scale;
+            }
+            worst = worst.max(dot_tolerance(d, magnitude) + slack);
+            sum
+        })
+        .collect();
+    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let lowest = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    // Each weight: the score's error, exp's (3 + 2|x| ulp), one rounding per round of keys.
+    let relative = 2.0 * worst + (32.0 + 2.0 * (top - lowest) + 3.0 * keys.len() as f64) * 2.0 * U;
+    (0..d)
+        .map(|i| {
+            let (mut out, mut magnitude, mut slack) = (0.0, 0.0, 0.0);
+            for (w, v) in weights.iter().zip(values) {
+                let (value, off) = v[i];
+                out += w / sum * f64::from(value);
+                magnitude += w / sum * f64::from(value.abs());
+                slack += w / sum * f64::from(off) * (1.0 + 2.0 * relative);
+            }
+            (out as f32, (2.0 * relative * magnitude + 1e-7 * magnitude + slack) as f32)
+        })
+        .collect()
+}
+
+/// Floats between the rows of a case's output.
+const GAP: usize = 8;
+
+/// The last of the `parts` buffers of a layer's cache. `step`: (tokens computed, position of the first)
+/// of each sequence.
+fn case(
+    variant: Variant,
+    whole: &Heads,
+    parts: usize,
+    intake: Intake,
+    window: usize,
+    step: &[(usize, usize)],
+) -> Case {
+    let h = &whole.part(parts);
+    let (at, dim) = (parts - 1, whole.dim);
+    let mut noise = Noise::new((whole.heads * dim + window) as u64);
+    let n: usize = step.iter().map(|(tokens, _)| tokens).sum();
+    let per_sequence = |&(tokens, position): &(usize, usize)| (tokens + position).div_ceil(h.block);
+    let blocks: usize = step.iter().map(per_sequence).sum::<usize>() + 3;
+    // Shuffled: a sequence's blocks are never neighbours by assumption.
+    let mut free = noise.shuffled(blocks).into_iter();
+    let numbers = noise.floats(blocks * h.block * 2 * h.kv_heads * dim);
+    let mut cache: Vec<Near> = numbers.into_iter().map(|v| (h.cache.kept(2.0 * v), 0.0)).collect();
+    let stored = h.cache.store(&cache.iter().map(|(v, _)| *v).collect::<Vec<_>>());
+    let rows = match intake {
+        Intake::Cached => whole.heads,
+        Intake::Projected(_) => whole.heads + 2 * whole.kv_heads,
+    };
+    let input = noise.floats(n * rows * dim);
+    let row = |t: usize, head: usize| &input[(t * rows + head) * dim..][..dim];
+    let gains = noise.floats(2 * dim);
+    let most = step.iter().map(|(tokens, position)| tokens + position).max().unwrap_or(1);
+    let angles = rope_cache::test_angles(dim, most);
+    let mut tables = Vec::new();
+    let mut tiles = Vec::new();
+    let mut expected = Vec::new();
+    let mut first = 0;
+    for sequence in step {
+        let &(tokens, position) = sequence;
+        let table = tables.len();
+        tables.extend(free.by_ref().take(per_sequence(sequence)));
+        let run = Tile {
+            first: first as u32,
+            tokens: tokens as u32,
+            position: position as u32,
+            table: table as u32,
+        };
+        tiles.extend(run.cut(variant.tile_tokens(h)));
+        let slot = |j: usize| tables[table + j / h.block] as usize * h.block + j % h.block;
+        for t in 0..tokens {
+            let pos = position + t;
+            let turned = |head: usize, gains: &[f32]| match intake {
+                Intake::Cached => row(first + t, head).iter().map(|&v| (v, 0.0)).collect(),
+                Intake::Projected(norm) => {
+                    let gains = (norm != QkNorm::Off).then_some((gains, norm.eps()));
+                    rope_cache::rotate(row(first + t, head), gains, &angles[pos * dim..][..dim])
+                }
+            };
+            if intake != Intake::Cached {
+                for kv_head in 0..h.kv_heads {
+                    let key = whole.heads + at * h.kv_heads + kv_head;
+                    let value = row(first + t, key + whole.kv_heads);
+                    let new =
+                        [turned(key, &gains[dim..]), value.iter().map(|&v| (v, 0.0)).collect::<Vec<Near>>()];
+                    for (part, new) in new.into_iter().enumerate() {
+                        let to = h.place(slot(pos), part, kv_head, 0);
+                        cache[to..to + dim].copy_from_slice(&rope_cache::stored(&new, h.cache));
+                    }
+                }
+            }
+            let low = if window == 0 { 0 } else { (pos + 1).saturating_sub(window) };
+            for head in 0..whole.heads {
+                let Some(own) = head.checked_sub(at * h.heads) else {
+                    // Another part's.
+                    expected.extend(vec![(0.0, 0.0); dim]);
+                    continue;
+                };
+                let cached = |part: usize| -> Vec<&[Near]> {
+                    let place = |j| h.place(slot(j), part, own / h.group(), 0);
+                    (low..=pos).map(|j| &cache[place(j)..][..dim]).collect()
+                };
+                expected.extend(reference(&turned(head, &gains[..dim]), &cached(0), &cached(1)));
+            }
+            expected.extend([(0.0, 0.0); GAP]);
+        }
+        first += tokens;
+    }
+    let o_stride = (whole.heads * dim + GAP) / 4;
+    let mut inputs = vec![
+        Input::Uniform(params(whole, (at, parts), window, o_stride, intake)),
+        Input::Uniform(words(&[n as u32, 0, tiles.len() as u32, 0])),
+        Input::Storage(bytemuck::cast_slice(&input).to_vec()),
+        Input::Storage(stored),
+        Input::Storage(bytemuck::cast_slice(&tiles).to_vec()),
+        Input::Storage(words(&tables)),
+        Input::Storage(vec![0; expected.len() * 4]),
+    ];
+    let mut outputs = vec![Expected { binding: 6, values: Values::F32(expected) }];
+    if let Intake::Projected(norm) = intake {
+        inputs.push(Input::Storage(bytemuck::cast_slice(&angles).to_vec()));
+        if norm != QkNorm::Off {
+            inputs.push(Input::Storage(bytemuck::cast_slice(&gains).to_vec()));
+        }
+        outputs.push(Expected { binding: 3, values: h.cache.values(cache) });
+    }
+    Case {
+        label: format!(
+            "{variant:?} {whole:?} part {at} of {parts} {intake:?} window {window}, (tokens, position) {step:?}"
+        ),
+        program: variant.program(h, intake),
+        needs: variant.needs(),
+        inputs,
+        grid: variant.grid(h, tiles.len()),
+        expected: outputs,
+        cost: cost(h, window, &tiles, variant, intake),
+    }
+}
+
+/// Head layouts of real models and their corners: MHA, GQA, MQA, every kind of head size.
+const LAYOUTS: [(usize, usize, usize); 9] = [
+    (1, 1, 8),
+    (4, 2, 16),
+    (3, 1, 24),
+    (4, 4, 40),
+    (9, 3, 64),
+    (14, 2, 64),
+    (8, 2, 128),
+    (32, 1, 32),
+    (2, 1, 256),
+];
+
+fn layouts() -> impl Iterator<Item = Heads> {
+    LAYOUTS.into_iter().flat_map(|(heads, kv_heads, dim)| {
+        let caches = [CacheType::F32, CacheType::F16];
+        caches.into_iter().map(move |cache| Heads { heads, kv_heads, dim, block: 16, cache })
+    })
+}
+
+/// Any step, over a cache that holds all that it looks at.
+fn cached(variants: fn(&Heads) -> Vec<Variant>) -> impl Iterator<Item = Case> + Send {
+    layouts().flat_map(move |h| {
+        variants(&h).into_iter().flat_map(move |variant| {
+            WINDOWS.into_iter().flat_map(move |window| {
+                STEPS.into_iter().map(move |step| case(variant, &h, 1, Intake::Cached, window, step))
+            })
+        })
+    })
+}
+
+/// Steps of one token of each sequence that rotate and cache on the way; with a norm the cache is one of
+/// as many parts as there are KV heads.
+fn projected(variant: Variant) -> impl Iterator<Item = Case> + Send {
+    layouts().flat_map(move |h| {
+        [(QkNorm::Off, 1), (QkNorm::On(1e-6), h.kv_heads)].into_iter().flat_map(move |(norm, parts)| {
+            let intake = Intake::Projected(norm);
+            WINDOWS.into_iter().flat_map(move |window| {
+                DECODES.into_iter().map(move |step| case(variant, &h, parts, intake, window, step))
+            })
+        })
+    })
+}
+
+/// The kernel that scores a key per lane.
+#[derive(Debug)]
+pub struct Keys;
+
+impl Kernel for Keys {
+    fn name(&self) -> &'static str {
+        "attention_keys"
+    }
+
+    fn summary(&self) -> &'static str {
+        "paged attention of single tokens, a key per lane; rotates and caches where asked"
+    }
+
+    fn cases(&self) -> Cases {
+        Box::new(cached(|_| vec![Variant::Keys]).chain(projected(Variant::Keys)))
+    }
+}
+
+/// The broadcast kernel.
+#[derive(Debug)]
+pub struct Lanes;
+
+impl Kernel for Lanes {
+    fn name(&self) -> &'static str {
+        "attention_lanes"
+    }
+
+    fn summary(&self) -> &'static str {
+        "paged attention, a query per lane, keys broadcast from registers"
+    }
+
+    fn cases(&self) -> Cases {
+        Box::new(cached(|h| {
+            let wide = divisor(h.group(), (256 / h.dim).clamp(1, 4));
+            let mut heads = vec![1, wide];
+            heads.dedup();
+            heads.into_iter().map(|heads| Variant::Lanes { heads: heads as u32 }).collect()
+        }))
+    }
+}
+
+/// The staged kernel.
+#[derive(Debug)]
+pub struct Tiled;
+
+impl Kernel for Tiled {
+    fn name(&self) -> &'static str {
+        "attention_tiled"
+    }
+
+    fn summary(&self) -> &'static str {
+        "paged attention, keys staged in workgroup memory; rotates and caches single tokens where asked"
+    }
+
+    fn cases(&self) -> Cases {
+        Box::new(cached(|_| vec![Variant::Tiled]).chain(projected(Variant::Tiled)))
+    }
+}
