@@ -27,45 +27,86 @@ pub enum CacheType {
     /// 16-bit floats.
     #[default]
     F16,
+    /// Signed bytes, and a 16-bit float that they are multiples of for each 32 of a row.
+    Q8_0,
 }
 
+/// Numbers that share a scale.
+const SCALED: usize = 32;
+
 impl CacheType {
-    /// Bytes of a number.
-    pub fn bytes(self) -> usize {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8_0];
+
+    /// Its name in flags and reports.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
         }
     }
 
-    pub(super) fn flag(self) -> Option<&'static str> {
-        (self == Self::F32).then_some("CACHE_F32")
-    }
-
-    /// A number as the cache gives it back.
-    pub(super) fn kept(self, v: f32) -> f32 {
+    /// Bytes of a row of `dim` numbers: whole words of 16 bytes.
+    pub fn row_bytes(self, dim: usize) -> usize {
         match self {
-            Self::F32 => v,
-            Self::F16 => half::f16::from_f32(v).to_f32(),
+            Self::F32 => 4 * dim,
+            Self::F16 => 2 * dim,
+            // The last word holds up to eight scales.
+            Self::Q8_0 => dim.next_multiple_of(16) + 16,
         }
     }
 
-    /// The cache's bytes for numbers that it gives back as they are.
-    pub(super) fn store(self, numbers: &[f32]) -> Vec<u8> {
+    /// Whether attention can write a row itself: a scale takes the whole row's numbers together.
+    pub fn is_plain(self) -> bool {
+        self != Self::Q8_0
+    }
+
+    fn flag(self) -> Option<&'static str> {
         match self {
-            Self::F32 => bytemuck::cast_slice(numbers).to_vec(),
+            Self::F32 => Some("CACHE_F32"),
+            Self::F16 => None,
+            Self::Q8_0 => Some("CACHE_Q8_0"),
+        }
+    }
+
+    /// A row's bytes in the cache.
+    pub(super) fn encode(self, row: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => bytemuck::cast_slice(row).to_vec(),
             Self::F16 => {
-                let halves: Vec<half::f16> = numbers.iter().map(|&v| half::f16::from_f32(v)).collect();
+                let halves: Vec<half::f16> = row.iter().map(|&v| half::f16::from_f32(v)).collect();
                 bytemuck::cast_slice(&halves).to_vec()
+            }
+            Self::Q8_0 => {
+                let mut bytes = vec![0; self.row_bytes(row.len())];
+                let scales_at = bytes.len() - 16;
+                for (i, block) in row.chunks(SCALED).enumerate() {
+                    let top = block.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                    let inverse = if top > 0.0 { 127.0 / top } else { 0.0 };
+                    let d = half::f16::from_f32(top / 127.0).to_le_bytes();
+                    bytes[scales_at + 2 * i..][..2].copy_from_slice(&d);
+                    for (byte, v) in bytes[SCALED * i..].iter_mut().zip(block) {
+                        *byte = (v * inverse).round() as i8 as u8;
+                    }
+                }
+                bytes
             }
         }
     }
 
-    /// What the cache's bytes must be.
-    pub(super) fn values(self, numbers: Vec<Near>) -> Values {
+    /// A row of `dim` numbers from its bytes.
+    pub(super) fn decode(self, bytes: &[u8], dim: usize) -> Vec<f32> {
         match self {
-            Self::F32 => Values::F32(numbers),
-            Self::F16 => Values::F16(numbers),
+            Self::F32 => bytemuck::pod_collect_to_vec(bytes),
+            Self::F16 => {
+                bytemuck::pod_collect_to_vec::<_, half::f16>(bytes).iter().map(|v| v.to_f32()).collect()
+            }
+            Self::Q8_0 => {
+                let (numbers, scales) = bytes.split_at(bytes.len() - 16);
+                let scale = |i: usize| half::f16::from_le_bytes([scales[2 * i], scales[2 * i + 1]]).to_f32();
+                (0..dim).map(|i| f32::from(numbers[i] as i8) * scale(i / SCALED)).collect()
+            }
         }
     }
 }
@@ -93,7 +134,7 @@ impl Heads {
 
     /// Bytes of one block of one layer: K and V of `block` tokens.
     pub fn block_bytes(&self) -> u64 {
-        (2 * self.kv_heads * self.block * self.dim * self.cache.bytes()) as u64
+        (2 * self.kv_heads * self.block * self.cache.row_bytes(self.dim)) as u64
     }
 
     /// How many buffers of at most `most` bytes hold `blocks` blocks of a layer, each with as many KV
@@ -112,6 +153,10 @@ impl Heads {
 
     /// Sets what the cache's layout needs.
     pub(super) fn specialise(&self, program: Program) -> Program {
+        let program = match self.cache {
+            CacheType::Q8_0 => program.number("VECS", self.dim.div_ceil(16) as u32),
+            CacheType::F32 | CacheType::F16 => program,
+        };
         program
             .number("D", self.dim as u32)
             .number("BLOCK", self.block as u32)
@@ -161,7 +206,8 @@ pub fn program(heads: &Heads, parts: usize, norm: QkNorm) -> Program {
 
 /// Workgroups for `n` tokens.
 pub fn grid(heads: &Heads, n: usize) -> [u32; 3] {
-    let lanes = (heads.heads + 2 * heads.kv_heads) * heads.dim / 8;
+    let per_head = if heads.cache.is_plain() { heads.dim / 8 } else { heads.dim.div_ceil(2 * SCALED) };
+    let lanes = (heads.heads + 2 * heads.kv_heads) * per_head;
     [(lanes as u32).div_ceil(WG), n as u32, 1]
 }
 
@@ -187,7 +233,7 @@ pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
     let rotated = ((h.heads + h.kv_heads) * h.dim * n) as u64;
     let all = ((h.heads + 2 * h.kv_heads) * h.dim * n) as u64;
     let q = (h.heads * h.dim * n * 4) as u64;
-    let cache = (2 * h.kv_heads * h.dim * n * h.cache.bytes()) as u64;
+    let cache = (2 * h.kv_heads * h.cache.row_bytes(h.dim) * n) as u64;
     let normed = if norm == QkNorm::Off { 0 } else { 4 * rotated };
     Cost { work: Work { f32: Flops(3 * rotated + normed), ..Work::default() }, traffic: vec![] }
         .moves(
@@ -226,24 +272,38 @@ pub(super) fn rotate(v: &[f32], gain: Option<(&[f32], f32)>, angles: &[f32]) -> 
     out
 }
 
-/// What storing a number that is right to `tolerance` may add to its error.
+/// A row as it lies in the cache.
 ///
 /// WGSL leaves the rounding of `pack2x16float` open: either neighbour is right (some drivers round to
 /// the nearest, others towards zero), so it is a whole unit in the last place, 2^-10 of the number. Below
 /// 2^-14 an f16 is subnormal, which a device may flush to zero.
-fn stored_tolerance(value: f32, tolerance: f32, cache: CacheType) -> f32 {
-    const LEAST_NORMAL: f32 = 1.0 / 16_384.0;
-    let largest = value.abs() + tolerance;
-    match cache {
-        CacheType::F32 => tolerance,
-        CacheType::F16 if value.abs() - tolerance < LEAST_NORMAL => tolerance + LEAST_NORMAL,
-        CacheType::F16 => tolerance + largest / 1024.0,
-    }
-}
-
-/// A row as it lies in the cache.
+///
+/// A scaled number is off by half its block's scale, and by as much of itself as the scale was rounded
+/// by; the quotient's own rounding (3.5 ULP of at most 127) moves what lies at a tie, within 1e-4 of it.
 pub(super) fn stored(row: &[Near], cache: CacheType) -> Vec<Near> {
-    row.iter().map(|&(value, tolerance)| (value, stored_tolerance(value, tolerance, cache))).collect()
+    const LEAST_NORMAL: f32 = 1.0 / 16_384.0;
+    const ULP: f32 = 1.0 / 1024.0;
+    match cache {
+        CacheType::F32 => row.to_vec(),
+        CacheType::F16 => row
+            .iter()
+            .map(|&(v, off)| {
+                let least = v.abs() - off < LEAST_NORMAL;
+                (v, off + if least { LEAST_NORMAL } else { (v.abs() + off) * ULP })
+            })
+            .collect(),
+        CacheType::Q8_0 => row
+            .chunks(SCALED)
+            .flat_map(|block| {
+                let top = block.iter().fold(0.0_f32, |m, (v, off)| m.max(v.abs() + off));
+                let most_off = block.iter().fold(0.0_f32, |m, (_, off)| m.max(*off));
+                let (scale, least) = (top / 127.0, top / 127.0 < LEAST_NORMAL);
+                let half_step = scale * 0.5001 + 2.0 * most_off;
+                let rounding = move |v: f32| if least { top } else { (v.abs() + scale) * ULP };
+                block.iter().map(move |&(v, off)| (v, off + half_step + rounding(v)))
+            })
+            .collect(),
+    }
 }
 
 /// Angles of a head of `dim` numbers at `positions` positions.
@@ -263,7 +323,7 @@ impl Kernel for RopeCache {
 
     fn cases(&self) -> Cases {
         let heads = [(1, 1, 8), (9, 3, 64), (4, 1, 24), (8, 2, 128), (2, 2, 256)];
-        let caches = [CacheType::F32, CacheType::F16];
+        let caches = CacheType::ALL;
         let norms = [QkNorm::Off, QkNorm::On(1e-6)];
         Box::new(heads.into_iter().flat_map(move |(heads, kv_heads, dim)| {
             caches.into_iter().flat_map(move |cache| {
@@ -324,7 +384,7 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
             cache[to..to + h.dim].copy_from_slice(&stored(&row, h.cache));
         }
     }
-    let cache_bytes = cache.len() * h.cache.bytes();
+    let cache_bytes = cache.len() / h.dim * h.cache.row_bytes(h.dim);
     let mut inputs = vec![
         Input::Uniform(params(norm, first)),
         Input::Uniform(words(&[n as u32, 0, 0, 0])),
@@ -345,7 +405,7 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
         grid: grid(h, n),
         expected: vec![
             Expected { binding: 5, values: Values::F32(q) },
-            Expected { binding: 6, values: h.cache.values(cache) },
+            Expected { binding: 6, values: Values::Cache(h.cache, h.dim, cache) },
         ],
         cost: cost(h, norm, n),
     }
