@@ -16,9 +16,12 @@ const LOADS: u32 = (VECS + 7u) / 8u;   // vec4 words of a row that one lane hold
 fn load_rows(row: u32, lane: u32) -> array<vec4<f32>, KT * LOADS * QUADS> {
     var f: array<vec4<f32>, KT * LOADS * QUADS>;
     for (var j = 0u; j < KT; j++) {
+        let scales = row_scales(row + j * ROW);
         for (var l = 0u; l < LOADS; l++) {
-            let bits = word(cache[row + j * VECS + min(l * 8u + (lane & 7u), VECS - 1u)]);
-            for (var h = 0u; h < QUADS; h++) { f[(j * LOADS + l) * QUADS + h] = unpack(bits, h); }
+            let v = min(l * 8u + (lane & 7u), VECS - 1u);
+            let bits = word(cache[row + j * ROW + v]);
+            let scale = scale_of(scales, v);
+            for (var h = 0u; h < QUADS; h++) { f[(j * LOADS + l) * QUADS + h] = unpack(bits, h, scale); }
         }
     }
     return f;
@@ -57,7 +60,7 @@ fn main(
 #endif
 #unroll v in 0..VECS
             for (var j = 0u; j < KT; j++) {
-                for (var e = 0u; e < QUADS; e++) {
+                for (var e = 0u; e < min(QUADS, QUADS_PER_HEAD - v * QUADS); e++) {
                     let kv = subgroupBroadcast(k[(j * LOADS + v / 8u) * QUADS + e], v % 8u);
                     for (var h = 0u; h < HL; h++) {
                         s[j * HL + h] += dot(ql[h * QUADS_PER_HEAD + v * QUADS + e], kv);
@@ -95,7 +98,7 @@ fn main(
 #endif
 #unroll v in 0..VECS
             for (var j = 0u; j < KT; j++) {
-                for (var e = 0u; e < QUADS; e++) {
+                for (var e = 0u; e < min(QUADS, QUADS_PER_HEAD - v * QUADS); e++) {
                     let vv = subgroupBroadcast(vals[(j * LOADS + v / 8u) * QUADS + e], v % 8u);
                     for (var h = 0u; h < HL; h++) {
                         ol[h * QUADS_PER_HEAD + v * QUADS + e] += s[j * HL + h] * vv;

@@ -27,11 +27,14 @@ fn stage(block: u32, part: u32, head: u32, slot: u32, own: u32, tid: u32) {
         let v = i % VECS;
 #ifdef ROPE
         var bits = new_rows[part * VECS + v];
-        if (key != own) { bits = word(cache[row + i]); }
+        if (key != own) { bits = word(cache[row + key * ROW + v]); }
 #else
-        let bits = word(cache[row + i]);
+        let bits = word(cache[row + key * ROW + v]);
 #endif
-        for (var e = 0u; e < QUADS; e++) { staged[key * STRIDE + v * QUADS + e] = unpack(bits, e); }
+        let scale = scale_of(row_scales(row + key * ROW), v);
+        for (var e = 0u; e < min(QUADS, QUADS_PER_HEAD - v * QUADS); e++) {
+            staged[key * STRIDE + v * QUADS + e] = unpack(bits, e, scale);
+        }
     }
 }
 
@@ -48,17 +51,17 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
 #ifdef ROPE
     // Rotated queries wait in the output's place: every lane has read them before it is written.
     let at = tile.x * p.o_stride + head * QUADS_PER_HEAD;
-    let from = tile.x * p.q_stride;
+    let start = tile.x * p.q_stride;
     for (var i = tid; i < HB * HALF; i += 64u) {
         let h = p.first_head + wg.y * HB + i / HALF;
-        let base = from + h * QUADS_PER_HEAD;
+        let base = start + h * QUADS_PER_HEAD;
         let halves = rotated(base, i % HALF, pos, inverse_rms(base), GAINS_OF_Q);
         let to = tile.x * p.o_stride + h * QUADS_PER_HEAD + i % HALF;
         o[to] = halves[0];
         o[to + HALF] = halves[1];
     }
-    let key_base = from + p.keys_at + kv_head * QUADS_PER_HEAD;
-    let value_base = from + p.values_at + kv_head * QUADS_PER_HEAD;
+    let key_base = start + p.keys_at + kv_head * QUADS_PER_HEAD;
+    let value_base = start + p.values_at + kv_head * QUADS_PER_HEAD;
     let new_block = tables[tile.w + pos / BLOCK];
     for (var v = tid; v < VECS; v += 64u) {
         let key = new_key(key_base, pos, inverse_rms(key_base), v);

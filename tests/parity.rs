@@ -103,6 +103,7 @@ fn check(
 
 const F32: (CacheType, f32) = (CacheType::F32, 0.0005);
 const F16: (CacheType, f32) = (CacheType::F16, 0.005);
+const Q8_0: (CacheType, f32) = (CacheType::Q8_0, 0.03);
 
 #[test]
 fn architectures_agree_with_transformers() {
@@ -111,7 +112,7 @@ fn architectures_agree_with_transformers() {
         let dir = root.join(name);
         let expected = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&expected).unwrap();
-        for (cache, tolerance) in [F32, F16] {
+        for (cache, tolerance) in [F32, F16, Q8_0] {
             check(&GPU, name, &dir, &expected, cache, tolerance);
         }
     }

@@ -63,16 +63,35 @@ fn first_key(pos: u32) -> u32 {
     return pos + 1u - p.window;
 }
 
+// The word of a row's scales, where it has one.
+fn row_scales(row: u32) -> vec4<u32> {
+#ifdef CACHE_Q8_0
+    return word(cache[row + VECS]);
+#else
+    return vec4(0u);
+#endif
+}
+
 #ifdef ROPE
 #import lib/rope
+
+// A word of the cache, of f16 or f32 numbers.
+fn pack(quads: array<vec4<f32>, QUADS>) -> vec4<u32> {
+#ifdef CACHE_F32
+    return bitcast<vec4<u32>>(quads[0]);
+#else
+    return vec4(
+        pack2x16float(quads[0].xy), pack2x16float(quads[0].zw),
+        pack2x16float(quads[1].xy), pack2x16float(quads[1].zw),
+    );
+#endif
+}
 
 // Word `v` of the row of K that a token adds to the cache; its head's first vec4 in qkv is `base`.
 fn new_key(base: u32, position: u32, norm: f32, v: u32) -> vec4<u32> {
     var quads: array<vec4<f32>, QUADS>;
     for (var e = 0u; e < QUADS; e++) {
-        let i = v * QUADS + e;
-        let halves = rotated(base, i % HALF, position, norm, GAINS_OF_K);
-        quads[e] = select(halves[1], halves[0], i < HALF);
+        quads[e] = turned(base, v * QUADS + e, position, norm, GAINS_OF_K);
     }
     return pack(quads);
 }

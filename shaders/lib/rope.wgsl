@@ -10,15 +10,22 @@ const HALF: u32 = D / 8u;   // vec4s of half a head
 const GAINS_OF_Q = 0u;
 const GAINS_OF_K: u32 = D / 4u;
 
-// 1 / rms of the head whose first vec4 is `base`.
+// The squares of vec4 `i` of either half of the head whose first vec4 is `base`.
+fn squares(base: u32, i: u32) -> f32 {
+    let a = qkv[base + i];
+    let b = qkv[base + HALF + i];
+    let lower = fma(a.w, a.w, fma(a.z, a.z, fma(a.y, a.y, a.x * a.x)));
+    return fma(b.w, b.w, fma(b.z, b.z, fma(b.y, b.y, fma(b.x, b.x, lower))));
+}
+
+// 1 / rms of a head, from the sum of its squares in the order of `i`.
+fn inverse_root(sum: f32) -> f32 { return inverseSqrt(sum / f32(D) + p.eps); }
+
 fn inverse_rms(base: u32) -> f32 {
 #ifdef QK_NORM
-    var squares = 0.0;
-    for (var d = 0u; d < 2u * HALF; d++) {
-        let v = qkv[base + d];
-        squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
-    }
-    return inverseSqrt(squares / f32(D) + p.eps);
+    var sum = 0.0;
+    for (var i = 0u; i < HALF; i++) { sum += squares(base, i); }
+    return inverse_root(sum);
 #else
     return 1.0;
 #endif
@@ -37,4 +44,10 @@ fn rotated(base: u32, i: u32, position: u32, norm: f32, gains_at: u32) -> array<
     let c = vec4(r0.xz, r1.xz);
     let s = vec4(r0.yw, r1.yw);
     return array(fma(a, c, -(b * s)), fma(b, c, a * s));
+}
+
+// Vec4 `i` of a head.
+fn turned(base: u32, i: u32, position: u32, norm: f32, gains_at: u32) -> vec4<f32> {
+    let halves = rotated(base, i % HALF, position, norm, gains_at);
+    return select(halves[1], halves[0], i < HALF);
 }

@@ -198,7 +198,7 @@ impl Model {
         };
         let all = size(&|_| true);
         let embedding = size(&|name| name.contains("embd") || name.contains("embed_tokens"));
-        let kv = format!("{:?}", runner.limits.cache_type).to_lowercase();
+        let kv = runner.limits.cache_type.name().to_string();
         let gpu = &opened.gpu.adapter;
         let weights = opened.file.weight_bytes();
         Ok(Row {

@@ -24,6 +24,9 @@ pub enum KvCacheDtype {
     /// 16-bit floats
     #[default]
     F16,
+    /// 8 bits, and a 16-bit scale for 32 numbers
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 impl From<KvCacheDtype> for CacheType {
@@ -31,6 +34,7 @@ impl From<KvCacheDtype> for CacheType {
         match dtype {
             KvCacheDtype::F32 => Self::F32,
             KvCacheDtype::F16 => Self::F16,
+            KvCacheDtype::Q8_0 => Self::Q8_0,
         }
     }
 }

@@ -247,6 +247,7 @@ impl Engine {
             blocks_used: cache.pool().used(),
             blocks_cached: cache.indexed(),
             block_size: cache.config().block_size,
+            cache_type: self.runner.limits.cache_type,
             prefix: cache.counters(),
             counters: Counters { preemptions: self.scheduler.preemptions(), ..self.counters },
         }

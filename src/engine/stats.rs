@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Finish, FinishedRequest};
 use crate::cache::PrefixCounters;
+use crate::kernels::rope_cache::CacheType;
 use crate::profile::StepWork;
 
 /// Where steps' time goes. With a step ahead the host's parts of one run beside the device's of another.
@@ -152,6 +153,8 @@ pub struct Stats {
     pub blocks_cached: u32,
     /// Tokens of a block.
     pub block_size: u32,
+    /// How the cache stores a number.
+    pub cache_type: CacheType,
     /// Tokens looked up in the prefix cache, and found.
     pub prefix: PrefixCounters,
     /// Counts since the start.

@@ -207,12 +207,18 @@ pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant, intake: 
         of = Some((tile.table, start, end));
     }
     let (heads, dim) = (h.heads as u64, h.dim as u64);
-    let row = 2 * dim * h.cache.bytes() as u64;
+    let row = 2 * h.cache.row_bytes(h.dim) as u64;
     let per_row = row * h.kv_heads as u64;
     let q = tokens * heads * dim * 4;
     let rereads = (h.group() / variant.heads_per_group(h)) as u64;
     let pairs = pairs * heads;
-    let work = Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() };
+    let mut work = Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() };
+    if !h.cache.is_plain() {
+        // A shift and a conversion for each number, and its scale.
+        let numbers = 2 * dim * h.kv_heads as u64 * distinct;
+        work.int = Flops(2 * numbers);
+        work.f32 = Flops(work.f32.0 + numbers);
+    }
     let table = 16 * tiles.len() as u64;
     match intake {
         Intake::Cached => Cost { work, traffic: vec![] }

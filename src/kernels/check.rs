@@ -184,10 +184,10 @@ fn compare(bytes: &[u8], values: &Values) -> Result<f64, String> {
                 near(i, f32::from_bits(words[i]), e)?;
             }
         }
-        Values::F16(expected) => {
-            let halves: &[half::f16] = bytemuck::cast_slice(bytes);
-            for (i, &e) in expected.iter().enumerate() {
-                near(i, halves[i].to_f32(), e)?;
+        Values::Cache(cache, dim, expected) => {
+            let rows = bytes.chunks(cache.row_bytes(*dim)).flat_map(|row| cache.decode(row, *dim));
+            for (i, (got, &e)) in rows.zip(expected).enumerate() {
+                near(i, got, e)?;
             }
         }
         Values::U32(expected) => exact(words, 0, expected)?,

@@ -125,8 +125,8 @@ pub struct Expected {
 pub enum Values {
     /// Floats, each with its tolerance. NaN: anything goes (a place that nothing reads).
     F32(Vec<(f32, f32)>),
-    /// Pairs of f16 in a word, each with its tolerance.
-    F16(Vec<(f32, f32)>),
+    /// Rows of a cache of this type and of heads of this size: their numbers, each with its tolerance.
+    Cache(rope_cache::CacheType, usize, Vec<(f32, f32)>),
     /// Exact words.
     U32(Vec<u32>),
     /// Exact words in rows, each after `skip` words that are not compared.

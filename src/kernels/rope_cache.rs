@@ -8,6 +8,12 @@
 //! `qkv` is tokens x (heads + 2 kv_heads) x D; the cache of a layer is
 //! `[block][K or V][kv head][slot][D]`.
 
+mod row;
+
+use row::SCALED;
+
+pub use row::CacheType;
+
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
@@ -17,58 +23,6 @@ const WG: u32 = 32;
 
 /// A number, and what it may be off by.
 pub(super) type Near = (f32, f32);
-
-/// How the cache stores a number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CacheType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    #[default]
-    F16,
-}
-
-impl CacheType {
-    /// Bytes of a number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
-    }
-
-    pub(super) fn flag(self) -> Option<&'static str> {
-        (self == Self::F32).then_some("CACHE_F32")
-    }
-
-    /// A number as the cache gives it back.
-    pub(super) fn kept(self, v: f32) -> f32 {
-        match self {
-            Self::F32 => v,
-            Self::F16 => half::f16::from_f32(v).to_f32(),
-        }
-    }
-
-    /// The cache's bytes for numbers that it gives back as they are.
-    pub(super) fn store(self, numbers: &[f32]) -> Vec<u8> {
-        match self {
-            Self::F32 => bytemuck::cast_slice(numbers).to_vec(),
-            Self::F16 => {
-                let halves: Vec<half::f16> = numbers.iter().map(|&v| half::f16::from_f32(v)).collect();
-                bytemuck::cast_slice(&halves).to_vec()
-            }
-        }
-    }
-
-    /// What the cache's bytes must be.
-    pub(super) fn values(self, numbers: Vec<Near>) -> Values {
-        match self {
-            Self::F32 => Values::F32(numbers),
-            Self::F16 => Values::F16(numbers),
-        }
-    }
-}
 
 /// What the kernels of a layer's attention are specialised on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +47,7 @@ impl Heads {
 
     /// Bytes of one block of one layer: K and V of `block` tokens.
     pub fn block_bytes(&self) -> u64 {
-        (2 * self.kv_heads * self.block * self.dim * self.cache.bytes()) as u64
+        (2 * self.kv_heads * self.block * self.cache.row_bytes(self.dim)) as u64
     }
 
     /// How many buffers of at most `most` bytes hold `blocks` blocks of a layer, each with as many KV
@@ -112,6 +66,10 @@ impl Heads {
 
     /// Sets what the cache's layout needs.
     pub(super) fn specialise(&self, program: Program) -> Program {
+        let program = match self.cache {
+            CacheType::Q8_0 => program.number("VECS", self.dim.div_ceil(16) as u32),
+            CacheType::F32 | CacheType::F16 => program,
+        };
         program
             .number("D", self.dim as u32)
             .number("BLOCK", self.block as u32)
@@ -161,7 +119,8 @@ pub fn program(heads: &Heads, parts: usize, norm: QkNorm) -> Program {
 
 /// Workgroups for `n` tokens.
 pub fn grid(heads: &Heads, n: usize) -> [u32; 3] {
-    let lanes = (heads.heads + 2 * heads.kv_heads) * heads.dim / 8;
+    let per_head = if heads.cache.is_plain() { heads.dim / 8 } else { heads.dim.div_ceil(2 * SCALED) };
+    let lanes = (heads.heads + 2 * heads.kv_heads) * per_head;
     [(lanes as u32).div_ceil(WG), n as u32, 1]
 }
 
@@ -187,7 +146,7 @@ pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
     let rotated = ((h.heads + h.kv_heads) * h.dim * n) as u64;
     let all = ((h.heads + 2 * h.kv_heads) * h.dim * n) as u64;
     let q = (h.heads * h.dim * n * 4) as u64;
-    let cache = (2 * h.kv_heads * h.dim * n * h.cache.bytes()) as u64;
+    let cache = (2 * h.kv_heads * h.cache.row_bytes(h.dim) * n) as u64;
     let normed = if norm == QkNorm::Off { 0 } else { 4 * rotated };
     Cost { work: Work { f32: Flops(3 * rotated + normed), ..Work::default() }, traffic: vec![] }
         .moves(
@@ -226,24 +185,38 @@ pub(super) fn rotate(v: &[f32], gain: Option<(&[f32], f32)>, angles: &[f32]) -> 
     out
 }
 
-/// What storing a number that is right to `tolerance` may add to its error.
+/// A row as it lies in the cache.
 ///
 /// WGSL leaves the rounding of `pack2x16float` open: either neighbour is right (some drivers round to
 /// the nearest, others towards zero), so it is a whole unit in the last place, 2^-10 of the number. Below
 /// 2^-14 an f16 is subnormal, which a device may flush to zero.
-fn stored_tolerance(value: f32, tolerance: f32, cache: CacheType) -> f32 {
-    const LEAST_NORMAL: f32 = 1.0 / 16_384.0;
-    let largest = value.abs() + tolerance;
-    match cache {
-        CacheType::F32 => tolerance,
-        CacheType::F16 if value.abs() - tolerance < LEAST_NORMAL => tolerance + LEAST_NORMAL,
-        CacheType::F16 => tolerance + largest / 1024.0,
-    }
-}
-
-/// A row as it lies in the cache.
+///
+/// A scaled number is off by half its block's scale, and by as much of itself as the scale was rounded
+/// by; the quotient's own rounding (3.5 ULP of at most 127) moves what lies at a tie, within 1e-4 of it.
 pub(super) fn stored(row: &[Near], cache: CacheType) -> Vec<Near> {
-    row.iter().map(|&(value, tolerance)| (value, stored_tolerance(value, tolerance, cache))).collect()
+    const LEAST_NORMAL: f32 = 1.0 / 16_384.0;
+    const ULP: f32 = 1.0 / 1024.0;
+    match cache {
+        CacheType::F32 => row.to_vec(),
+        CacheType::F16 => row
+            .iter()
+            .map(|&(v, off)| {
+                let least = v.abs() - off < LEAST_NORMAL;
+                (v, off + if least { LEAST_NORMAL } else { (v.abs() + off) * ULP })
+            })
+            .collect(),
+        CacheType::Q8_0 => row
+            .chunks(SCALED)
+            .flat_map(|block| {
+                let top = block.iter().fold(0.0_f32, |m, (v, off)| m.max(v.abs() + off));
+                let most_off = block.iter().fold(0.0_f32, |m, (_, off)| m.max(*off));
+                let (scale, least) = (top / 127.0, top / 127.0 < LEAST_NORMAL);
+                let half_step = scale * 0.5001 + 2.0 * most_off;
+                let rounding = move |v: f32| if least { top } else { (v.abs() + scale) * ULP };
+                block.iter().map(move |&(v, off)| (v, off + half_step + rounding(v)))
+            })
+            .collect(),
+    }
 }
 
 /// Angles of a head of `dim` numbers at `positions` positions.
@@ -263,7 +236,7 @@ impl Kernel for RopeCache {
 
     fn cases(&self) -> Cases {
         let heads = [(1, 1, 8), (9, 3, 64), (4, 1, 24), (8, 2, 128), (2, 2, 256)];
-        let caches = [CacheType::F32, CacheType::F16];
+        let caches = CacheType::ALL;
         let norms = [QkNorm::Off, QkNorm::On(1e-6)];
         Box::new(heads.into_iter().flat_map(move |(heads, kv_heads, dim)| {
             caches.into_iter().flat_map(move |cache| {
@@ -324,7 +297,7 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
             cache[to..to + h.dim].copy_from_slice(&stored(&row, h.cache));
         }
     }
-    let cache_bytes = cache.len() * h.cache.bytes();
+    let cache_bytes = cache.len() / h.dim * h.cache.row_bytes(h.dim);
     let mut inputs = vec![
         Input::Uniform(params(norm, first)),
         Input::Uniform(words(&[n as u32, 0, 0, 0])),
@@ -345,7 +318,7 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
         grid: grid(h, n),
         expected: vec![
             Expected { binding: 5, values: Values::F32(q) },
-            Expected { binding: 6, values: h.cache.values(cache) },
+            Expected { binding: 6, values: Values::Cache(h.cache, h.dim, cache) },
         ],
         cost: cost(h, norm, n),
     }

@@ -76,8 +76,8 @@ pub(super) fn cache_parts(gpu: &Gpu, h: &Hyper, limits: &Limits, heads: &Heads) 
             allowed,
             adapter: gpu.adapter.name.clone(),
             hint: format!(
-                "{} tokens in all sequences together fit (--max-model-len, and fewer sequences), or half \
-                 the bytes with --kv-cache-dtype f16",
+                "{} tokens in all sequences together fit (--max-model-len, and fewer sequences), or fewer \
+                 bytes with --kv-cache-dtype f16 or q8_0",
                 allowed / head * heads.block as u64
             ),
         }

@@ -46,7 +46,7 @@ pub(super) struct Forward {
     heads: Heads,
     /// What one buffer of a layer's cache holds of them.
     part: Heads,
-    /// Whether each sequence had one token in the last step, so that no rotation was dispatched.
+    /// Whether the last step's attention rotated and cached: each sequence had one token.
     alone: bool,
     ops: Vec<Op>,
     /// The head's ops, which run only where logits are wanted.
@@ -325,7 +325,7 @@ impl Forward {
                     Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
                         let variant = order.attention(gpu, &self.part, n);
-                        a.bound(gpu, &self.part, variant, n == 1)?;
+                        a.bound(gpu, &self.part, variant, n == 1 && self.heads.cache.is_plain())?;
                     }
                     Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
                 }
@@ -343,7 +343,7 @@ impl Forward {
     /// longest run of tokens of one sequence.
     pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
         let (n, heads, order) = (plan.tokens, self.heads, self.order);
-        let alone = longest == 1;
+        let alone = longest == 1 && heads.cache.is_plain();
         self.alone = alone;
         for op in &mut self.ops {
             match op {

@@ -142,11 +142,7 @@ pub fn facts(file: &ModelFile, hyper: &Hyper, cache: CacheType) -> Model {
         weight_bytes: formats.values().sum(),
         formats,
         parameters,
-        kv_cache_dtype: match cache {
-            CacheType::F32 => "f32",
-            CacheType::F16 => "f16",
-        }
-        .to_string(),
+        kv_cache_dtype: cache.name().to_string(),
     }
 }
 

@@ -43,6 +43,7 @@ fn answers_are_as_the_apis_say() {
             && s.metric("vllm:kv_cache_usage_perc", "") == 0.0
     });
     assert!(server.metric("vllm:cache_config_info", "block_size=\"16\",num_gpu_blocks=") == 1.0);
+    assert!(server.metric("vllm:cache_config_info", "cache_dtype=\"f16\"") == 1.0);
 }
 
 fn chats(server: &Server) {

@@ -66,9 +66,13 @@ fn case(
     let blocks: usize = step.iter().map(per_sequence).sum::<usize>() + 3;
     // Shuffled: a sequence's blocks are never neighbours by assumption.
     let mut free = noise.shuffled(blocks).into_iter();
-    let numbers = noise.floats(blocks * h.block * 2 * h.kv_heads * dim);
-    let mut cache: Vec<Near> = numbers.into_iter().map(|v| (h.cache.kept(2.0 * v), 0.0)).collect();
-    let stored = h.cache.store(&cache.iter().map(|(v, _)| *v).collect::<Vec<_>>());
+    let (mut cache, mut stored) = (Vec::<Near>::new(), Vec::new());
+    for _ in 0..blocks * h.block * 2 * h.kv_heads {
+        let row: Vec<f32> = noise.floats(dim).iter().map(|v| 2.0 * v).collect();
+        let bytes = h.cache.encode(&row);
+        cache.extend(h.cache.decode(&bytes, dim).into_iter().map(|v| (v, 0.0)));
+        stored.extend(bytes);
+    }
     let rows = match intake {
         Intake::Cached => whole.heads,
         Intake::Projected(_) => whole.heads + 2 * whole.kv_heads,
@@ -148,7 +152,7 @@ fn case(
         if norm != QkNorm::Off {
             inputs.push(Input::Storage(bytemuck::cast_slice(&gains).to_vec()));
         }
-        outputs.push(Expected { binding: 3, values: h.cache.values(cache) });
+        outputs.push(Expected { binding: 3, values: Values::Cache(h.cache, dim, cache) });
     }
     Case {
         label: format!(
@@ -178,8 +182,7 @@ const LAYOUTS: [(usize, usize, usize); 9] = [
 
 fn layouts() -> impl Iterator<Item = Heads> {
     LAYOUTS.into_iter().flat_map(|(heads, kv_heads, dim)| {
-        let caches = [CacheType::F32, CacheType::F16];
-        caches.into_iter().map(move |cache| Heads { heads, kv_heads, dim, block: 16, cache })
+        CacheType::ALL.into_iter().map(move |cache| Heads { heads, kv_heads, dim, block: 16, cache })
     })
 }
 
@@ -197,7 +200,7 @@ fn cached(variants: fn(&Heads) -> Vec<Variant>) -> impl Iterator<Item = Case> + 
 /// Steps of one token of each sequence that rotate and cache on the way; with a norm the cache is one of
 /// as many parts as there are KV heads.
 fn projected(variant: Variant) -> impl Iterator<Item = Case> + Send {
-    layouts().flat_map(move |h| {
+    layouts().filter(|h| h.cache.is_plain()).flat_map(move |h| {
         [(QkNorm::Off, 1), (QkNorm::On(1e-6), h.kv_heads)].into_iter().flat_map(move |(norm, parts)| {
             let intake = Intake::Projected(norm);
             WINDOWS.into_iter().flat_map(move |window| {

@@ -82,8 +82,12 @@ fn engine(page: &mut Page, s: &Stats) {
         page.gauge(name, "The share of the KV cache in use, from 0 to 1.", s.cache_usage());
     }
     let (block_size, blocks) = (s.block_size.to_string(), s.blocks.to_string());
-    let labels = [("block_size", block_size.as_str()), ("num_gpu_blocks", blocks.as_str())];
-    page.info("vllm:cache_config_info", "The KV cache's size.", &labels);
+    let labels = [
+        ("block_size", block_size.as_str()),
+        ("num_gpu_blocks", blocks.as_str()),
+        ("cache_dtype", s.cache_type.name()),
+    ];
+    page.info("vllm:cache_config_info", "The KV cache's size, and how it stores a number.", &labels);
     let mut count = |name: &str, help: &str, value: u64| {
         page.counter(name, help, "", &[("", value as f64)]);
     };

@@ -82,11 +82,11 @@ pub fn runs(file: &ModelFile, hyper: &Hyper) -> Result<&'static str, String> {
     Ok(architecture.name)
 }
 
-/// Both types of cache, and every context with each, of a model that [`runs`].
+/// Every type of cache, and every context with each, of a model that [`runs`].
 pub fn caches(hyper: &Hyper, weights: u64, room: Option<&Room>) -> (Vec<Cache>, Vec<Context>) {
     let (mut caches, mut all) = (Vec::new(), Vec::new());
     let context = hyper.context_length as u64;
-    for cache_type in [CacheType::F16, CacheType::F32] {
+    for cache_type in [CacheType::F16, CacheType::F32, CacheType::Q8_0] {
         let block = Runner::block_bytes(hyper, DEFAULT_BLOCK_SIZE as usize, cache_type);
         let sizes = Sizes { weights, block, layers: hyper.layers.max(1) as u64 };
         caches.push(Cache {

@@ -225,22 +225,12 @@ fn print_fit(
             Some(Fit::Memory) => "no: more than the memory available",
         };
         let [cache, total] = [c.cache_bytes, c.total_bytes].map(|b| Bytes(b).to_string());
-        writeln!(
-            out,
-            "{:<10}{:>12}{cache:>14}{total:>18}  {fits}",
-            c.tokens,
-            format!("{:?}", c.cache_type).to_lowercase()
-        )?;
+        writeln!(out, "{:<10}{:>12}{cache:>14}{total:>18}  {fits}", c.tokens, c.cache_type.name())?;
     }
     for c in &caches {
         let longest =
             c.longest.map_or(String::new(), |n| format!("; the longest context that fits is {n} tokens"));
-        writeln!(
-            out,
-            "{} KV cache: {} per token{longest}",
-            format!("{:?}", c.cache_type).to_lowercase(),
-            Bytes(c.bytes_per_token)
-        )?;
+        writeln!(out, "{} KV cache: {} per token{longest}", c.cache_type.name(), Bytes(c.bytes_per_token))?;
     }
     Ok(())
 }
