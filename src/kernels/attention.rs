@@ -95,6 +95,12 @@ impl Variant {
         }
     }
 
+    /// Whether it can rotate and cache steps of single tokens itself. A `q8_0` row's scales need 32 numbers
+    /// at once.
+    pub fn rotates(self, h: &Heads) -> bool {
+        !matches!(self, Self::Lanes { .. }) && h.cache.is_plain()
+    }
+
     /// Query heads of a workgroup.
     fn heads_per_group(self, h: &Heads) -> usize {
         let group = h.group();

@@ -39,7 +39,8 @@ impl Order {
     pub fn attention(self, gpu: &Gpu, heads: &Heads, longest: usize) -> attention::Variant {
         match self {
             Self::Free => attention::Variant::choose(gpu, heads, longest),
-            Self::Fixed if broadcasts(gpu) => attention::Variant::Keys,
+            // Right for chunks too, and there far ahead of a key per lane.
+            Self::Fixed if broadcasts(gpu) => attention::Variant::Lanes { heads: 1 },
             Self::Fixed => attention::Variant::Tiled,
         }
     }

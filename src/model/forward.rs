@@ -325,7 +325,7 @@ impl Forward {
                     Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
                         let variant = order.attention(gpu, &self.part, n);
-                        a.bound(gpu, &self.part, variant, n == 1 && self.heads.cache.is_plain())?;
+                        a.bound(gpu, &self.part, variant, n == 1 && variant.rotates(&self.part))?;
                     }
                     Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
                 }
@@ -343,7 +343,7 @@ impl Forward {
     /// longest run of tokens of one sequence.
     pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
         let (n, heads, order) = (plan.tokens, self.heads, self.order);
-        let alone = longest == 1 && heads.cache.is_plain();
+        let alone = longest == 1 && order.attention(gpu, &self.part, 1).rotates(&self.part);
         self.alone = alone;
         for op in &mut self.ops {
             match op {
