@@ -8,9 +8,9 @@
 //! few heads. Three kernels: [`Lanes`] broadcasts keys from registers, [`Keys`] scores
 //! a key per lane, [`Tiled`] stages keys in workgroup memory.
 //!
-//! In a step that computes one token of each sequence the rotation and the write into the cache
-//! (`rope_cache`) are done here as well, in the same order of operations, so that the bits are the same:
-//! [`Intake::Projected`].
+//! In a step that computes one token of each sequence [`Keys`] also does the rotation and the write into the
+//! cache (`rope_cache`), in the same order of operations, so that the bits are the same:
+//! [`Intake::Projected`]. [`Tiled`] could, but one such program took llvmpipe's compiler up to a minute.
 
 mod proof;
 
@@ -95,10 +95,10 @@ impl Variant {
         }
     }
 
-    /// Whether it can rotate and cache steps of single tokens itself. A `q8_0` row's scales need 32 numbers
+    /// Whether it rotates and caches steps of single tokens itself. A `q8_0` row's scales need 32 numbers
     /// at once.
     pub fn rotates(self, h: &Heads) -> bool {
-        !matches!(self, Self::Lanes { .. }) && h.cache.is_plain()
+        self == Self::Keys && h.cache.is_plain()
     }
 
     /// Query heads of a workgroup.
