@@ -140,7 +140,7 @@ fn webgpus_limits_run_a_model_and_the_doctor() {
     let report = stdout(&["doctor", "--quiet", "--limits", "webgpu", "--tiny-model", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["ok"], true);
-    assert_eq!(report["model"]["runs"].as_array().map(Vec::len), Some(6), "{report}");
+    assert_eq!(report["model"]["runs"].as_array().map(Vec::len), Some(9), "{report}");
 
     let refused = stderr(&["run", "--quiet", "--limits", "downlevel", "-m", "tests/data/tiny/llama", "x"], 1);
     assert!(refused.contains("raise --limits"), "{refused}");
