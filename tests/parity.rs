@@ -9,7 +9,7 @@ use ridgepoint::format::ModelFile;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, LimitProfile, OpenOptions};
 use ridgepoint::kernels::Noise;
 use ridgepoint::kernels::rope_cache::CacheType;
-use ridgepoint::model::{Entry, Limits, Outputs, Results, Runner, Want};
+use ridgepoint::model::{Entry, Limits, Outputs, Reference, Results, Runner, Want};
 use serde::Deserialize;
 
 static GPU: LazyLock<Arc<Gpu>> =
@@ -103,8 +103,6 @@ fn check(
 
 const F32: (CacheType, f32) = (CacheType::F32, 0.0005);
 const F16: (CacheType, f32) = (CacheType::F16, 0.005);
-// As measured: 4.2 % on the model that a byte hurts most, with heads of 16 and random weights.
-const Q8_0: (CacheType, f32) = (CacheType::Q8_0, 0.06);
 
 #[test]
 fn architectures_agree_with_transformers() {
@@ -113,9 +111,39 @@ fn architectures_agree_with_transformers() {
         let dir = root.join(name);
         let expected = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&expected).unwrap();
-        for (cache, tolerance) in [F32, F16, Q8_0] {
+        for (cache, tolerance) in [F32, F16] {
             check(&GPU, name, &dir, &expected, cache, tolerance);
         }
+    }
+}
+
+/// Bytes are coarse, so the reference rounds its keys and values as the cache does; what is left is f32 sums,
+/// and a number between two bytes that falls to the other side.
+#[test]
+fn a_cache_of_bytes_rounds_and_does_no_more() {
+    for name in ["llama", "llama3-rope", "mistral-window", "qwen2", "qwen3"] {
+        let dir = PathBuf::from("tests/data/tiny").join(name);
+        let expected = std::fs::read_to_string(dir.join("expected.json")).unwrap();
+        let expected: Expected = serde_json::from_str(&expected).unwrap();
+        let reference = Reference::read(&ModelFile::open(&dir).unwrap()).unwrap();
+        let mut runner = load(&GPU, &dir, CacheType::Q8_0);
+        let (mut worst, mut rounding) = (0.0_f32, 0.0_f32);
+        for (i, case) in expected.cases.iter().enumerate() {
+            let blocks = Noise::new(i as u64).shuffled(BLOCKS as usize);
+            let blocks: Vec<BlockId> = blocks.into_iter().map(BlockId).collect();
+            let want = reference.logits_through(&case.prompt, CacheType::Q8_0).unwrap();
+            rounding = rounding.max(difference(&want, &case.last_logits));
+            for chunk in [80, 16, 5, 1] {
+                let off = difference(&logits(&mut runner, &blocks, &case.prompt, 0, chunk), &want);
+                assert!(off <= 0.005, "{name}, prompt {i} in chunks of {chunk}: off by {off:e}");
+                worst = worst.max(off);
+            }
+        }
+        println!(
+            "{name} Q8_0: {:.4} % of the largest logit from the rounded reference, which is {:.2} % from transformers",
+            100.0 * worst,
+            100.0 * rounding
+        );
     }
 }
 

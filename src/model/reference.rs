@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use super::{Architecture, Error, Tensor};
 use crate::format::{Hyper, Kind, ModelFile};
+use crate::kernels::rope_cache::CacheType;
 
 /// Weights are held as f32: more of them than this (1 GiB) are refused.
 const MAX_WEIGHTS: usize = 1 << 28;
@@ -145,7 +146,15 @@ impl Reference {
     /// # Errors
     /// When there is no token, or an id is not below the vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
-        let states = self.states(tokens)?;
+        self.logits_through(tokens, CacheType::F32)
+    }
+
+    /// As [`Reference::logits`], with keys and values rounded as `cache` stores them (`F32`: not at all).
+    ///
+    /// # Errors
+    /// As [`Reference::logits`].
+    pub fn logits_through(&self, tokens: &[u32], cache: CacheType) -> Result<Vec<f32>, Error> {
+        let states = self.through(tokens, cache)?;
         let head = if self.get(Tensor::Head, 0).is_some() { Tensor::Head } else { Tensor::Embedding };
         Ok(self.times(head, None, 0, &states[states.len() - 1]).into_iter().map(|v| v as f32).collect())
     }
@@ -155,6 +164,19 @@ impl Reference {
     /// # Errors
     /// As [`Reference::logits`].
     pub fn states(&self, tokens: &[u32]) -> Result<Vec<Vec<f64>>, Error> {
+        self.through(tokens, CacheType::F32)
+    }
+
+    /// Heads of K or V of one token as a cache gives them back.
+    fn cached(&self, cache: CacheType, heads: Vec<f64>) -> Vec<f64> {
+        if cache == CacheType::F32 {
+            return heads;
+        }
+        let row = |head: &[f64]| cache.rounded(&head.iter().map(|&v| v as f32).collect::<Vec<_>>());
+        heads.chunks_exact(self.hyper.head_dim).flat_map(row).map(f64::from).collect()
+    }
+
+    fn through(&self, tokens: &[u32], cache: CacheType) -> Result<Vec<Vec<f64>>, Error> {
         let h = &self.hyper;
         if tokens.is_empty() || tokens.iter().any(|&t| t as usize >= h.vocab) {
             return Err(Error::Step(format!("expected at least one id, all below {}", h.vocab)));
@@ -172,8 +194,9 @@ impl Reference {
                 let q = self.times(Tensor::Q, Some(Tensor::QBias), layer, &n);
                 let k = self.times(Tensor::K, Some(Tensor::KBias), layer, &n);
                 let q = self.turn(q, Tensor::QNorm, layer, &angles, position);
-                keys.push(self.turn(k, Tensor::KNorm, layer, &angles, position));
-                values.push(self.times(Tensor::V, Some(Tensor::VBias), layer, &n));
+                let v = self.times(Tensor::V, Some(Tensor::VBias), layer, &n);
+                keys.push(self.cached(cache, self.turn(k, Tensor::KNorm, layer, &angles, position)));
+                values.push(self.cached(cache, v));
                 let first = (position + 1).saturating_sub(window);
                 let mixed = self.attend(&q, &keys[first..], &values[first..]);
                 add(x, &self.times(Tensor::Output, Some(Tensor::OutputBias), layer, &mixed));

@@ -29,10 +29,11 @@ const CONTEXT: usize = 128;
 const PROMPT: usize = 53;
 const BLOCKS: u32 = 8;
 
-/// What logits may be off by, as a share of the largest one. The engine's f32 sums are right to a
-/// few 1e-5, an f16 cache to about 1e-3, a q8_0 cache to about 1e-2.
+/// What logits may be off by, as a share of the largest one, from a reference whose keys and values are
+/// rounded as the cache rounds. f32 sums are right to a few 1e-5; a number that lies between two that the
+/// cache can hold may fall to the other side.
 const CACHES: [(CacheType, f64); 3] =
-    [(CacheType::F32, 5e-4), (CacheType::F16, 5e-3), (CacheType::Q8_0, 3e-2)];
+    [(CacheType::F32, 5e-4), (CacheType::F16, 5e-3), (CacheType::Q8_0, 5e-3)];
 /// Tokens of a step.
 const CHUNKS: [(usize, &str); 3] = [(PROMPT, "whole"), (16, "in chunks of 16"), (1, "token by token")];
 
@@ -48,7 +49,7 @@ pub fn examine(gpu: &Arc<Gpu>, checked: Option<&Arc<Gpu>>, status: &Status) -> a
     let mut noise = Noise::new(2);
     let prompt: Vec<u32> = (0..PROMPT).map(|_| noise.below(VOCAB) as u32).collect();
     let blocks: Vec<BlockId> = noise.shuffled(BLOCKS as usize).into_iter().map(BlockId).collect();
-    let want = Reference::read(&file)?.logits(&prompt)?;
+    let reference = Reference::read(&file)?;
     if let Some(gpu) = checked {
         // What the kernels' cases bound was asked about there.
         gpu.strays().ok();
@@ -63,6 +64,7 @@ pub fn examine(gpu: &Arc<Gpu>, checked: Option<&Arc<Gpu>>, status: &Status) -> a
         seconds: 0.0,
     };
     for (cache, tolerance) in CACHES {
+        let want = reference.logits_through(&prompt, cache)?;
         let cache_name = cache.name();
         let load = |gpu: &Arc<Gpu>, how: &str| {
             status.now(&format!("tiny model: compiling, {cache_name} cache{how}"));

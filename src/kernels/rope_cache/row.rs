@@ -52,6 +52,11 @@ impl CacheType {
         }
     }
 
+    /// A row's numbers as the cache gives them back.
+    pub fn rounded(self, row: &[f32]) -> Vec<f32> {
+        self.decode(&self.encode(row), row.len())
+    }
+
     /// A row's bytes in the cache.
     pub(in crate::kernels) fn encode(self, row: &[f32]) -> Vec<u8> {
         match self {
