@@ -24,6 +24,9 @@ const HELP: &str = "\
 /save FILE     write the conversation as JSON
 /quit          leave (so does Ctrl-D); Ctrl-C stops an answer";
 
+/// What /stats says before the first answer.
+const NO_ANSWER: &str = "no answer yet";
+
 /// Talk with a model
 #[derive(Debug, Args)]
 pub struct Chat {
@@ -61,7 +64,7 @@ impl Chat {
         session.prepare(global, 64)?;
         let interrupted = session.interrupted.clone();
         ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed))?;
-        let (system, stats) = (self.system.clone(), "no answer yet".into());
+        let (system, stats) = (self.system.clone(), NO_ANSWER.into());
         let mut talk = Talk { session, template, messages: Vec::new(), system, stats };
         talk.reset();
         if !global.quiet {
@@ -124,6 +127,7 @@ impl Chat {
 impl Talk {
     fn reset(&mut self) {
         self.messages.clear();
+        self.stats = NO_ANSWER.into();
         self.messages.extend(self.system.as_ref().map(|s| Message::new("system", s)));
     }
 

@@ -129,11 +129,16 @@ impl Answer {
         let prefill = t.first_token.saturating_sub(t.queued);
         let decode = t.total.saturating_sub(t.first_token);
         let per_second = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+        let cached = if r.cached_tokens > 0 {
+            format!(" ({} of them cached)", r.cached_tokens)
+        } else {
+            String::new()
+        };
         let mut line = format!(
-            "{} prompt tokens, TTFT {:.0} ms (prefill {:.1} tokens/s)",
+            "{} prompt tokens{cached}, TTFT {:.0} ms (prefill {:.1} tokens/s)",
             r.prompt_tokens,
             t.first_token.as_secs_f64() * 1e3,
-            per_second(r.prompt_tokens, prefill),
+            per_second(r.prompt_tokens.saturating_sub(r.cached_tokens), prefill),
         );
         if r.output_tokens > 1 {
             line += &format!(

@@ -281,7 +281,13 @@ impl Report {
         let right: usize = self.kernels.iter().map(|k| k.right).sum();
         let end = if self.verdict().is_ok() { "all is well" } else { "NOT well" };
         let ran = right + self.kernels.iter().map(|k| k.wrong).sum::<usize>();
-        writeln!(out, "{}: {right} of {ran} cases are right; {end} ({seconds:.0} s)", self.adapter.name)
+        let cases = (!self.kernels.is_empty()).then(|| format!("{right} of {ran} cases are right"));
+        let runs = self.model.as_ref().map(|m| {
+            let right = m.runs.iter().filter(|run| run.is_well()).count();
+            format!("{right} of {} runs of the tiny model are right", m.runs.len() + m.failures.len())
+        });
+        let parts: Vec<String> = cases.into_iter().chain(runs).collect();
+        writeln!(out, "{}: {}; {end} ({seconds:.0} s)", self.adapter.name, parts.join(", "))
     }
 
     fn mismatches(&self) -> Vec<String> {
