@@ -18,8 +18,9 @@ fn two_words(at: u32) -> array<vec4<u32>, 2> { return array(wq[at], wq[at + 1u])
 fn four_aux(at: u32) -> vec4<u32> { return vec4(waux[at], waux[at + 1u], waux[at + 2u], waux[at + 3u]); }
 
 fn block_load(unit: u32, row: u32, w: Weights) -> Block {
+    let at = place(unit * WORDS, w.units * WORDS, row, w);
     var q: Words;
-    for (var n = 0u; n < WORDS; n++) { q[n] = wq[place(unit * WORDS + n, w.units * WORDS, row, w)]; }
+    for (var n = 0u; n < WORDS; n++) { q[n] = wq[at + n * BAND]; }
     var aux: Aux;
     for (var n = 0u; n < AUX; n++) { aux[n] = waux[aux_at(n, unit, row, w)]; }
     return block(q, aux, unit);
@@ -29,11 +30,11 @@ fn block_load(unit: u32, row: u32, w: Weights) -> Block {
 // The blocks of the NEAR rows from `row` on, a multiple of NEAR: few and long loads, for a driver that
 // checks each of them (llvmpipe).
 fn blocks_load(unit: u32, row: u32, w: Weights) -> array<Block, NEAR> {
+    let at = place(unit * WORDS, w.units * WORDS, row, w);
     var q: array<Words, NEAR>;
     for (var n = 0u; n < WORDS; n++) {
-        let at = place(unit * WORDS + n, w.units * WORDS, row, w);
         for (var r = 0u; r < NEAR; r += 2u) {
-            let two = two_words(at + r);
+            let two = two_words(at + n * BAND + r);
             q[r][n] = two[0];
             q[r + 1u][n] = two[1];
         }
