@@ -9,21 +9,19 @@ use ridgepoint::quant::{FORMATS, Format};
 /// What a kernel brings: the buffers, the sizes, and a use of each function and constant.
 const KERNEL: &str = "
 #import lib/weights
-@group(0) @binding(0) var<storage, read> wq: array<Word>;
+@group(0) @binding(0) var<storage, read> wq: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> waux: array<u32>;
 @group(0) @binding(2) var<uniform> sizes: Weights;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
-#import quant/{FORMAT}
+#import lib/dequantise
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var unit = 0u; unit < sizes.units; unit++) {
         let b = block_load(unit, id.x, sizes);
+        let near = blocks_load(unit, id.x * NEAR, sizes);
         for (var i = 0u; i < 8u; i++) {
-            var v = block_weights(b, i);
-            if HAS_SCALE { v *= select(b.scale.x, b.scale.y, HALF_SCALES && i >= 4u); }
-            if HAS_MIN { v += b.min; }
-            out[(id.x * sizes.units + unit) * 8u + i] = v;
+            out[(id.x * sizes.units + unit) * 8u + i] = numbers(b, i) + numbers(near[NEAR - 1u], i);
         }
     }
 }
@@ -68,8 +66,10 @@ fn every_loader_compiles_for_every_backend() {
 #[test]
 fn every_loader_reads_as_many_words_as_repacking_writes() {
     for &format in FORMATS {
-        let words = format!("const WORDS = {}u;", format.words());
-        assert!(source(format).contains(&words), "{format:?}: no `{words}`");
+        let aux: usize = format.sections().iter().map(|section| section.words).sum();
+        for line in [format!("const WORDS = {}u;", format.words()), format!("const AUX = {aux}u;")] {
+            assert!(source(format).contains(&line), "{format:?}: no `{line}`");
+        }
     }
 }
 
