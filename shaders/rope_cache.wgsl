@@ -37,7 +37,7 @@ const SHARES: u32 = (2u * HALF + TAKEN - 1u) / TAKEN;   // lanes of a head
 // One of four signed bytes each.
 fn quantised(v: vec4<f32>, inverse: f32) -> u32 {
     let q = bitcast<vec4<u32>>(vec4<i32>(round(v * inverse))) & vec4(255u);
-    return q.x | q.y << 8u | q.z << 16u | q.w << 24u;
+    return q.x | (q.y << 8u) | (q.z << 16u) | (q.w << 24u);
 }
 #else
 const SHARES: u32 = HALF;

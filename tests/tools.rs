@@ -185,7 +185,7 @@ fn logits_of_what_is_not_there_are_refused() {
         arguments.extend(flags);
         refused(code, &arguments, b"")
     };
-    assert!(ask(1, &["--ids", ""]).contains("--ids is empty"));
+    assert!(ask(1, &["--ids", ""]).contains("--ids holds no tokens"));
     assert!(ask(1, &["--prompt", ""]).contains("--prompt is empty"));
     assert!(ask(1, &["--ids", "1,320"]).contains("id 320 is not below the model's vocabulary of 320"));
     assert!(ask(1, &["--ids", "1", "--then", "4294967295"]).contains("--then: the token id"));

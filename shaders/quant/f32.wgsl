@@ -8,7 +8,7 @@ const HAS_MIN = false;
 const HALF_SCALES = false;
 
 struct Block {
-    q: array<vec4<u32>, WORDS>,
+    q: Words,
     scale: vec2<f32>,
     min: f32,
 }

@@ -13,7 +13,7 @@ const HAS_MIN = true;
 const HALF_SCALES = false;
 
 struct Block {
-    q: array<vec4<u32>, WORDS>,
+    q: Words,
     scale: vec2<f32>,
     min: f32,
 }

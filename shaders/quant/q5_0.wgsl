@@ -13,7 +13,7 @@ const HAS_MIN = false;
 const HALF_SCALES = false;
 
 struct Block {
-    q: array<vec4<u32>, WORDS>,
+    q: Words,
     fifth: u32,
     scale: vec2<f32>,
     min: f32,

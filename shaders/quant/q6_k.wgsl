@@ -16,7 +16,7 @@ const HAS_MIN = false;
 const HALF_SCALES = true;
 
 struct Block {
-    q: array<vec4<u32>, WORDS>,
+    q: Words,
     upper: vec2<u32>,
     scale: vec2<f32>,
     min: f32,

@@ -51,8 +51,10 @@ struct Talk {
 
 impl Chat {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        SamplingParams::from(&self.sampling).validate_ranges()?;
+        let params = SamplingParams::from(&self.sampling);
+        params.validate_ranges()?;
         let opened = self.load.open(global)?;
+        params.validate(opened.hyper.vocab)?;
         let tokenizer = opened.file.tokenizer()?;
         let template = opened.file.chat_template(None)?.with_context(|| {
             format!(

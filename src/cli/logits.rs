@@ -1,7 +1,6 @@
 //! `ridgepoint logits`: what a model computes for a prompt, number by number.
 
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 
 use clap::Args;
 use serde::Serialize;
@@ -37,8 +36,8 @@ pub struct Logits {
     #[arg(long, value_name = "K", default_value_t = 10)]
     top: usize,
     /// Compute the prompt in steps of so many tokens (1: token by token) [default: 512]
-    #[arg(long, value_name = "TOKENS")]
-    chunk: Option<NonZeroUsize>,
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    chunk: Option<u32>,
     /// How the KV cache stores a number
     #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
     kv_cache_dtype: KvCacheDtype,
@@ -51,7 +50,7 @@ pub struct Logits {
 #[group(required = true, multiple = false)]
 struct Prompt {
     /// The prompt as token ids, taken as they are
-    #[arg(long, value_name = "1,2,3")]
+    #[arg(long, value_name = "1,2,3", allow_hyphen_values = true)]
     ids: Option<TokenIds>,
     /// The prompt as text, special tokens parsed, with BOS in front if the model adds it
     #[arg(long, value_name = "TEXT")]
@@ -62,7 +61,7 @@ struct Prompt {
 #[group(multiple = false)]
 struct Follow {
     /// Tokens that follow the prompt, each computed on its own
-    #[arg(long, value_name = "4,5,6")]
+    #[arg(long, value_name = "4,5,6", allow_hyphen_values = true)]
     then: Option<TokenIds>,
     /// Follow the prompt with so many tokens, the most probable ones, whatever they are: an end
     /// token ends nothing
@@ -123,7 +122,7 @@ impl Logits {
         }
         // Pieces for the table; a model without a tokenizer still has ids.
         let tokenizer = if self.json { None } else { file.tokenizer().ok() };
-        let chunk = self.chunk.map_or(STEP, NonZeroUsize::get).min(prompt);
+        let chunk = self.chunk.map_or(STEP, |n| n as usize).min(prompt);
         let sizes = Sizes { context: prompt + follow, step: chunk, outputs: 1, cache: self.kv_cache_dtype };
         let mut sequence = Sequence::open(global, file, sizes)?;
         let report = compute(&mut sequence, ids, chunk, steps, self.top)?;

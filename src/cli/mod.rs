@@ -41,7 +41,7 @@ use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 pub use model_arg::ModelArg;
@@ -201,7 +201,8 @@ impl Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse_from(llama_cpps(std::env::args_os()));
+    let matches = negatives_are_values(Cli::command()).get_matches_from(llama_cpps(std::env::args_os()));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     hide_caught_panics();
     let started = survive_a_full_disk().and_then(|()| start_log(&cli));
     outcome(started.and_then(|()| cli.command.run(&cli.global)))
@@ -246,6 +247,16 @@ fn llama_cpps(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item =
             None => argument,
         }
     })
+}
+
+/// No flag is a number: `--temperature -1` is a value out of range, not an unknown flag.
+fn negatives_are_values(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let takes_values = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_values)
+        })
+        .mut_subcommands(negatives_are_values)
 }
 
 /// A panic that becomes an error is that error to a person, and nothing else.
@@ -309,11 +320,27 @@ fn report(error: &anyhow::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::error::ErrorKind;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        negatives_are_values(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value() {
+        let read = |line: &str| {
+            let words = std::iter::once("ridgepoint").chain(line.split(' '));
+            negatives_are_values(Cli::command()).try_get_matches_from(words).map_err(|e| e.kind()).err()
+        };
+        for line in ["run --temperature -1 x", "run --min-p -0.5 x", "run -s -3 x", "run -- -5", "run -5"] {
+            assert_eq!(read(line), None, "{line}");
+        }
+        for line in ["run --max-tokens -1 x", "logits -m x --ids -1,2", "logits -m x --ids 1 --chunk 0"] {
+            assert_eq!(read(line), Some(ErrorKind::ValueValidation), "{line}");
+        }
+        assert_eq!(read("run --quiet=-1 x"), Some(ErrorKind::TooManyValues));
+        assert_eq!(read("run --unknown -1"), Some(ErrorKind::UnknownArgument));
     }
 
     #[test]

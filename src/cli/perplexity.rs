@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -45,8 +44,8 @@ pub struct Perplexity {
     #[arg(long, short = 'c', value_name = "TOKENS")]
     ctx_size: Option<usize>,
     /// Compute only the first so many chunks
-    #[arg(long, value_name = "N")]
-    chunks: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    chunks: Option<u32>,
     /// How the KV cache stores a number
     #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
     kv_cache_dtype: KvCacheDtype,
@@ -71,7 +70,7 @@ impl Perplexity {
         let sizes = Sizes { context, step: STEP, outputs: ROWS, cache: self.kv_cache_dtype };
         let mut sequence = Sequence::open(global, file, sizes)?;
         let count = tokens.len() / context;
-        let count = self.chunks.map_or(count, |n| count.min(n.get()));
+        let count = self.chunks.map_or(count, |n| count.min(n as usize));
         let mut score = Score::default();
         let mut running = Vec::with_capacity(count);
         for chunk in tokens.chunks_exact(context).take(count) {

@@ -43,6 +43,7 @@ impl Run {
         let params = SamplingParams::from(&self.sampling);
         params.validate_ranges()?;
         let opened = self.load.open(global)?;
+        params.validate(opened.hyper.vocab)?;
         let tokenizer = opened.file.tokenizer()?;
         let template = opened.file.chat_template(None)?;
         let ids = match &template {

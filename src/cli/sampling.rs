@@ -15,7 +15,7 @@ pub struct SamplingArgs {
     #[arg(long, visible_alias = "temp", value_name = "T", default_value_t = 0.8)]
     pub temperature: f32,
     /// Keep so many of the most probable tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 40, allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", default_value_t = 40)]
     pub top_k: i64,
     /// Keep the smallest set of tokens with so much probability
     #[arg(long, value_name = "P", default_value_t = 0.95)]
@@ -27,16 +27,16 @@ pub struct SamplingArgs {
     #[arg(long, visible_alias = "repeat-penalty", value_name = "X", default_value_t = 1.0)]
     pub repetition_penalty: f32,
     /// Subtracted from the logits of tokens in the answer so far
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub presence_penalty: f32,
     /// Subtracted for each occurrence in the answer so far
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub frequency_penalty: f32,
     /// Add to a token's logit; may be given several times
-    #[arg(long, value_name = "ID=X", value_parser = bias, allow_negative_numbers = true)]
+    #[arg(long, value_name = "ID=X", value_parser = bias)]
     pub logit_bias: Vec<(u32, f32)>,
     /// The same seed gives the same text
-    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, short, value_name = "N")]
     pub seed: Option<i64>,
     /// End at this text; may be given several times
     #[arg(long, value_name = "TEXT")]

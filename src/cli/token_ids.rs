@@ -29,7 +29,7 @@ impl TokenIds {
     /// When that isn't so; `flag` says where the list was given.
     pub fn check(&self, flag: &str, vocab: usize) -> anyhow::Result<&[u32]> {
         if self.0.is_empty() {
-            anyhow::bail!("{flag} is empty: expected at least one token id");
+            anyhow::bail!("{flag} holds no tokens: expected at least one");
         }
         if let Some(id) = self.0.iter().find(|&&id| id as usize >= vocab) {
             anyhow::bail!("{flag}: the token id {id} is not below the model's vocabulary of {vocab}");
@@ -53,7 +53,7 @@ mod tests {
         }
         let check = |text: &str| read(text).unwrap().check("--ids", 10).map(<[u32]>::to_vec);
         assert_eq!(check("9,0").unwrap(), [9, 0]);
-        assert!(check("").unwrap_err().to_string().contains("--ids is empty"));
+        assert!(check("").unwrap_err().to_string().contains("--ids holds no tokens"));
         let error = check("1,10").unwrap_err().to_string();
         assert!(error.contains("token id 10") && error.contains("vocabulary of 10"), "{error}");
     }

@@ -190,7 +190,7 @@ impl<'a> Loader<'a> {
         let name = self.name(tensor, layer);
         self.file.tensor(&name).ok_or_else(|| {
             self.unsupported(format!(
-                "there is no tensor '{name}', which every model of this architecture has"
+                "there is no tensor '{name}', which this model's architecture and configuration call for"
             ))
         })
     }
