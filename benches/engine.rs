@@ -110,11 +110,9 @@ impl Bench {
             run(&mut engine, vec![request(300, 1, 4), request(600, 2, 4)])?;
             let stream = engine.add(request(20, 3, 120))?;
             let mut times = Times::new();
-            let mut steps: Vec<Duration> = Vec::new();
             let mut long = None;
             while engine.has_work() {
                 step(&mut engine, &mut times)?;
-                steps.push(engine.last_step().parts.device);
                 if long.is_none() && times.len() > 20 {
                     long = Some(engine.add(request(2000, 4, 2))?);
                 }

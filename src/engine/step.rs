@@ -19,7 +19,6 @@ pub(super) struct Flight {
     /// Sequences whose states come back, where these begin and how many they are, in order.
     states: Vec<(SeqId, u32, usize)>,
     work: StepWork,
-    submitted: Instant,
     watched: Option<Watched>,
 }
 
@@ -57,7 +56,7 @@ impl Engine {
             sequences,
             span: Duration::from_nanos(ns as u64),
         });
-        let begun = self.done.map_or(flight.submitted, |done| done.max(flight.submitted));
+        let begun = self.done.map_or(host.handed, |done| done.max(host.handed));
         self.done = Some(ran);
         self.times.observe(flight.work, ran - begun);
         self.take_states(&flight.states);
@@ -146,7 +145,7 @@ impl Engine {
                 (running, Some(watched))
             }
         };
-        Ok(Some(Flight { batch, running, states, work, submitted: Instant::now(), watched }))
+        Ok(Some(Flight { batch, running, states, work, watched }))
     }
 
     /// Has the scheduler keep the next step below the time that was asked for.

@@ -1,5 +1,7 @@
 //! Recording dispatches: into one compute pass, or as many submissions as the pace asks for.
 
+use std::time::Instant;
+
 use super::device::{Error, Gpu};
 use super::pipeline::Dispatch;
 
@@ -14,6 +16,7 @@ pub struct Recorder<'a> {
     /// Dispatches that go into one submission.
     most: u32,
     recorded: u32,
+    handed: Option<Instant>,
 }
 
 impl<'a> Recorder<'a> {
@@ -25,7 +28,7 @@ impl<'a> Recorder<'a> {
         timestamps: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) -> Self {
         let pass = open(encoder, label, timestamps);
-        Self { gpu, encoder, pass: Some(pass), label, most: u32::MAX, recorded: 0 }
+        Self { gpu, encoder, pass: Some(pass), label, most: u32::MAX, recorded: 0, handed: None }
     }
 
     /// Submits after every `most` dispatches and goes on in a new pass. What is left stays in the
@@ -39,6 +42,11 @@ impl<'a> Recorder<'a> {
     /// Dispatches so far.
     pub fn recorded(&self) -> u32 {
         self.recorded
+    }
+
+    /// When the device had its first submission of this recording, if it has one yet.
+    pub fn handed(&self) -> Option<Instant> {
+        self.handed
     }
 
     /// Records one dispatch; an empty grid records nothing.
@@ -84,6 +92,8 @@ impl<'a> Recorder<'a> {
         let next = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
         let next = self.gpu.device.create_command_encoder(&next);
         let done = std::mem::replace(&mut *self.encoder, next);
+        // Before the call: a software driver may run it right there.
+        self.handed.get_or_insert_with(Instant::now);
         self.gpu.queue.submit([done.finish()]);
     }
 }

@@ -33,10 +33,13 @@ impl StepWork {
 const FORGETTING: f64 = 0.98;
 /// Nothing is known before the first step: a variance far above any coefficient's.
 const PRIOR: f64 = 1e4;
+/// What is left of the largest late overrun after another step. A bound on the longest of many steps is kept
+/// by the worst of them, not by the mean.
+const FADING: f64 = 0.97;
 /// Tokens of a prompt while nothing is known.
 const FIRST: u64 = 16;
 /// Tokens of a prompt that a step has at least, or prompts would starve.
-pub const LEAST: u64 = 8;
+pub const LEAST: u64 = 4;
 
 /// The fit.
 #[derive(Clone, Debug)]
@@ -49,12 +52,21 @@ pub struct StepTime {
     largest: u64,
     /// Mean error of late, relative to the prediction.
     error: f64,
+    /// The largest overrun of late, relative to the prediction.
+    overrun: f64,
 }
 
 impl Default for StepTime {
     fn default() -> Self {
         let row = |i: usize| std::array::from_fn(|j| if i == j { PRIOR } else { 0.0 });
-        Self { theta: [0.0; 3], covariance: std::array::from_fn(row), steps: 0, largest: 0, error: 0.0 }
+        Self {
+            theta: [0.0; 3],
+            covariance: std::array::from_fn(row),
+            steps: 0,
+            largest: 0,
+            error: 0.0,
+            overrun: 0.0,
+        }
     }
 }
 
@@ -64,8 +76,9 @@ impl StepTime {
         let y = time.as_secs_f64();
         if self.steps >= 4 {
             let expected = self.seconds(work).max(1e-6);
-            let off = ((y - expected) / expected).abs().min(1.0);
-            self.error += 0.1 * (off - self.error);
+            let late = ((y - expected) / expected).min(1.0);
+            self.error += 0.1 * (late.abs() - self.error);
+            self.overrun = late.max(FADING * self.overrun);
         }
         let x = work.features();
         // Errors are judged relative to the step's time, or long steps alone would count.
@@ -116,7 +129,7 @@ impl StepTime {
         if self.steps == 0 {
             return FIRST;
         }
-        let limit = limit.as_secs_f64() / (1.0 + self.error);
+        let limit = limit.as_secs_f64() / (1.0 + self.overrun);
         let most = (2 * self.largest).max(FIRST);
         let (mut low, mut high) = (LEAST, most);
         while low < high {
@@ -168,6 +181,14 @@ mod tests {
         let (got, want) = (model.predict(probe).unwrap().as_secs_f64(), device(probe).as_secs_f64());
         assert!((got / want - 1.0).abs() < 0.05, "{got} {want}");
         assert!(model.error() < 0.05, "{}", model.error());
+        // One that is late now and then leaves room for it, and comes back.
+        let chunk = |model: &StepTime| model.tokens_within(limit, StepWork::default(), 1000);
+        let (usual, mut late) = (chunk(&model), model.clone());
+        let work = StepWork::default().with(1000, usual);
+        late.observe(work, device(work).mul_f64(1.4));
+        assert!(chunk(&late) < usual * 4 / 5, "{} {usual}", chunk(&late));
+        (0..100).for_each(|_| late.observe(work, device(work)));
+        assert!(chunk(&late) > usual * 9 / 10, "{} {usual}", chunk(&late));
         // A device that became three times slower is noticed within a few steps.
         for _ in 0..40 {
             let chunk = model.tokens_within(limit, StepWork::default(), 1000);

@@ -60,9 +60,9 @@ impl Runner {
         mut profile: Profile<'_>,
     ) -> Result<StepTimes, Error> {
         let (flight, [plan, record, submit]) = self.launch(entries, &[], want, &mut profile)?;
-        let submitted = Instant::now();
+        let handed = flight.host.handed;
         self.collect(flight, results)?;
-        let wait = submitted.elapsed();
+        let wait = handed.elapsed();
         let spans = profile.ring.map_or(Ok(Vec::new()), |ring| ring.read(&self.gpu))?;
         Ok(StepTimes {
             plan: plan.into(),
@@ -99,14 +99,17 @@ impl Runner {
             ring.start();
         }
         let resolved = self.spans.as_mut().and_then(|spans| spans.resolve(&mut encoder));
-        let dispatches = self.record(&gpu, &mut encoder, longest, want, profile)?;
+        let (dispatches, early) = self.record(&gpu, &mut encoder, longest, want, profile)?;
         let rows = self.plan.outputs;
         let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
         let submission = gpu.queue.submit([commands]);
-        let times = [planned - start, recorded - planned, recorded.elapsed()];
-        let host = HostWork { record: recorded - start, submit: times[2], dispatches };
+        let submitted = Instant::now();
+        // What the host does once the device has something to run is the device's time.
+        let (recorded, handed) = early.map_or((recorded, submitted), |early| (early, early));
+        let times = [planned - start, recorded - planned, handed - recorded];
+        let host = HostWork { record: recorded - start, submit: times[2], dispatches, handed };
         let paced = usual.then_some((self.plan.tokens, planned));
         Ok((InFlight { want, rows, states, slot, submission, resolved, host, paced }, times))
     }
@@ -159,7 +162,7 @@ impl Runner {
         }
     }
 
-    /// Gives the number of dispatches.
+    /// Gives the number of dispatches, and when the first of them were submitted, if some already are.
     fn record(
         &mut self,
         gpu: &Gpu,
@@ -167,8 +170,9 @@ impl Runner {
         longest: usize,
         want: Want,
         profile: &mut Profile<'_>,
-    ) -> Result<u32, Error> {
+    ) -> Result<(u32, Option<Instant>), Error> {
         let mut at = 0;
+        let mut early = None;
         let without = profile.without;
         let nothing = profile.nothing.map(|bound| Dispatch { bound, grid: [1, 1, 1] });
         let mut left_out = || {
@@ -220,6 +224,7 @@ impl Runner {
                     pass.dispatch(dispatch)?;
                     Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
                 });
+                early = pass.handed();
                 // Stamps of different submissions may not be subtracted.
                 if let Some(spans) = self.spans.as_mut().filter(|_| pass.recorded() > most) {
                     spans.cancel();
@@ -227,6 +232,6 @@ impl Runner {
                 outcome
             }
         }?;
-        Ok(at as u32)
+        Ok((at as u32, early))
     }
 }

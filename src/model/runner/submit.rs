@@ -18,8 +18,9 @@ pub struct Feed {
     pub row: usize,
 }
 
-/// What a step cost the host until it was submitted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a step cost the host until the device had something to run: a long step goes to the device in
+/// several submissions, and is recorded on while the first of them runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostWork {
     /// Checking it, filling its buffer, recording its commands.
     pub record: Duration,
@@ -27,6 +28,8 @@ pub struct HostWork {
     pub submit: Duration,
     /// Its dispatches.
     pub dispatches: u32,
+    /// The end of these.
+    pub handed: Instant,
 }
 
 /// A submitted step.
