@@ -149,6 +149,48 @@ fn attention_costs_what_its_loops_do() {
     }
 }
 
+/// What a launch that also rotates and caches does besides, as plain loops: tokens of their own, each a tile.
+fn run_projected(h: &Heads, tiles: &[Tile]) -> Counter {
+    let mut c = run_attention(h, 0, tiles);
+    // Q comes as it was projected, and with it K and V: one row of all heads per token.
+    c.touched.retain(|(role, _)| *role != Role::Input);
+    let row = (h.heads + 2 * h.kv_heads) * h.dim;
+    for tile in tiles {
+        let token = tile.first as usize;
+        for head in 0..h.heads + 2 * h.kv_heads {
+            for i in 0..h.dim {
+                c.touch(Role::Input, token * row + head * h.dim + i);
+                // V is not rotated. A number of a pair is x cos - y sin.
+                c.f32 += if head < h.heads + h.kv_heads { 3 } else { 0 };
+            }
+        }
+        // The new rows of K and V are written to the place that the loop above has as the last key's.
+        for kv_head in 0..h.kv_heads {
+            let key = tile.position as usize;
+            c.touch(Role::Cache, ((tile.table as usize) << 32) + key * h.kv_heads + kv_head);
+        }
+    }
+    c
+}
+
+#[test]
+fn attention_that_rotates_costs_what_its_loops_do() {
+    let h = Heads { heads: 6, kv_heads: 2, dim: 16, block: 16, cache: CacheType::F16 };
+    let tile = |first, position, table| Tile { first, tokens: 1, position, table };
+    let tiles = [tile(0, 0, 0), tile(1, 40, 2), tile(2, 99, 9)];
+    let variant = attention::Variant::Keys;
+    let cost = attention::cost(&h, 0, &tiles, variant, Intake::Projected(QkNorm::Off));
+    let counted = run_projected(&h, &tiles);
+    assert_eq!(cost.work.f32.0, counted.f32);
+    assert_eq!(cost.work.special.0, counted.special);
+    assert_eq!(floor(&cost, Role::Cache), counted.bytes(Role::Cache, 2 * h.dim as u64 * 2));
+    assert_eq!(floor(&cost, Role::Input), counted.bytes(Role::Input, 4));
+    assert_eq!(floor(&cost, Role::Output), counted.bytes(Role::Output, 4));
+    // Beside the same launch over what is cached already, it reads and rotates more, and no less.
+    let cached = attention::cost(&h, 0, &tiles, variant, Intake::Cached);
+    assert!(cost.work.f32.0 > cached.work.f32.0 && cost.bytes().0 > cached.bytes().0);
+}
+
 #[test]
 fn hand_counted_small_kernels() {
     let h = Heads { heads: 3, kv_heads: 1, dim: 8, block: 16, cache: CacheType::F32 };
