@@ -13,6 +13,9 @@ use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
 use crate::profile::{Dispatched, Ring, Spans, StepTimes};
 
+/// Workgroups of a dispatch of nothing: enough to wake every worker of a software driver, as a kernel does.
+const NOTHING: u32 = 32;
+
 /// Where stamps go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stamps {
@@ -174,7 +177,7 @@ impl Runner {
         let mut at = 0;
         let mut early = None;
         let without = profile.without;
-        let nothing = profile.nothing.map(|bound| Dispatch { bound, grid: [1, 1, 1] });
+        let nothing = profile.nothing.map(|bound| Dispatch { bound, grid: [NOTHING, 1, 1] });
         let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))
