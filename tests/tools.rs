@@ -186,10 +186,10 @@ fn logits_of_what_is_not_there_are_refused() {
         refused(code, &arguments, b"")
     };
     assert!(ask(1, &["--ids", ""]).contains("--ids holds no tokens"));
-    assert!(ask(1, &["--prompt", ""]).contains("--prompt is empty"));
+    assert!(ask(1, &["--prompt", ""]).contains("--prompt holds no tokens"));
     assert!(ask(1, &["--ids", "1,320"]).contains("id 320 is not below the model's vocabulary of 320"));
     assert!(ask(1, &["--ids", "1", "--then", "4294967295"]).contains("--then: the token id"));
-    assert!(ask(1, &["--ids", "1", "--then", ""]).contains("--then is empty"));
+    assert!(ask(1, &["--ids", "1", "--then", ""]).contains("--then holds no tokens"));
     // The model's own context is 256.
     let long = list(&[1; 257]);
     assert!(ask(1, &["--ids", &long]).contains("context of 256 tokens"));
@@ -290,7 +290,7 @@ fn texts_that_are_none_are_refused() {
     let error = refused(1, &tokenize, b"ab\xff");
     assert!(error.contains("standard input is not UTF-8 text: byte 2"), "{error}");
     assert!(refused(1, &["detokenize", "-m", LLAMA, "999"], b"").contains("id 999"));
-    assert!(refused(1, &["detokenize", "-m", LLAMA, "--ids", ""], b"").contains("is empty"));
+    assert!(refused(1, &["detokenize", "-m", LLAMA, "--ids", ""], b"").contains("holds no tokens"));
     assert!(refused(2, &["detokenize", "-m", LLAMA], b"").contains("required"));
     assert!(refused(2, &["detokenize", "-m", LLAMA, "1", "--ids", "1"], b"").contains("cannot"));
 }

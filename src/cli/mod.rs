@@ -285,7 +285,8 @@ fn survive_a_full_disk() -> anyhow::Result<()> {
 
 fn start_log(cli: &Cli) -> anyhow::Result<()> {
     // A server's log is what it shows; wgpu's own would drown it.
-    let usual = if matches!(cli.command, Command::Serve(_)) { "warn,ridgepoint=info" } else { "warn" };
+    let speaks = matches!(cli.command, Command::Serve(_)) && !cli.global.quiet;
+    let usual = if speaks { "warn,ridgepoint=info" } else { "warn" };
     let level = cli.global.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(level).map_err(|error| {
         anyhow::anyhow!(

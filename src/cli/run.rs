@@ -67,6 +67,7 @@ impl Run {
                 tokenizer.encode_prompt(&prompt, Special::Parse)?
             }
         };
+        anyhow::ensure!(!ids.is_empty(), "the prompt holds no tokens: expected at least one");
         let mut session = Session::new(global, &self.load, &opened, tokenizer)?;
         session.prepare(global, ids.len())?;
         let mut out = io::stdout();

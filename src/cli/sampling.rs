@@ -33,7 +33,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub frequency_penalty: f32,
     /// Add to a token's logit; may be given several times
-    #[arg(long, value_name = "ID=X", value_parser = bias)]
+    #[arg(long, value_name = "ID=X", value_parser = bias, allow_hyphen_values = true)]
     pub logit_bias: Vec<(u32, f32)>,
     /// The same seed gives the same text
     #[arg(long, short, value_name = "N")]

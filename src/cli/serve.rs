@@ -203,6 +203,20 @@ impl Serve {
             anyhow::ensure!(!keys.is_empty(), "{} holds no key: expected one a line", path.display());
         }
         anyhow::ensure!(keys.iter().all(|key| !key.is_empty()), "an API key is empty: expected some text");
+        let sendable = |key: &String| key.bytes().all(|b| b.is_ascii_graphic());
+        anyhow::ensure!(
+            keys.iter().all(sendable),
+            "an API key can't be sent in a header: expected ASCII letters, digits and signs, no spaces"
+        );
+        let is_origin =
+            |o: &&String| *o == "*" || o.split_once("://").is_some_and(|(_, host)| !host.is_empty());
+        if let Some(origin) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            anyhow::bail!("--allowed-origins '{origin}': expected one as https://ui.example, or *");
+        }
+        anyhow::ensure!(
+            self.served_model_name.iter().all(|name| !name.trim().is_empty()),
+            "--served-model-name has an empty name: expected names with commas between them"
+        );
         if !self.host.is_loopback() && keys.is_empty() && !self.no_auth {
             anyhow::bail!(
                 "--host {} can be reached from other machines: give --api-key KEY, or --no-auth if everyone may use it",
@@ -245,9 +259,8 @@ impl Serve {
     }
 
     fn names(&self, path: &std::path::Path) -> Vec<String> {
-        let given: Vec<&String> = self.served_model_name.iter().filter(|name| !name.is_empty()).collect();
-        if !given.is_empty() {
-            return given.into_iter().cloned().collect();
+        if !self.served_model_name.is_empty() {
+            return self.served_model_name.clone();
         }
         let asked = self.positional.as_ref().unwrap_or(&self.engine.load.model.model);
         // A name of the catalog is a name; of a path, the file's name without its ending.

@@ -185,6 +185,28 @@ impl Engine {
     /// # Errors
     /// When it is malformed, names unknown tokens, or could never fit.
     pub fn add(&mut self, request: GenerationRequest) -> Result<RequestId, Error> {
+        self.take(&request, false)
+    }
+
+    /// Takes requests that came together in, all or none; only the first has others' in front of it.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_all(&mut self, requests: &[GenerationRequest]) -> Result<Vec<RequestId>, Error> {
+        let mut taken = Vec::with_capacity(requests.len());
+        for request in requests {
+            match self.take(request, !taken.is_empty()) {
+                Ok(id) => taken.push(id),
+                Err(error) => {
+                    taken.into_iter().for_each(|id| self.abort(id));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn take(&mut self, request: &GenerationRequest, companion: bool) -> Result<RequestId, Error> {
         let vocab = self.runner.hyper.vocab;
         request.params.validate(vocab)?;
         if request.prompt.is_empty() {
@@ -209,13 +231,14 @@ impl Engine {
             scheduled.prompt_logits = PromptLogits::Each;
         }
         scheduled.priority = request.priority;
+        scheduled.companion = companion;
         scheduled.salt = request.cache_salt.as_deref().map_or_else(Salt::default, Salt::of);
         let seq = self.scheduler.add(scheduled)?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
         self.counters.requests += 1;
         self.groups.insert(id, Group::new(request.params.choices(), request.params.n, seq));
-        self.live.insert(seq, Live::new(id, &request, self.tokenizer.eos_ids()));
+        self.live.insert(seq, Live::new(id, request, self.tokenizer.eos_ids()));
         Ok(id)
     }
 

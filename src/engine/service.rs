@@ -249,7 +249,7 @@ impl Worker<'_> {
             if self.take_commands().is_err() {
                 return;
             }
-            self.abort_where(|owner| owner.sink.is_closed());
+            let gone = self.abort_where(|owner| owner.sink.is_closed());
             if let Some(until) = self.until {
                 if Instant::now() >= until {
                     self.abort_where(|_| true);
@@ -259,6 +259,9 @@ impl Worker<'_> {
                 }
             }
             if !self.engine.has_work() {
+                if gone > 0 {
+                    self.observer.stepped(&self.engine, &[]);
+                }
                 continue;
             }
             let outcome = self.engine.step(&mut events);
@@ -336,19 +339,10 @@ impl Worker<'_> {
         if state != State::Ready {
             return Err(SubmitError::Unavailable(state));
         }
-        let mut taken = Vec::with_capacity(requests.len());
-        for (part, request) in requests.into_iter().enumerate() {
-            match self.engine.add(request.clone()) {
-                Ok(id) => {
-                    self.observer.taken(id, &request);
-                    self.owners.insert(id, Owner { part, open: request.params.n, sink: sink.clone() });
-                    taken.push(id);
-                }
-                Err(error) => {
-                    taken.into_iter().for_each(|id| self.abort(id));
-                    return Err(error.into());
-                }
-            }
+        let taken = self.engine.add_all(&requests)?;
+        for (part, (id, request)) in taken.into_iter().zip(&requests).enumerate() {
+            self.observer.taken(id, request);
+            self.owners.insert(id, Owner { part, open: request.params.n, sink: sink.clone() });
         }
         Ok(())
     }
@@ -381,10 +375,12 @@ impl Worker<'_> {
         self.abort_where(|_| true);
     }
 
-    fn abort_where(&mut self, condition: impl Fn(&Owner) -> bool) {
+    /// Gives how many there were.
+    fn abort_where(&mut self, condition: impl Fn(&Owner) -> bool) -> usize {
         let ids: Vec<RequestId> =
             self.owners.iter().filter(|(_, owner)| condition(owner)).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.abort(id));
+        ids.iter().for_each(|id| self.abort(*id));
+        ids.len()
     }
 
     fn abort(&mut self, id: RequestId) {

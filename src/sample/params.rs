@@ -181,12 +181,13 @@ impl SamplingParams {
         within("top_p", self.top_p, 0.0, 1.0, "a number from 0 to 1 (1 is off)")?;
         require(self.top_k >= -1, "top_k", self.top_k, "1 or more, or 0 or -1 (off)")?;
         within("min_p", self.min_p, 0.0, 1.0, "a number from 0 (off) to 1")?;
-        let repetition = self.repetition_penalty;
-        require(
-            repetition > 0.0 && repetition.is_finite(),
+        // Logits stay finite within these bounds.
+        within(
             "repetition_penalty",
-            repetition,
-            "a finite number above 0 (1 is off)",
+            self.repetition_penalty,
+            1e-3,
+            1e3,
+            "a number from 0.001 to 1000 (1 is off)",
         )?;
         within("presence_penalty", self.presence_penalty, -2.0, 2.0, "a number from -2 to 2")?;
         within("frequency_penalty", self.frequency_penalty, -2.0, 2.0, "a number from -2 to 2")?;

@@ -88,11 +88,11 @@ impl Scheduler {
             return Err(Refusal::ExceedsCache { asked: blocks, available, block_size });
         }
         let places = (self.config.max_num_seqs as usize).saturating_sub(self.running.len());
-        if self.waiting.len() >= self.config.max_queue.saturating_add(places) {
+        if !request.companion && self.waiting.len() >= self.config.max_queue.saturating_add(places) {
             return Err(Refusal::QueueFull { waiting: self.waiting.len(), limit: self.config.max_queue });
         }
         let queued = self.queued_tokens();
-        if queued > self.config.max_num_queued_tokens {
+        if !request.companion && queued > self.config.max_num_queued_tokens {
             return Err(Refusal::TooMuchQueued { queued, limit: self.config.max_num_queued_tokens });
         }
 

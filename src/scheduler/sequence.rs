@@ -53,6 +53,8 @@ pub struct Request {
     pub prefix_use: PrefixUse,
     /// Which of the prompt's positions give logits.
     pub prompt_logits: PromptLogits,
+    /// Whether it came with one that was taken: the bounds on the queue are for what others wait for.
+    pub companion: bool,
 }
 
 impl Request {
@@ -65,6 +67,7 @@ impl Request {
             salt: Salt::default(),
             prefix_use: PrefixUse::Read,
             prompt_logits: PromptLogits::Last,
+            companion: false,
         }
     }
 }

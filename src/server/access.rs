@@ -27,7 +27,7 @@ pub async fn log(request: Request<Body>, next: Next) -> Response {
         target: "ridgepoint::access",
         %method,
         // Escaped: a path is whatever a client likes.
-        path = ?path,
+        path = %path.escape_debug(),
         status = response.status().as_u16(),
         ms = start.elapsed().as_secs_f64() * 1e3,
         id = id.as_ref().and_then(|id| id.to_str().ok()),

@@ -60,7 +60,8 @@ impl Model {
     /// When the model has none.
     pub fn template(&self) -> Result<&ChatTemplate, ApiError> {
         self.template.as_ref().ok_or_else(|| {
-            ApiError::bad("this model has no chat template: use /v1/completions").code("no_chat_template")
+            let why = "this model has no chat template: use /v1/completions";
+            ApiError::field("messages", why).code("no_chat_template")
         })
     }
 }

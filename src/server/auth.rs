@@ -7,9 +7,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use sha2::{Digest, Sha256};
 
+use super::anthropic;
 use super::caps::Caps;
 use super::error::ApiError;
 
@@ -64,6 +65,26 @@ pub struct Guard {
 }
 
 impl Guard {
+    fn judge(&self, request: &Request<Body>) -> Result<(), ApiError> {
+        let headers = request.headers();
+        self.caps.check_headers(request.uri(), headers)?;
+        if !self.knows_host(headers) {
+            let message =
+                "this name does not lead here: start the server with --allowed-hosts NAME, or with a key";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host"));
+        }
+        if !self.admits(headers) {
+            let message = "pages of this origin may not ask: start the server with --allowed-origins";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, message));
+        }
+        let open = OPEN.contains(&request.uri().path()) || request.method() == Method::OPTIONS;
+        if open || self.keys.is_empty() || self.keys.open(headers) {
+            return Ok(());
+        }
+        let message = "expected the server's API key, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"))
+    }
+
     /// A page whose name is made to lead to this machine has the same origin as the server, for a browser:
     /// only the name in `Host` tells (DNS rebinding). Addresses and localhost are no such names.
     fn knows_host(&self, headers: &HeaderMap) -> bool {
@@ -96,24 +117,10 @@ impl Guard {
 
 /// Turns away who may not ask.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request<Body>, next: Next) -> Response {
-    if let Err(error) = guard.caps.check_headers(request.uri(), request.headers()) {
-        return error.into_response();
+    match guard.judge(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => anthropic::respond_at(request.uri().path(), error),
     }
-    if !guard.knows_host(request.headers()) {
-        let message =
-            "this name does not lead here: start the server with --allowed-hosts NAME, or with a key";
-        return ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host").into_response();
-    }
-    if !guard.admits(request.headers()) {
-        let message = "pages of this origin may not ask: start the server with --allowed-origins";
-        return ApiError::new(StatusCode::FORBIDDEN, message).into_response();
-    }
-    let open = OPEN.contains(&request.uri().path()) || request.method() == Method::OPTIONS;
-    if open || guard.keys.is_empty() || guard.keys.open(request.headers()) {
-        return next.run(request).await;
-    }
-    let message = "expected the server's API key, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
-    ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key").into_response()
 }
 
 #[cfg(test)]

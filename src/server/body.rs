@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use futures_util::StreamExt;
 
@@ -26,6 +26,8 @@ pub async fn fields(body: Body, caps: &Caps) -> Result<Fields, ApiError> {
 }
 
 async fn read(body: Body, caps: &Caps) -> Result<Vec<u8>, ApiError> {
+    // What a client says that it will send.
+    caps.check(Cap::BodyBytes, "body", usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX))?;
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

@@ -44,6 +44,17 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// The same error of a field that the client knows by another name; another field's stays.
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        if self.param.as_deref() == Some(from) {
+            self.param = Some(to.to_string());
+            if let Some(rest) = self.message.strip_prefix(from) {
+                self.message = format!("{to}{rest}");
+            }
+        }
+        self
+    }
+
     /// Adds a name for programs.
     pub fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
@@ -65,12 +76,11 @@ impl ApiError {
 
     /// `{"error": {message, type, param, code}}`.
     pub fn body(&self) -> Value {
-        let code = self.code.map_or_else(|| json!(self.status.as_u16()), |code| json!(code));
         json!({"error": {
             "message": self.message,
             "type": self.kind(),
             "param": self.param,
-            "code": code,
+            "code": self.code,
         }})
     }
 
@@ -123,11 +133,11 @@ impl From<EngineError> for ApiError {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.to_string()).code("queue_full")
             }
             EngineError::Refused(Refusal::TooLong { .. } | Refusal::ExceedsCache { .. }) => {
-                Self::bad(error.to_string()).code("context_length_exceeded")
+                let error = Self::bad(error.to_string()).code("context_length_exceeded");
+                Self { param: Some("prompt".into()), ..error }
             }
-            EngineError::Refused(_) | EngineError::Prompt(_) | EngineError::Format(_) => {
-                Self::bad(error.to_string())
-            }
+            EngineError::Prompt(_) => Self { param: Some("prompt".into()), ..Self::bad(error.to_string()) },
+            EngineError::Refused(_) | EngineError::Format(_) => Self::bad(error.to_string()),
             EngineError::Model(_) | EngineError::Config(_) | EngineError::Completion(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
             }

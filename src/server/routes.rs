@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{get, post};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::app::App;
 use super::auth::{self, Guard};
@@ -55,20 +56,16 @@ fn cors(guard: &Guard) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::HEAD, Method::OPTIONS])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("x-api-key"),
-            HeaderName::from_static("x-request-id"),
-            HeaderName::from_static("anthropic-version"),
-        ])
-        .expose_headers([HeaderName::from_static("x-request-id")])
+        // SDKs in browsers send headers of their own (x-stainless-..., anthropic-...), which say nothing here.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
 }
 
 async fn no_such_path() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "no such path is served: see /v1/models, /v1/chat/completions")
 }
 
-async fn no_such_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+async fn no_such_method(uri: Uri) -> Response {
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method");
+    anthropic::respond_at(uri.path(), error)
 }

@@ -37,7 +37,13 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Respons
     // Ids are all that comes of it: it is for the client to say what its text means.
     let parse = fields.take("parse_special")?.unwrap_or(false);
     let special = if parse { Special::Parse } else { Special::Text };
-    fields.ignore(&["return_token_strs", "with_pieces"]);
+    let pieces = Pieces {
+        strings: fields.take("return_token_strs")?.unwrap_or(false),
+        with_ids: fields.take("with_pieces")?.unwrap_or(false),
+    };
+    if vllm.is_some() && llama.is_some() {
+        return Err(ApiError::field("content", "expected either prompt or content, found both"));
+    }
     let (text, begin) = match (vllm, llama) {
         (Some(text), _) => (text, begin.unwrap_or(true)),
         (None, Some(text)) => (text, begin.unwrap_or(false)),
@@ -49,7 +55,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Respons
             let ending = ending(&mut fields)?;
             fields.finish(app.unknown)?;
             let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await?;
-            return Ok(listed(&app, &prompts[0].ids));
+            return listed(&app, &prompts[0].ids, pieces);
         }
     };
     app.caps.check(Cap::PromptBytes, "prompt", text.len())?;
@@ -61,11 +67,35 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Respons
             if begin { tokenizer.encode_prompt(&text, special) } else { tokenizer.encode(&text, special) };
         ids.map_err(|error| ApiError::bad(error.to_string()))
     });
-    Ok(listed(&app, &ids.await?))
+    listed(&app, &ids.await?, pieces)
 }
 
-fn listed(app: &App, ids: &[u32]) -> Response {
-    reply::json(&json!({"count": ids.len(), "max_model_len": app.model.context, "tokens": ids}))
+/// What is shown of tokens beside their ids.
+#[derive(Clone, Copy)]
+struct Pieces {
+    /// vLLM's list of texts.
+    strings: bool,
+    /// llama.cpp's list of `{id, piece}`.
+    with_ids: bool,
+}
+
+fn listed(app: &App, ids: &[u32], pieces: Pieces) -> Result<Response, ApiError> {
+    let mut answer = json!({"count": ids.len(), "max_model_len": app.model.context, "tokens": ids});
+    if pieces.strings || pieces.with_ids {
+        let tokenizer = &app.model.tokenizer;
+        let found = ids.iter().map(|&id| tokenizer.piece(id)).collect::<Result<Vec<_>, _>>();
+        let found = found.map_err(|error| ApiError::bad(error.to_string()))?;
+        if pieces.strings {
+            answer["token_strs"] = found.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
+        }
+        if pieces.with_ids {
+            // A part of a character is no text: its bytes, as llama.cpp has it.
+            let piece = |bytes: &[u8]| std::str::from_utf8(bytes).map_or_else(|_| json!(bytes), |s| json!(s));
+            let row = |(id, bytes): (&u32, &&[u8])| json!({"id": id, "piece": piece(bytes)});
+            answer["tokens"] = ids.iter().zip(&found).map(row).collect();
+        }
+    }
+    Ok(reply::json(&answer))
 }
 
 /// Ids to text.

@@ -102,6 +102,7 @@ impl Device {
             salt: Salt::of(&ask.salt.to_string()),
             prefix_use: ask.prefix_use,
             prompt_logits: ask.prompt_logits,
+            companion: false,
         };
         let cache = *self.scheduler.cache().config();
         let fits = ask.prompt.len() as u32 + ask.max_tokens.min(1) <= self.config.max_model_len

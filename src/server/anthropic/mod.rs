@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::app::App;
@@ -62,6 +62,11 @@ fn error_body(error: &ApiError) -> Value {
         _ => error.kind(),
     };
     json!({"type": "error", "error": {"type": kind, "message": error.message}})
+}
+
+/// An error that arose before a path's own handler, in the shape of that path's clients.
+pub fn respond_at(path: &str, error: ApiError) -> Response {
+    if path.starts_with("/v1/messages") { respond(error) } else { error.into_response() }
 }
 
 fn respond(error: ApiError) -> Response {

@@ -69,7 +69,8 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     fields.ignore(NEUTRAL);
     fields.ignore(&["store", "parallel_tool_calls"]);
     fields.finish(app.unknown)?;
-    let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await?;
+    let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await;
+    let prompts = prompts.map_err(|error| error.renamed("prompt", "messages"))?;
     let shape = Chat {
         head: Head::new("chatcmpl", service.model.clone()),
         tokenizer: app.model.tokenizer.clone(),
@@ -77,7 +78,8 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         include_usage: service.include_usage,
         stops: params.stop.clone(),
     };
-    reply(&app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await
+    let answer = reply(&app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await;
+    answer.map_err(|error| error.renamed("prompt", "messages"))
 }
 
 struct Chat {

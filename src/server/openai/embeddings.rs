@@ -63,10 +63,8 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     let priority = fields.take("priority")?.unwrap_or(0);
     fields.ignore(NEUTRAL);
     fields.finish(app.unknown)?;
-    let prompts = prompt::encode(&app, raw).await.map_err(|mut error| {
-        error.param = error.param.map(|_| "input".into());
-        error
-    })?;
+    let input = |error: ApiError| error.renamed("prompt", "input");
+    let prompts = prompt::encode(&app, raw).await.map_err(input)?;
     let tokens: usize = prompts.iter().map(|prompt| prompt.ids.len()).sum();
     let requests = prompts
         .into_iter()
@@ -75,7 +73,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     let mut data = Vec::with_capacity(requests.len());
     while !requests.is_empty() {
         let rest = requests.split_off(requests.len().min(WAVE));
-        for vector in vectors(&app, std::mem::replace(&mut requests, rest)).await? {
+        for vector in vectors(&app, std::mem::replace(&mut requests, rest)).await.map_err(input)? {
             let embedding = match encoding {
                 Encoding::Float => json!(vector),
                 Encoding::Base64 => {

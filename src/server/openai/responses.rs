@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Head;
 use crate::engine::Finish;
@@ -33,10 +33,24 @@ const REFUSED: &[Refused] = &[
         why: "nothing is stored: wait for the answer, or stream it",
     },
     Refused { name: "prompt", neutral: &[], why: "no prompts are stored: use input and instructions" },
+    Refused { name: "store", neutral: &["false"], why: "nothing is stored: leave it out, or send false" },
+    Refused { name: "truncation", neutral: &["\"disabled\""], why: "send what is to be read" },
+    Refused { name: "include", neutral: &["[]"], why: "nothing more is there to include" },
+    Refused { name: "top_logprobs", neutral: &["0"], why: "it is not served: ask /v1/chat/completions" },
+    Refused { name: "max_tool_calls", neutral: &[], why: "tools are not served" },
+    Refused { name: "reasoning", neutral: &["{}"], why: "how long a model thinks can't be chosen here" },
+];
+
+const TEXT_REFUSED: &[Refused] = &[
     Refused {
-        name: "text",
-        neutral: &["{}", "{\"format\":{\"type\":\"text\"}}"],
-        why: "structured output is not served yet",
+        name: "format",
+        neutral: &["{\"type\":\"text\"}"],
+        why: "structured output is not served yet: expected {\"type\": \"text\"}",
+    },
+    Refused {
+        name: "verbosity",
+        neutral: &["\"medium\""],
+        why: "say in the instructions how long it may be",
     },
 ];
 
@@ -47,21 +61,30 @@ const REFUSED: &[Refused] = &[
 pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
     let service = ServiceFields::read(&mut fields, &app)?;
+    let asked = fields.copied(&["instructions", "metadata", "temperature", "top_p", "max_output_tokens"]);
     let messages = conversation(&mut fields, &app.caps)?;
     let most = fields.take("max_output_tokens")?;
-    let params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)?;
+    let params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)
+        .map_err(|error| error.renamed("max_tokens", "max_output_tokens"))?;
     if params.n != 1 {
         return Err(ApiError::field("n", "a response is one answer: leave it out"));
     }
     fields.refuse(REFUSED)?;
     fields.ignore(NEUTRAL);
-    fields.ignore(&["store", "parallel_tool_calls", "truncation", "include"]);
+    fields.ignore(&["parallel_tool_calls"]);
+    if let Some(text) = fields.take("text")? {
+        let mut text = Fields::nested(text, "text".into())?;
+        text.refuse(TEXT_REFUSED)?;
+        text.finish(app.unknown)?;
+    }
     fields.finish(app.unknown)?;
-    let prompts = prompt::encode(&app, vec![Raw::Chat(messages, Ending::Answer)]).await?;
+    let prompts = prompt::encode(&app, vec![Raw::Chat(messages, Ending::Answer)]).await;
+    let input = |error: ApiError| error.renamed("prompt", "input").renamed("messages", "input");
+    let prompts = prompts.map_err(input)?;
     let head = Head::new("resp", service.model.clone());
     let item = format!("msg_{}", super::token());
-    let shape = Responses { head, item, sequence: 0, text: String::new(), end: None };
-    reply(&app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await
+    let shape = Responses { head, asked, item, sequence: 0, text: String::new(), end: None };
+    reply(&app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await.map_err(input)
 }
 
 /// `instructions` and `input` as a conversation.
@@ -103,6 +126,8 @@ fn conversation(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, ApiErr
 #[derive(Debug)]
 struct Responses {
     head: Head,
+    /// Fields of the request that an answer repeats.
+    asked: Map<String, Value>,
     /// The id of the one item of output.
     item: String,
     sequence: u64,
@@ -121,7 +146,7 @@ impl Responses {
 
     fn response(&self, ended: Option<&Ended>, output: Vec<Value>, usage: Option<Usage>) -> Value {
         let cut = ended.is_some_and(|ended| ended.0.finish == Finish::Length);
-        json!({
+        let mut response = json!({
             "id": self.head.id,
             "object": "response",
             "created_at": self.head.created,
@@ -129,16 +154,12 @@ impl Responses {
             "status": match ended { None => "in_progress", Some(_) if cut => "incomplete", Some(_) => "completed" },
             "incomplete_details": if cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
             "error": null,
-            "instructions": null,
-            "metadata": {},
             "output": output,
             "parallel_tool_calls": false,
             "previous_response_id": null,
             "store": false,
-            "temperature": null,
             "tool_choice": "none",
             "tools": [],
-            "top_p": null,
             "usage": usage.map(|u| json!({
                 "input_tokens": u.prompt,
                 "input_tokens_details": {"cached_tokens": u.cached},
@@ -147,7 +168,14 @@ impl Responses {
                 "total_tokens": u.prompt + u.completion,
             })),
             "timings": ended.map(Ended::timings),
-        })
+        });
+        for (name, value) in &self.asked {
+            response[name] = value.clone();
+        }
+        if response["metadata"].is_null() {
+            response["metadata"] = json!({});
+        }
+        response
     }
 
     fn send(&mut self, kind: &str, mut body: Value, out: &mut Frames) {

@@ -97,6 +97,12 @@ impl Fields {
             .ok_or_else(|| ApiError::field(self.name(name), format!("it is missing: expected {expected}")))
     }
 
+    /// Copies of fields, null where one is absent.
+    pub fn copied(&self, names: &[&str]) -> Map<String, Value> {
+        let copy = |name: &&str| ((*name).to_string(), self.map.get(*name).cloned().unwrap_or_default());
+        names.iter().map(copy).collect()
+    }
+
     /// Drops fields that are known and change nothing.
     pub fn ignore(&mut self, names: &[&str]) {
         for name in names {

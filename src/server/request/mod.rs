@@ -135,5 +135,21 @@ pub const UNSUPPORTED: &[Refused] = &[
         neutral: &["1", "1.0"],
         why: "this sampler is not served: use min_p or top_p",
     },
+    Refused { name: "dry_multiplier", neutral: &["0", "0.0"], why: "this sampler is not served" },
+    Refused { name: "xtc_probability", neutral: &["0", "0.0"], why: "this sampler is not served" },
+    Refused {
+        name: "length_penalty",
+        neutral: &["1", "1.0"],
+        why: "it is of beam search, which is not served",
+    },
+    Refused { name: "logits_processors", neutral: &["[]"], why: "code from clients is not run" },
+    Refused { name: "detokenize", neutral: &["true"], why: "answers are always text" },
+    Refused { name: "return_token_ids", neutral: &["false"], why: "it is not served: ask for logprobs" },
+    Refused { name: "prediction", neutral: &[], why: "it is not served: leave it out" },
+    Refused {
+        name: "reasoning_effort",
+        neutral: &["\"none\""],
+        why: "how long a model thinks can't be chosen here: leave it out",
+    },
     Refused { name: "mirostat", neutral: &["0"], why: "this sampler is not served: use min_p or top_p" },
 ];

@@ -100,7 +100,7 @@ pub fn messages(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, ApiErr
             return Err(ApiError::field(m.name("tool_calls"), "tools are not served").code("unsupported"));
         }
         let name = m.name("content");
-        let content = m.take::<Value>("content")?.unwrap_or(Value::String(String::new()));
+        let content: Value = m.require("content", "a string or a list of text parts")?;
         found.push(Message::new(role, text_of(content, &name)?));
         m.ignore(&["name", "refusal", "reasoning_content", "annotations", "audio"]);
     }
@@ -145,9 +145,15 @@ pub async fn encode(app: &Arc<App>, raw: Vec<Raw>) -> Result<Vec<Prompt>, ApiErr
 
 fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
     let tokenizer: &Tokenizer = &app.model.tokenizer;
-    let bad = |error: crate::format::Error| ApiError::bad(error.to_string());
+    let bad = |error: crate::format::Error| ApiError::field("prompt", error);
     let prompt = match raw {
-        Raw::Ids(ids) => Prompt { ids, text: None },
+        Raw::Ids(ids) => match ids.iter().find(|&&id| id as usize >= app.model.vocab) {
+            Some(id) => {
+                let why = format!("the token id {id} is not below the vocabulary of {}", app.model.vocab);
+                return Err(ApiError::field("prompt", why));
+            }
+            None => Prompt { ids, text: None },
+        },
         Raw::Text(text) => {
             Prompt { ids: tokenizer.encode_prompt(&text, Special::Text).map_err(bad)?, text: Some(text) }
         }
