@@ -121,6 +121,13 @@ fn others(server: &Server) {
     let count = vllm["count"].as_u64().unwrap();
     assert_eq!(count as usize, vllm["tokens"].as_array().unwrap().len());
     assert!(llama["count"].as_u64().unwrap() <= count);
+    let shown = ids(json!({"content": "hé", "with_pieces": true, "return_token_strs": true}));
+    let pieces = shown["tokens"].as_array().unwrap();
+    assert_eq!(pieces.len(), shown["token_strs"].as_array().unwrap().len());
+    assert!(
+        pieces.iter().all(|t| t["id"].is_u64() && (t["piece"].is_string() || t["piece"].is_array())),
+        "{shown}"
+    );
     let text = server.post("/detokenize", &json!({"tokens": llama["tokens"]})).json();
     assert_eq!(text["prompt"], "abc");
     assert_eq!(text["content"], "abc");
@@ -198,17 +205,36 @@ fn refusals(server: &Server) {
         ("completions", completion(json!({"best_of": 3, "stream": true})), 400, "best_of"),
         ("messages", json!({"messages": [{"role": "user", "content": "x"}]}), 400, ""),
         ("responses", json!({"input": "x", "previous_response_id": "y"}), 400, "previous_response_id"),
+        ("responses", json!({"input": "x", "store": true}), 400, "store"),
+        ("responses", json!({"input": "x", "include": ["message.output_text.logprobs"]}), 400, "include"),
+        ("responses", json!({"input": "x", "max_output_tokens": 0}), 400, "max_output_tokens"),
+        ("responses", json!({"input": "x", "text": {"format": {"type": "json_object"}}}), 400, "text.format"),
+        ("responses", json!({"input": "word ".repeat(400)}), 400, "input"),
+        ("embeddings", json!({"input": ""}), 400, "input"),
+        ("embeddings", json!({"input": vec![5; 400]}), 400, "input"),
+        ("completions", completion(json!({"prompt": [70000]})), 400, "prompt"),
+        ("completions", completion(json!({"prompt": vec![5; 400]})), 400, "prompt"),
+        ("completions", completion(json!({"repetition_penalty": 1e-38})), 400, "repetition_penalty"),
+        ("completions", completion(json!({"length_penalty": 2.0})), 400, "length_penalty"),
+        ("chat/completions", chat(json!({"messages": [{"role": "user"}]})), 400, "messages[0].content"),
+        (
+            "chat/completions",
+            chat(json!({"messages": [{"role": "user", "content": "word ".repeat(400)}]})),
+            400,
+            "messages",
+        ),
     ] {
         let reply = server.post(&format!("/v1/{path}"), &body);
         assert_eq!(reply.status, status, "{body}: {}", reply.body);
         let error = &reply.json()["error"];
         assert!(error["message"].as_str().is_some_and(|m| !m.is_empty()), "{error}");
         assert!(param.is_empty() || error["param"] == param, "{body}: {error}");
+        // Clients with types read a text or nothing.
+        assert!(error["code"].is_string() || error["code"].is_null(), "{error}");
     }
-    // Longer than the context, and ids beyond the vocabulary: the engine's own refusals.
+    // Longer than the context: the engine's own refusal.
     let long = server.post("/v1/completions", &completion(json!({"prompt": vec![5; 400]})));
     assert_eq!((long.status, long.json()["error"]["code"].as_str()), (400, Some("context_length_exceeded")));
-    assert_eq!(server.post("/v1/completions", &completion(json!({"prompt": [70000]}))).status, 400);
     // Unknown fields are passed over.
     assert_eq!(server.post("/v1/completions", &completion(json!({"colour": "red"}))).status, 200);
 }
@@ -231,6 +257,18 @@ fn keys_origins_and_strictness() {
     assert!(page.head.contains("access-control-allow-origin: https://ui.example"), "{}", page.head);
     assert!(page.head.contains("x-request-id: mine"), "{}", page.head);
     assert_eq!(send("x-api-key: secret\r\nOrigin: https://evil.example\r\n", &body).status, 403);
+    // Each API's clients read errors of their own shape, wherever these arise.
+    let turned_away = server.raw(crate::harness::request("/v1/messages", &body, "").as_bytes());
+    assert_eq!((turned_away.status, turned_away.json()["type"].as_str()), (401, Some("error")));
+    let asks = "OPTIONS /v1/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: \
+        https://ui.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: \
+        x-stainless-os,anthropic-beta\r\n\r\n";
+    let preflight = server.raw(asks.as_bytes());
+    assert!(
+        preflight.head.contains("access-control-allow-headers: x-stainless-os,anthropic-beta"),
+        "{}",
+        preflight.head
+    );
     let strict = send("x-api-key: secret\r\n", &completion(json!({"colour": "red"})));
     assert_eq!((strict.status, strict.json()["error"]["param"].as_str()), (400, Some("colour")));
 }

@@ -115,6 +115,7 @@ def responses():
         text = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
     assert text == whole.output_text, (text, whole.output_text)
     assert whole.usage.output_tokens > 0
+    assert (whole.instructions, whole.max_output_tokens, whole.temperature) == ("be brief", 16, 0)
 
 
 def errors():

@@ -163,6 +163,26 @@ fn the_queue_is_bounded() {
     assert!(full[0].head.contains("retry-after: "), "{}", full[0].head);
     assert_eq!(full[0].json()["error"]["code"], "queue_full");
     still_serves(&server, "a full queue");
+    // One request's own parts are nobody it has to wait for.
+    let prompts = vec!["abc"; 20];
+    let many = server.post("/v1/completions", &json!({"prompt": prompts, "max_tokens": 2}));
+    assert_eq!(
+        (many.status, many.json()["choices"].as_array().map(Vec::len)),
+        (200, Some(20)),
+        "{}",
+        many.body
+    );
+}
+
+#[test]
+fn a_body_that_says_that_it_is_too_large_is_not_waited_for() {
+    let server = Server::start(&[]);
+    let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+        Content-Length: 99999999999\r\n\r\n{";
+    let mut client = server.connect();
+    client.write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_reply(&mut client).status, 413);
+    still_serves(&server, "a body that is too large");
 }
 
 #[test]
