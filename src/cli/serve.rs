@@ -208,8 +208,11 @@ impl Serve {
             keys.iter().all(sendable),
             "an API key can't be sent in a header: expected ASCII letters, digits and signs, no spaces"
         );
-        let is_origin =
-            |o: &&String| *o == "*" || o.split_once("://").is_some_and(|(_, host)| !host.is_empty());
+        // As browsers send it: a scheme, a host, perhaps a port.
+        let host = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+        let is_origin = |o: &&String| {
+            *o == "*" || o.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && host(rest))
+        };
         if let Some(origin) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
             anyhow::bail!("--allowed-origins '{origin}': expected one as https://ui.example, or *");
         }

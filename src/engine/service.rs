@@ -264,9 +264,14 @@ impl Worker<'_> {
                 }
                 continue;
             }
+            let owned = self.owners.len();
             let outcome = self.engine.step(&mut events);
             self.observer.stepped(&self.engine, &events);
             self.deliver(&mut events);
+            // Who went away during the last step is in nobody's figures any more.
+            if self.owners.len() < owned && !self.engine.has_work() {
+                self.observer.stepped(&self.engine, &[]);
+            }
             if let Some(seen) = self.engine.watched() {
                 self.hand_over(seen);
             }

@@ -61,8 +61,9 @@ fn cors(guard: &Guard) -> CorsLayer {
         .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
 }
 
-async fn no_such_path() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "no such path is served: see /v1/models, /v1/chat/completions")
+async fn no_such_path(uri: Uri) -> Response {
+    let message = "no such path is served: see /v1/models, /v1/chat/completions";
+    anthropic::respond_at(uri.path(), ApiError::new(StatusCode::NOT_FOUND, message))
 }
 
 async fn no_such_method(uri: Uri) -> Response {

@@ -206,6 +206,7 @@ fn refusals(server: &Server) {
         ("messages", json!({"messages": [{"role": "user", "content": "x"}]}), 400, ""),
         ("responses", json!({"input": "x", "previous_response_id": "y"}), 400, "previous_response_id"),
         ("responses", json!({"input": "x", "store": true}), 400, "store"),
+        ("responses", json!({"input": "x", "reasoning_effort": "high"}), 400, "reasoning_effort"),
         ("responses", json!({"input": "x", "include": ["message.output_text.logprobs"]}), 400, "include"),
         ("responses", json!({"input": "x", "max_output_tokens": 0}), 400, "max_output_tokens"),
         ("responses", json!({"input": "x", "text": {"format": {"type": "json_object"}}}), 400, "text.format"),
@@ -260,6 +261,9 @@ fn keys_origins_and_strictness() {
     // Each API's clients read errors of their own shape, wherever these arise.
     let turned_away = server.raw(crate::harness::request("/v1/messages", &body, "").as_bytes());
     assert_eq!((turned_away.status, turned_away.json()["type"].as_str()), (401, Some("error")));
+    let nowhere = server
+        .raw(crate::harness::request("/v1/messages/batches", &body, "x-api-key: secret\r\n").as_bytes());
+    assert_eq!((nowhere.status, nowhere.json()["type"].as_str()), (404, Some("error")));
     let asks = "OPTIONS /v1/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: \
         https://ui.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: \
         x-stainless-os,anthropic-beta\r\n\r\n";

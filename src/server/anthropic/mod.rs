@@ -66,7 +66,8 @@ fn error_body(error: &ApiError) -> Value {
 
 /// An error that arose before a path's own handler, in the shape of that path's clients.
 pub fn respond_at(path: &str, error: ApiError) -> Response {
-    if path.starts_with("/v1/messages") { respond(error) } else { error.into_response() }
+    let own = path.strip_prefix("/v1/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if own { respond(error) } else { error.into_response() }
 }
 
 fn respond(error: ApiError) -> Response {

@@ -19,7 +19,7 @@ use crate::server::error::ApiError;
 use crate::server::reply::{Answer, Frames, Shape, reply};
 use crate::server::request::fields::{Fields, Refused};
 use crate::server::request::prompt::{self, Raw, text_of};
-use crate::server::request::{Generation, NEUTRAL, ServiceFields, sampling};
+use crate::server::request::{Generation, NEUTRAL, ServiceFields, UNSUPPORTED, sampling};
 use crate::server::running::{Ended, Usage};
 
 const REFUSED: &[Refused] = &[
@@ -69,6 +69,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     if params.n != 1 {
         return Err(ApiError::field("n", "a response is one answer: leave it out"));
     }
+    fields.refuse(UNSUPPORTED)?;
     fields.refuse(REFUSED)?;
     fields.ignore(NEUTRAL);
     fields.ignore(&["parallel_tool_calls"]);
