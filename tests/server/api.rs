@@ -217,6 +217,9 @@ fn refusals(server: &Server) {
         ("completions", completion(json!({"prompt": vec![5; 400]})), 400, "prompt"),
         ("completions", completion(json!({"repetition_penalty": 1e-38})), 400, "repetition_penalty"),
         ("completions", completion(json!({"length_penalty": 2.0})), 400, "length_penalty"),
+        ("completions", completion(json!({"repeat_penalty": 0.0})), 400, "repeat_penalty"),
+        ("chat/completions", chat(json!({"max_completion_tokens": 0})), 400, "max_completion_tokens"),
+        ("responses", json!({"input": "x", "metadata": [1]}), 400, "metadata"),
         ("chat/completions", chat(json!({"messages": [{"role": "user"}]})), 400, "messages[0].content"),
         (
             "chat/completions",

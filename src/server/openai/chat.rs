@@ -52,8 +52,10 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     let mut fields = body::fields(body, &app.caps).await?;
     let service = ServiceFields::read(&mut fields, &app)?;
     let messages = prompt::messages(&mut fields, &app.caps)?;
-    let most = fields.take_any(&["max_completion_tokens", "max_tokens"])?;
-    let mut params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)?;
+    let names = ["max_completion_tokens", "max_tokens"];
+    let (name, most) = (fields.used(&names), fields.take_any(&names)?);
+    let mut params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)
+        .map_err(|error| error.renamed("max_tokens", name))?;
     let wanted: bool = fields.take("logprobs")?.unwrap_or(false);
     let listed: Option<u32> = fields.take("top_logprobs")?;
     if listed.is_some_and(|n| n > 0) && !wanted {

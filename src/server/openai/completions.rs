@@ -38,12 +38,14 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     let mut fields = body::fields(body, &app.caps).await?;
     let service = ServiceFields::read(&mut fields, &app)?;
     let raw = prompt::read(&mut fields, "prompt", Cap::Answers, &app.caps)?;
-    let most = fields.take_any(&["max_tokens", "n_predict"])?.or(Some(MAX_TOKENS));
+    let names = ["max_tokens", "n_predict"];
+    let (name, most) = (fields.used(&names), fields.take_any(&names)?.or(Some(MAX_TOKENS)));
     let echo = fields.take("echo")?.unwrap_or(false);
     // Nothing but the prompt is asked for: programs that score texts do so.
     let silent = echo && most == Some(0);
     let most = if silent { Some(1) } else { most };
-    let mut params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)?;
+    let mut params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)
+        .map_err(|error| error.renamed("max_tokens", name))?;
     let listed = fields.take("logprobs")?;
     set_logprobs(&mut params, &app.caps, "logprobs", listed)?;
     if silent && params.choices() > 1 {

@@ -62,6 +62,9 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     let mut fields = body::fields(body, &app.caps).await?;
     let service = ServiceFields::read(&mut fields, &app)?;
     let asked = fields.copied(&["instructions", "metadata", "temperature", "top_p", "max_output_tokens"]);
+    if !asked["metadata"].is_null() && !asked["metadata"].is_object() {
+        return Err(ApiError::field("metadata", "expected an object"));
+    }
     let messages = conversation(&mut fields, &app.caps)?;
     let most = fields.take("max_output_tokens")?;
     let params = sampling::read(&mut fields, &app.caps, app.model.vocab, most)

@@ -97,6 +97,12 @@ impl Fields {
             .ok_or_else(|| ApiError::field(self.name(name), format!("it is missing: expected {expected}")))
     }
 
+    /// Which of several names for one thing is used; the first where none is.
+    pub fn used<'a>(&self, names: &[&'a str]) -> &'a str {
+        let used = names.iter().find(|name| self.map.get(**name).is_some_and(|value| !value.is_null()));
+        used.or(names.first()).copied().unwrap_or_default()
+    }
+
     /// Copies of fields, null where one is absent.
     pub fn copied(&self, names: &[&str]) -> Map<String, Value> {
         let copy = |name: &&str| ((*name).to_string(), self.map.get(*name).cloned().unwrap_or_default());

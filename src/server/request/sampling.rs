@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::fields::Fields;
-use crate::sample::{SamplingParams, StopText};
+use crate::sample::{ParamError, SamplingParams, StopText};
 use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
 
@@ -50,6 +50,7 @@ pub fn read(
     let stop_token_ids: Vec<u32> = fields.take("stop_token_ids")?.unwrap_or_default();
     caps.check(Cap::StopTokens, "stop_token_ids", stop_token_ids.len())?;
     let include = fields.take("include_stop_str_in_output")?.unwrap_or(false);
+    let repetition = fields.used(&["repetition_penalty", "repeat_penalty"]);
     let params = SamplingParams {
         n: fields.take("n")?.unwrap_or(default.n),
         best_of: fields.take("best_of")?,
@@ -72,7 +73,8 @@ pub fn read(
         ignore_eos: fields.take("ignore_eos")?.unwrap_or(default.ignore_eos),
         logprobs: None,
     };
-    params.validate(vocab)?;
+    let known = |error: ParamError| ApiError::from(error).renamed("repetition_penalty", repetition);
+    params.validate(vocab).map_err(known)?;
     let (field, answers) = params.best_of.map_or(("n", params.n), |best_of| ("best_of", best_of));
     caps.check(Cap::Answers, field, answers as usize)?;
     Ok(params)
