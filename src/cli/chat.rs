@@ -117,7 +117,8 @@ impl Chat {
                     .collect();
                 std::fs::write(rest.trim(), serde_json::to_string_pretty(&list)?)
                     .with_context(|| format!("writing {}", rest.trim()))?;
-                println!("({} messages in {})", list.len(), rest.trim());
+                let s = if list.len() == 1 { "" } else { "s" };
+                println!("({} message{s} in {})", list.len(), rest.trim());
             }
             _ if command.starts_with('/') => anyhow::bail!("'{command}' is no command; /help lists them"),
             _ => return talk.say(line, &self.sampling),

@@ -28,6 +28,8 @@ pub struct Answer {
     pub text: String,
     /// Its tokens, those of an interrupted one too.
     pub tokens: usize,
+    /// Time to its first token.
+    pub first: Option<Duration>,
     /// How long it took.
     pub took: Duration,
     /// How it went; `None` if it was interrupted.
@@ -91,7 +93,8 @@ impl Session {
     ) -> anyhow::Result<Answer> {
         let id = self.engine.add(GenerationRequest::new(prompt, params))?;
         let started = Instant::now();
-        let mut answer = Answer { text: String::new(), tokens: 0, took: Duration::ZERO, result: None };
+        let mut answer =
+            Answer { text: String::new(), tokens: 0, first: None, took: Duration::ZERO, result: None };
         let mut events = Vec::new();
         while self.engine.has_work() {
             if self.interrupted.swap(false, Ordering::Relaxed) {
@@ -100,7 +103,10 @@ impl Session {
             }
             self.engine.step(&mut events)?;
             for event in events.drain(..) {
-                answer.tokens += usize::from(matches!(event, Event::Token { .. }));
+                if matches!(event, Event::Token { .. }) {
+                    answer.tokens += 1;
+                    answer.first.get_or_insert_with(|| started.elapsed());
+                }
                 let text = event.text();
                 if !text.is_empty() {
                     answer.text.push_str(text);
@@ -122,13 +128,22 @@ impl Session {
 impl Answer {
     /// Prompt tokens, TTFT, prefill and decode speed, in one line.
     pub fn figures(&self) -> String {
+        let per_second = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
         let Some(r) = &self.result else {
-            return format!("interrupted after {} tokens and {:.1} s", self.tokens, self.took.as_secs_f64());
+            let mut line =
+                format!("interrupted after {} tokens and {:.1} s", self.tokens, self.took.as_secs_f64());
+            if let Some(first) = self.first {
+                line += &format!(", TTFT {:.0} ms", first.as_secs_f64() * 1e3);
+                if self.tokens > 1 {
+                    let decode = per_second(self.tokens - 1, self.took.saturating_sub(first));
+                    line += &format!(", decode {decode:.1} tokens/s");
+                }
+            }
+            return line;
         };
         let t = r.timings;
         let prefill = t.first_token.saturating_sub(t.queued);
         let decode = t.total.saturating_sub(t.first_token);
-        let per_second = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
         let cached = if r.cached_tokens > 0 {
             format!(" ({} of them cached)", r.cached_tokens)
         } else {
