@@ -1,5 +1,6 @@
 //! Ceilings: the fastest that this device was seen to do one thing.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -14,6 +15,9 @@ const AGREE: f64 = 0.05;
 
 /// Windows at least and at most.
 const WINDOWS: [usize; 2] = [3, 8];
+
+/// Rounds over all ceilings, at least and at most.
+const ROUNDS: [usize; 2] = [2, 4];
 
 /// A dispatch is made this long where the probe allows it, so that launching it is small.
 const LONG: Nanos = Nanos(2_000_000);
@@ -32,9 +36,9 @@ pub struct Ceiling {
     pub unit: Unit,
     /// By the shortest runs of all windows.
     pub value: f64,
-    /// The slowest that it is with any one window left out.
+    /// The least that it is with any one window left out, or in the second fastest round.
     pub low: f64,
-    /// The fastest that it is with any one window left out.
+    /// The most that it is with any one window left out, or in the second fastest round.
     pub high: f64,
     /// The shader and variant that gave it.
     pub probe: String,
@@ -55,6 +59,78 @@ pub enum Windows {
     Scattered(usize),
 }
 
+impl Windows {
+    fn tried(self) -> usize {
+        match self {
+            Self::Agreed(tried) | Self::Scattered(tried) => tried,
+        }
+    }
+}
+
+/// A ceiling that can be measured as often as it takes.
+pub struct Asked<'a> {
+    /// Its name.
+    pub name: &'static str,
+    /// Measures it, from cold.
+    pub measure: Box<dyn FnMut() -> Result<Ceiling, Error> + 'a>,
+}
+
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Asked").field(&self.name).finish()
+    }
+}
+
+/// Measures in rounds, each ceiling again after all others, until its two fastest rounds agree: what slows
+/// a machine down can outlast all windows of one round. The fastest counts. What the device lacks, and what
+/// is lost in noise in every round, is left out, and `progress` is told.
+///
+/// # Errors
+/// A device that fails or runs a probe wrong.
+pub fn in_rounds(asked: &mut [Asked<'_>], progress: &mut dyn FnMut(&str)) -> Result<Vec<Ceiling>, Error> {
+    let mut found: Vec<Vec<Ceiling>> = vec![Vec::new(); asked.len()];
+    let mut lacking: Vec<Option<Error>> = asked.iter().map(|_| None).collect();
+    for round in 0..ROUNDS[1] {
+        for ((asked, found), lacking) in asked.iter_mut().zip(&mut found).zip(&mut lacking) {
+            let settled = round >= ROUNDS[0] && joined(found).is_some_and(|(_, agreed)| agreed);
+            if settled || matches!(lacking, Some(Error::Missing { .. })) {
+                continue;
+            }
+            let again = if round > 0 { ", again" } else { "" };
+            progress(&format!("{}{again}", asked.name));
+            match (asked.measure)() {
+                Ok(ceiling) => found.push(ceiling),
+                Err(error @ (Error::Missing { .. } | Error::Noisy { .. })) => *lacking = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    for (found, lacking) in found.iter().zip(&lacking) {
+        if let (true, Some(lacking)) = (found.is_empty(), lacking) {
+            progress(&lacking.to_string());
+        }
+    }
+    Ok(found.iter().filter_map(|found| joined(found)).map(|(ceiling, _)| ceiling).collect())
+}
+
+/// The fastest round's ceiling, down to the next fastest's figure; and whether these two agree.
+fn joined(rounds: &[Ceiling]) -> Option<(Ceiling, bool)> {
+    let mut rounds: Vec<&Ceiling> = rounds.iter().collect();
+    let speed = |c: &Ceiling| if c.unit == Unit::Nanoseconds { 1.0 / c.value } else { c.value };
+    rounds.sort_by(|a, b| speed(b).total_cmp(&speed(a)));
+    let (&best, rest) = rounds.split_first()?;
+    let windows = rounds.iter().map(|c| c.windows.tried()).sum();
+    let agreed = rest.first().is_some_and(|next| speed(best) <= speed(next) * (1.0 + AGREE));
+    let next = rest.first().map_or(best.value, |next| next.value);
+    let joined = Ceiling {
+        low: best.low.min(next),
+        high: best.high.max(next),
+        windows: if agreed { Windows::Agreed(windows) } else { Windows::Scattered(windows) },
+        ..best.clone()
+    };
+    Some((joined, agreed))
+}
+
 /// Measures the ceilings of these names ([`PROBES`]), in their order.
 ///
 /// # Errors
@@ -68,7 +144,11 @@ pub fn measure(gpu: &Gpu, names: &[&str], budget: Budget) -> Result<Vec<Ceiling>
     probes.into_iter().map(|probe| ceiling(gpu, *probe, budget)).collect()
 }
 
-fn ceiling(gpu: &Gpu, probe: &dyn Probe, budget: Budget) -> Result<Ceiling, Error> {
+/// Measures one ceiling, from cold.
+///
+/// # Errors
+/// A device that can't run the probe or runs it wrong, or a machine too busy.
+pub fn ceiling(gpu: &Gpu, probe: &dyn Probe, budget: Budget) -> Result<Ceiling, Error> {
     let mut rigs = probe.rigs(gpu)?;
     let start = Instant::now();
     let fastest = fastest(gpu, &mut rigs)?;
@@ -219,6 +299,48 @@ mod tests {
         let (slope, agreement) = windows(&mut Clocked(clocks), 1000, 2).unwrap().unwrap();
         assert_eq!(agreement, Windows::Agreed(4));
         assert!((slope.seconds - 1e-6).abs() < 1e-12, "{slope:?}");
+    }
+
+    fn rounds(unit: Unit, values: &[f64]) -> (Vec<Ceiling>, usize, Vec<String>) {
+        let (mut asked, mut told) = (0, Vec::new());
+        let measure = Box::new(|| {
+            let value = *values.get(asked).expect("no round more than this");
+            asked += 1;
+            if value.is_nan() {
+                return Err(Error::Noisy { name: "x" });
+            }
+            let (low, high, windows) = (0.99 * value, 1.01 * value, Windows::Agreed(3));
+            Ok(Ceiling { name: "x", unit, value, low, high, probe: String::new(), windows })
+        });
+        let found =
+            in_rounds(&mut [Asked { name: "x", measure }], &mut |what| told.push(what.to_string())).unwrap();
+        (found, asked, told)
+    }
+
+    #[test]
+    fn rounds_go_on_until_the_two_fastest_agree() {
+        let rate = Unit::GigabytesPerSecond;
+        let (found, asked, _) = rounds(rate, &[10.0, 10.3]);
+        assert_eq!((found[0].value, found[0].windows, asked), (10.3, Windows::Agreed(6), 2));
+        // One round of four under a neighbour's load is left behind.
+        let (found, asked, _) = rounds(rate, &[7.0, 10.0, 10.2]);
+        assert_eq!((found[0].value, found[0].low, asked), (10.2, 10.0, 3));
+        let (found, asked, _) = rounds(rate, &[7.0, 8.0, 9.0, 10.0]);
+        assert_eq!((found[0].value, found[0].low, asked), (10.0, 9.0, 4));
+        assert_eq!(found[0].windows, Windows::Scattered(12));
+        // Of times the least is the fastest.
+        let (found, ..) = rounds(Unit::Nanoseconds, &[30.0, 20.0, 20.5]);
+        assert_eq!((found[0].value, found[0].high), (20.0, 20.5));
+    }
+
+    #[test]
+    fn a_round_lost_in_noise_is_tried_again_and_all_of_them_are_told() {
+        let rate = Unit::GigabytesPerSecond;
+        let (found, asked, _) = rounds(rate, &[f64::NAN, 10.0, 10.1]);
+        assert_eq!((found[0].value, asked), (10.1, 3));
+        let (found, asked, told) = rounds(rate, &[f64::NAN; 4]);
+        assert_eq!((found.len(), asked), (0, 4));
+        assert!(told.last().unwrap().contains("could not be measured"), "{told:?}");
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //!   through driver and queue cancels, the same on every back end.
 //! - The shortest runs of all windows count, since everything that disturbs makes a run longer.
 //!   Windows are added, three at least and eight at most, until leaving any one out changes the figure
-//!   by no more than 5 %. (After CubeCL's rule, whose whole window once sat at a low clock.)
+//!   by no more than 5 %. A report measures everything at least twice, in rounds, until the two fastest
+//!   agree. (After CubeCL's rule, whose whole window once sat at a low clock.)
 //! - The figures are under-estimates by construction: only arithmetic and bytes that must happen
 //!   are counted. A kernel above its ceiling is a finding about the ceiling.
 
@@ -36,7 +37,7 @@ mod step_time;
 pub mod timer;
 mod watch;
 
-pub use ceiling::{Ceiling, Windows, measure};
+pub use ceiling::{Asked, Ceiling, Windows, ceiling, in_rounds, measure};
 pub use curve::{At, Level, curve, levels};
 pub use launch::{Fill, fill};
 pub use memory::{Kind, pool};

@@ -13,7 +13,9 @@ use super::roof::Roof;
 use super::timer::grade;
 use crate::gpu::{Checks, Gpu};
 use crate::profile::timer::{GpuClock, examine};
-use crate::profile::{self, Budget, Error, Kind, PROBES, Windows, curve, fill, levels, measure, native};
+use crate::profile::{
+    self, Asked, Budget, Error, Kind, PROBES, Probe, Windows, curve, fill, in_rounds, levels, native,
+};
 
 /// What a kept measurement holds for: another driver or another version measures anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,24 +140,15 @@ impl DeviceReport {
     }
 
     fn measure(gpu: &Gpu, key: Key, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
-        let mut ceilings = Vec::new();
-        for probe in PROBES {
-            progress(probe.name());
-            match measure(gpu, &[probe.name()], Budget::Full) {
-                Ok(found) => ceilings.extend(found.into_iter().map(ceiling)),
-                // A row that can't be had is left out: never a 0.
-                Err(error @ (Error::Missing { .. } | Error::Noisy { .. })) => progress(&error.to_string()),
-                Err(error) => return Err(error),
-            }
-        }
+        let probe = |probe: &'static &dyn Probe| Asked {
+            name: probe.name(),
+            measure: Box::new(|| profile::ceiling(gpu, *probe, Budget::Full)),
+        };
+        let mut asked: Vec<Asked<'_>> = PROBES.iter().map(probe).collect();
         if key.device.software {
-            progress("native_f32");
-            match native(Budget::Full) {
-                Ok(found) => ceilings.push(ceiling(found)),
-                Err(error @ Error::Noisy { .. }) => progress(&error.to_string()),
-                Err(error) => return Err(error),
-            }
+            asked.push(Asked { name: "native_f32", measure: Box::new(|| native(Budget::Full)) });
         }
+        let mut ceilings: Vec<Ceiling> = in_rounds(&mut asked, progress)?.into_iter().map(ceiling).collect();
         let mut curves = Vec::new();
         for (name, kind) in [("read", Kind::Read), ("write", Kind::Write), ("copy", Kind::Copy)] {
             progress(&format!("{name} over the working set"));
