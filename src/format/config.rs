@@ -132,6 +132,9 @@ struct Config<'a> {
     fields: &'a Map<String, Value>,
 }
 
+/// The window of a mistral whose config.json has no word of one (transformers' default); null means none.
+const MISTRALS: usize = 4096;
+
 impl Config<'_> {
     fn bad(&self, what: impl Into<String>) -> Error {
         Error::malformed(self.path, what)
@@ -275,6 +278,7 @@ impl Config<'_> {
                 _ => Err(mixed()),
             },
             (Some(false), _) | (None, "qwen2" | "qwen3") => Ok(None),
+            (None, "mistral") if !self.fields.contains_key("sliding_window") => Ok(Some(MISTRALS)),
             (None, "mistral") => Ok(window),
             (None, _) if window.is_none() => Ok(None),
             (None, other) => Err(self.unsupported(format!(
