@@ -15,7 +15,9 @@ fn tests_at_depths_are_rows_with_llama_benchs_names() {
     command.env("RIDGEPOINT_LOG", "ridgepoint=info").env("RIDGEPOINT_CACHE", cache.path());
     command.env("HF_HUB_OFFLINE", "1");
     command.args(["--quiet", "bench", "model", "-m", model, "-p", "8", "-n", "4", "-r", "2", "-o", "jsonl"]);
-    command.args(["-pg", "6,2", "-d", "0,16", "-b", "2048,3", "--quantize", "q8_0"]);
+    command.args(["-pg", "6,2", "-d", "0-16+16", "-b", "2048,3", "--quantize", "q8_0"]);
+    // What is so anyway may be asked for.
+    command.args(["-ngl", "99", "-fa", "1", "-mmp", "0", "-sm", "none", "-nkvo", "0", "-embd", "0"]);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     pipelines::kept_as_said(&String::from_utf8_lossy(&output.stderr), cache.path());
@@ -73,6 +75,9 @@ fn what_cannot_be_measured_is_refused() {
         (&["-r", "0"], 1, "at least one repetition"),
         (&["-b", "0"], 1, "at least one token"),
         (&["-t", "4"], 2, "no threads to set"),
+        (&["-ngl", "20"], 2, "every layer is on the GPU"),
+        (&["-fa", "0"], 2, "attention is always one kernel"),
+        (&["-p", "32-16"], 2, "a range such as 128-512+128"),
         (&["-pg", "512"], 2, "expected two numbers, such as 512,128"),
         (&["-o", "xml"], 2, "jsonl"),
     ] {

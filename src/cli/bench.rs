@@ -5,12 +5,14 @@
 //! not measured. `of_fma` divides 2 x parameters (embedding left out) x tokens/s by the measured f32
 //! FMA rate, `of_read` divides the weights' bytes x tokens/s by the measured cold read rate.
 
+mod llama_bench;
 mod output;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
+use llama_bench::{Fixed, Numbers};
 use output::{Batches, Output, Printer, Row};
 
 use super::cpu_profile::CpuProfile;
@@ -41,25 +43,24 @@ struct Model {
     load: LoadArgs,
     #[command(flatten)]
     profile: CpuProfile,
-    /// Prompt tokens, comma-separated; 0 for no such test
+    /// Prompt tokens, comma-separated, ranges as 128-512+128 or 128-512*2; 0 for no such test
     #[arg(long, short = 'p', value_delimiter = ',', default_value = "512")]
-    n_prompt: Vec<usize>,
-    /// Generated tokens, comma-separated; 0 for no such test
+    n_prompt: Vec<Numbers>,
+    /// Generated tokens, in the same way; 0 for no such test
     #[arg(long, short = 'n', value_delimiter = ',', default_value = "128")]
-    n_gen: Vec<usize>,
+    n_gen: Vec<Numbers>,
     /// A prompt and then generated tokens, as one test (also as -pg); may be repeated
     #[arg(long = "pg", visible_alias = "prompt-gen", value_name = "PROMPT,GEN", value_parser = pair)]
     prompt_gen: Vec<(usize, usize)>,
-    /// Tokens that the context holds before each test, comma-separated
+    /// Tokens that the context holds before each test, in the same way
     #[arg(long, short = 'd', value_delimiter = ',', default_value = "0", value_name = "N_DEPTH")]
-    n_depth: Vec<usize>,
-    /// Tokens of a prompt that are handed over at once, comma-separated: a step computes so many, and never
+    n_depth: Vec<Numbers>,
+    /// Tokens of a prompt that are handed over at once, in the same way: a step computes so many, and never
     /// more than --ubatch-size
     #[arg(long, short = 'b', value_delimiter = ',', default_value = "2048", value_name = "N_BATCH")]
-    batch_size: Vec<usize>,
-    /// Refused: the GPU computes, and has no threads to set
-    #[arg(long, short = 't', value_name = "N", value_parser = threads)]
-    threads: Option<usize>,
+    batch_size: Vec<Numbers>,
+    #[command(flatten)]
+    fixed: Fixed,
     /// How often each test runs, after one warm-up
     #[arg(long, short = 'r', default_value_t = 5)]
     repetitions: usize,
@@ -75,13 +76,6 @@ struct Test {
     n_gen: usize,
     n_depth: usize,
     n_batch: usize,
-}
-
-/// A figure beside a number of threads that changed nothing would mislead.
-fn threads(_: &str) -> Result<usize, String> {
-    Err("there are no threads to set: the GPU computes (a software adapter's driver has a variable of its \
-         own: LP_NUM_THREADS=N for llvmpipe)"
-        .into())
 }
 
 /// `512,128` as a prompt and a generation in one test.
@@ -102,7 +96,7 @@ impl Model {
         if self.repetitions == 0 {
             anyhow::bail!("-r 0: expected at least one repetition");
         }
-        if self.batch_size.contains(&0) {
+        if Numbers::all(&self.batch_size).contains(&0) {
             anyhow::bail!("-b 0: expected at least one token");
         }
         let opened = self.load.open(global)?;
@@ -126,7 +120,7 @@ impl Model {
             anyhow::bail!("the ceilings could not be measured")
         };
         let mut runner = opened.runner(global, self.load.limits(&opened, 1, 1))?;
-        let batches = if self.batch_size.len() > 1 { Batches::Differ } else { Batches::Same };
+        let batches = if Numbers::all(&self.batch_size).len() > 1 { Batches::Differ } else { Batches::Same };
         let mut printer = Printer::new(std::io::stdout().lock(), self.output, batches);
         for test in tests {
             printer.row(&self.test(global, &opened, &mut runner, test, fma, read)?)?;
@@ -137,11 +131,12 @@ impl Model {
 
     /// Every test at every depth and batch, prompts first, as llama-bench orders them.
     fn tests(&self) -> Vec<Test> {
-        let prompts = self.n_prompt.iter().map(|&p| (p, 0));
-        let both = prompts.chain(self.n_gen.iter().map(|&n| (0, n))).chain(self.prompt_gen.iter().copied());
+        let prompts = Numbers::all(&self.n_prompt).into_iter().map(|p| (p, 0));
+        let generated = Numbers::all(&self.n_gen).into_iter().map(|n| (0, n));
+        let both = prompts.chain(generated).chain(self.prompt_gen.iter().copied());
         let both: Vec<(usize, usize)> = both.filter(|&(p, n)| p > 0 || n > 0).collect();
-        let depths = self.n_depth.iter();
-        let at = depths.flat_map(|&depth| self.batch_size.iter().map(move |&batch| (depth, batch)));
+        let (depths, batches) = (Numbers::all(&self.n_depth), Numbers::all(&self.batch_size));
+        let at = depths.iter().flat_map(|&depth| batches.iter().map(move |&batch| (depth, batch)));
         let test = |(n_prompt, n_gen), (n_depth, n_batch)| Test { n_prompt, n_gen, n_depth, n_batch };
         at.flat_map(|at| both.iter().map(move |&test_of| test(test_of, at))).collect()
     }

@@ -222,18 +222,20 @@ fn outcome(ended: anyhow::Result<()>) -> ExitCode {
 }
 
 /// llama.cpp's flags of one dash and several letters, which are none in this style.
-const LLAMA_CPPS: [(&str, &str); 10] = [
+const LLAMA_CPPS: [(&str, &str); 12] = [
     ("-hf", "--hf-repo"),
     ("-hfr", "--hf-repo"),
     ("-pg", "--pg"),
     ("-ub", "--ubatch-size"),
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
-    // Not ours; spelled out, so that the error names the whole flag.
+    // llama-bench's; elsewhere spelled out, so that the error names the whole flag.
     ("-ngl", "--n-gpu-layers"),
     ("-fa", "--flash-attn"),
     ("-mmp", "--mmap"),
     ("-sm", "--split-mode"),
+    ("-nkvo", "--no-kv-offload"),
+    ("-embd", "--embeddings"),
 ];
 
 /// Spells flags as llama.cpp's users type them in this program's way. What follows `--` is text and
