@@ -356,6 +356,8 @@ fn perplexity_is_what_the_log_probabilities_say() {
     let base = ["perplexity", "-m", LLAMA, path, "--kv-cache-dtype", "f32"];
     let line = stdout(&base, b"");
     assert!(line.starts_with(&format!("perplexity {:.4}, of ", own.ppl)), "{line}");
+    let piped = ["perplexity", "-m", LLAMA, "-", "--kv-cache-dtype", "f32"];
+    assert_eq!(stdout(&piped, &std::fs::read(path).unwrap()), line);
     let notes = String::from_utf8(run(&base, b"").stderr).unwrap();
     assert!(notes.contains(&format!("chunk 1/{}: ", own.chunks.len())), "{notes}");
 }

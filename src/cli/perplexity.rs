@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -37,7 +37,7 @@ pub struct Perplexity {
     model: ModelArg,
     #[command(flatten)]
     quantize: QuantizeArg,
-    /// The text, UTF-8
+    /// The text, UTF-8; `-` reads standard input
     #[arg(value_name = "FILE")]
     text: PathBuf,
     /// Tokens of a chunk [default: 512, or the model's context if that is shorter]
@@ -63,7 +63,7 @@ impl Perplexity {
         let context = self.ctx_size.unwrap_or(CONTEXT.min(longest));
         // With 3 tokens, one is scored: the last, after the second.
         if context < 3 || context > longest {
-            anyhow::bail!("a context of {context} tokens: expected 3 to {longest}, the model's own context");
+            anyhow::bail!("--ctx-size {context}: expected 3 to {longest} tokens, the model's own context");
         }
         let tokenizer = file.tokenizer()?;
         let tokens = self.tokens(&tokenizer, context)?;
@@ -104,13 +104,22 @@ impl Perplexity {
 
     /// The text's tokens: at least one chunk of them.
     fn tokens(&self, tokenizer: &Tokenizer, context: usize) -> anyhow::Result<Vec<u32>> {
-        let name = self.text.display().to_string();
-        let mut file = File::open(&self.text).with_context(|| format!("opening {name}"))?;
-        let tokens = tokenizer.encode_prompt(&read_text(&mut file, &name)?, Special::Text)?;
+        let (name, text) = if self.text == Path::new("-") {
+            let name = "standard input".to_string();
+            let text = read_text(&mut io::stdin().lock(), &name)?;
+            (name, text)
+        } else {
+            let name = self.text.display().to_string();
+            let mut file = File::open(&self.text).with_context(|| format!("opening {name}"))?;
+            let text = read_text(&mut file, &name)?;
+            (name, text)
+        };
+        let tokens = tokenizer.encode_prompt(&text, Special::Text)?;
         if tokens.len() < context {
             anyhow::bail!(
-                "{name} has {} tokens, fewer than one chunk of {context}: take a longer text or a smaller --ctx-size",
-                tokens.len()
+                "{name} has {} token{}, fewer than one chunk of {context}: take a longer text or a smaller --ctx-size",
+                tokens.len(),
+                if tokens.len() == 1 { "" } else { "s" }
             );
         }
         Ok(tokens)

@@ -1,8 +1,7 @@
 //! `ridgepoint run`: one answer, streamed.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
-use anyhow::Context;
 use clap::Args;
 
 use super::Global;
@@ -10,6 +9,7 @@ use super::cpu_profile::CpuProfile;
 use super::load::LoadArgs;
 use super::sampling::SamplingArgs;
 use super::session::Session;
+use super::tokenize::read_text;
 use crate::format::tokenizer::Special;
 use crate::format::{Ending, Message};
 use crate::sample::SamplingParams;
@@ -39,7 +39,11 @@ impl Run {
     }
 
     fn answer(&self, global: &Global) -> anyhow::Result<()> {
-        let prompt = if self.prompt == "-" { standard_input()? } else { self.prompt.clone() };
+        let prompt = if self.prompt == "-" {
+            read_text(&mut io::stdin().lock(), "the prompt on standard input")?
+        } else {
+            self.prompt.clone()
+        };
         let params = SamplingParams::from(&self.sampling);
         params.validate_ranges()?;
         let opened = self.load.open(global)?;
@@ -81,10 +85,4 @@ impl Run {
         }
         Ok(())
     }
-}
-
-fn standard_input() -> anyhow::Result<String> {
-    let mut text = String::new();
-    io::stdin().read_to_string(&mut text).context("the prompt on standard input")?;
-    Ok(text)
 }

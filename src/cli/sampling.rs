@@ -35,7 +35,7 @@ pub struct SamplingArgs {
     /// Add to a token's logit; may be given several times
     #[arg(long, value_name = "ID=X", value_parser = bias, allow_hyphen_values = true)]
     pub logit_bias: Vec<(u32, f32)>,
-    /// The same seed gives the same text
+    /// The same seed gives the same text, any whole number; without one each answer has its own
     #[arg(long, short, value_name = "N")]
     pub seed: Option<i64>,
     /// End at this text; may be given several times

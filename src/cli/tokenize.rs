@@ -12,7 +12,8 @@ use crate::format::tokenizer::{MAX_TEXT, Special};
 
 /// Print the token ids of a text.
 ///
-/// With --json: {"ids":[..],"pieces":[..]}. A piece is what its token stands for; bytes that are
+/// The ids are the text's own: what `run` puts in front of a prompt (BOS, where the model adds one) is
+/// there with --bos only. With --json: {"ids":[..],"pieces":[..]}. A piece is what its token stands for; bytes that are
 /// only a part of a character are shown as U+FFFD.
 #[derive(Debug, Args)]
 pub struct Tokenize {
