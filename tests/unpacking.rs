@@ -298,7 +298,7 @@ fn hand_counted_q4_1() {
     // Four words shifted for the upper nibbles, eight masked, 32 bytes taken out of them; scale and
     // minimum and 32 bytes made floats, 32 multiply-adds.
     assert_eq!(
-        counted(&*ridgepoint::quant::by_name("Q4_1").unwrap()),
+        counted(ridgepoint::quant::by_name("Q4_1").unwrap()),
         Unpacking { int: 4 + 8 + 32, float: 2 + 32 + 64 }
     );
 }

@@ -45,7 +45,7 @@ fn manager(c: &mut Criterion) {
         let sequences = blocks * config.block_size / TOKENS;
         group.throughput(Throughput::Elements(u64::from(sequences * TOKENS)));
         let tokens: Vec<Vec<u32>> =
-            (0..sequences).map(|s| (0..TOKENS).map(|t| s * 31 ^ t).collect()).collect();
+            (0..sequences).map(|s| (0..TOKENS).map(|t| (s * 31) ^ t).collect()).collect();
         group.bench_function(BenchmarkId::new("grown, published, released", blocks), |b| {
             let make = || BlockManager::new(config).expect("the sizes are sound");
             b.iter_batched_ref(make, |manager| fill(manager, &tokens), BatchSize::LargeInput);

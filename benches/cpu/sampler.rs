@@ -10,7 +10,7 @@ const VOCAB: usize = 49_152;
 
 /// Logits of the shape that models give: few stand out, most lie far below.
 fn row() -> Vec<f32> {
-    Noise::new(5).floats(VOCAB).into_iter().map(|x| 14.0 * x * x * x).collect()
+    Noise::new(5).floats(VOCAB).into_iter().map(|x| 24.0 * x.powi(63)).collect()
 }
 
 fn params() -> [(&'static str, SamplingParams); 5] {
@@ -18,7 +18,7 @@ fn params() -> [(&'static str, SamplingParams); 5] {
     [
         ("greedy", SamplingParams { temperature: 0.0, ..plain() }),
         ("top-k 40", SamplingParams { top_k: 40, ..plain() }),
-        ("top-p 0.9", SamplingParams { temperature: 0.3, top_p: 0.9, ..plain() }),
+        ("top-p 0.9", SamplingParams { top_p: 0.9, ..plain() }),
         ("top-k 40, top-p 0.9", SamplingParams { top_k: 40, top_p: 0.9, ..plain() }),
         ("top-k 40, penalties", SamplingParams { top_k: 40, repetition_penalty: 1.1, ..plain() }),
     ]

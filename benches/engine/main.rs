@@ -113,7 +113,7 @@ impl Bench {
         let mut engine = Engine::with_options(self.runner(limits)?, tokenizer, config, options)?;
         engine.prepare(tokens)?;
         // Every width of a step builds its kernels at first use.
-        for n in [1, 2, 4, 8, sequences] {
+        for n in ends(&[1, 2, 4, 8, sequences]) {
             let requests = (0..n as u64).map(|i| request(&engine, self.scaled(40), i, 3)).collect();
             run(&mut engine, requests)?;
         }
@@ -121,8 +121,8 @@ impl Bench {
     }
 
     fn prefill(&mut self) -> anyhow::Result<()> {
-        let sizes = [100, 500, 2000].map(|n| self.scaled(n));
-        let names = sizes.map(|n| format!("prefill {n}"));
+        let sizes: Vec<usize> = ends(&[100, 500, 2000]).into_iter().map(|n| self.scaled(n)).collect();
+        let names: Vec<String> = sizes.iter().map(|n| format!("prefill {n}")).collect();
         if !self.wants(&names) {
             return Ok(());
         }
@@ -140,8 +140,8 @@ impl Bench {
     }
 
     fn decode(&mut self) -> anyhow::Result<()> {
-        let widths = [1, 2, 4, 8, WIDEST];
-        let names = widths.map(|n| format!("decode x {n}"));
+        let widths = ends(&[1, 2, 4, 8, WIDEST]);
+        let names: Vec<String> = widths.iter().map(|n| format!("decode x {n}")).collect();
         if !self.wants(&names) {
             return Ok(());
         }
@@ -196,7 +196,7 @@ impl Bench {
 
     /// Two kinds of engine side by side: the ratio of their decode rates, and of their prefills.
     fn compare(&mut self, what: &str, a: Options, b: Options) -> anyhow::Result<()> {
-        let widths = [1, 4, 8, WIDEST];
+        let widths = ends(&[1, 4, 8, WIDEST]);
         let prompt = self.scaled(500);
         let mut names: Vec<String> = widths.iter().map(|n| format!("{what}: decode x {n}")).collect();
         names.push(format!("{what}: prefill {prompt}"));
@@ -227,7 +227,7 @@ impl Bench {
 
     /// A stream that decodes while a long prompt arrives.
     fn bound(&mut self) -> anyhow::Result<()> {
-        for ms in [None, Some(500), Some(250), Some(120)] {
+        for ms in ends(&[None, Some(500), Some(250), Some(120)]) {
             let name = format!("bound {}", ms.map_or("off".into(), |ms| format!("{ms} ms")));
             if !self.wants(std::slice::from_ref(&name)) {
                 continue;
@@ -316,6 +316,14 @@ impl Bench {
             samples.push((first - start).as_secs_f64() * 1e9);
         }
         self.push(Figure { name, unit: "ns", samples, note: String::new() })
+    }
+}
+
+/// All of them or, to show that it runs, the first and the last.
+fn ends<T: Copy>(all: &[T]) -> Vec<T> {
+    match all {
+        [first, .., last] if quick() => vec![*first, *last],
+        _ => all.to_vec(),
     }
 }
 
