@@ -19,4 +19,5 @@ step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --examples
 step cargo test --locked --release
 # The benches, only to see that they run and that what they time is right.
-step env QUICK=1 cargo bench --locked --bench kernels --bench ceilings
+step env QUICK=1 cargo bench --locked --bench kernels --bench ceilings --bench engine --bench profiling
+step cargo bench --locked --bench cpu -- --test

@@ -1,5 +1,6 @@
 //! The house rules that no compiler checks: which folder imports which, where `unsafe` and what differs
-//! by system may be, how long a file may grow, what a shader begins with, and that no path of a developer's machine stays.
+//! by system may be, that commands are submitted in one place, how long a file may grow, what a shader
+//! begins with, and that no path of a developer's machine stays.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -203,6 +204,19 @@ fn systems_differ_only_beside_drivers_and_signals() {
     }
     assert!(seen > 4, "only {seen} conditions were found");
     fails_on("what is compiled differs by system outside of src/gpu and src/cli", &wrong);
+}
+
+#[test]
+fn every_submission_passes_the_counter() {
+    let mut found = Vec::new();
+    for (path, text) in files() {
+        // By rustfmt a call may begin on the line after its queue.
+        let text: String = text.split_whitespace().collect();
+        // In two parts, so that this file does not name it.
+        let n = text.matches(concat!("queue.", "submit(")).count();
+        found.extend((n > 0).then(|| format!("{path}: {n}")));
+    }
+    assert_eq!(found, ["src/gpu/device.rs: 1"], "use Gpu::submit, which counts");
 }
 
 #[test]

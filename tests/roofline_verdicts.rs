@@ -4,7 +4,10 @@
 //! analyzer sees samples of that time and the device's ceilings, right or planted wrong.
 
 use ridgepoint::cost::{Cost, Role, Work};
-use ridgepoint::roofline::report::{Ceiling, Host, KernelRow, Side, Step, TimedBy, Verdict};
+use ridgepoint::roofline::elasticity::mark;
+use ridgepoint::roofline::report::{
+    Ceiling, Confirmed, Elastic, Elasticity, Host, KernelRow, Side, Step, TimedBy, Verdict,
+};
 use ridgepoint::roofline::{Group, MeasuredStep, Roof};
 use ridgepoint::units::Flops;
 
@@ -226,6 +229,26 @@ fn a_cost_twice_too_high_is_caught() {
     kernels[1].cost.work.f32.0 *= 2;
     let (rows, _) = analyse(&kernels, &LAPTOP.roof(|_, v| v));
     assert_eq!([rows[0].verdict, rows[1].verdict], [Verdict::OverRoof; 2]);
+}
+
+/// What costs too low look like: slower than their ceilings allow by as much, which no verdict of a bound
+/// survives, and counterfactuals say what the kernel truly waits for.
+#[test]
+fn a_cost_half_as_high_is_caught() {
+    let mut kernels = [copy(&LAPTOP), chain(&LAPTOP)];
+    for t in &mut kernels[0].cost.traffic {
+        t.floor.0 /= 2;
+        t.issued.0 /= 2;
+    }
+    kernels[1].cost.work.f32.0 /= 2;
+    let (mut rows, _) = analyse(&kernels, &LAPTOP.roof(|_, v| v));
+    assert_eq!([rows[0].verdict, rows[1].verdict], [Verdict::Latency; 2]);
+    let exact = |value: f64| Elastic { value, low: value - 0.02, high: value + 0.02 };
+    let truly = [(0.0, 0.93), (0.9, 0.0)];
+    for (row, (arithmetic, bytes)) in rows.iter_mut().zip(truly) {
+        mark(row, Elasticity { arithmetic: exact(arithmetic), bytes: exact(bytes) });
+        assert_eq!(row.confirmed, Some(Confirmed::Contradicted), "{}", row.kernel);
+    }
 }
 
 #[test]

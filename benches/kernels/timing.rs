@@ -54,7 +54,7 @@ impl<'a> Timed<'a> {
             let bindings: Vec<Binding<'_>> = buffers.iter().map(Binding::from).collect();
             bound.push(gpu.bind(&pipeline, &bindings)?);
             // Uploads are staged in memory until the queue takes them.
-            gpu.queue.submit([]);
+            gpu.submit([]);
             gpu.wait()?;
         }
         Ok(Self { gpu, label: &case.label, grid: case.grid, bound, bytes: each, next: 0 })
@@ -105,7 +105,7 @@ impl Repeat for Timed<'_> {
         drop(pass);
         let commands = encoder.finish();
         let start = Instant::now();
-        self.gpu.queue.submit([commands]);
+        self.gpu.submit([commands]);
         self.gpu.wait()?;
         Ok(start.elapsed().into())
     }

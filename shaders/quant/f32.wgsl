@@ -1,5 +1,6 @@
 // F32: 32 plain numbers in eight words of q; no aux.
-// Cost: no operation (a reinterpretation). Equals the Rust decode to the last bit.
+// Cost per 32 weights: 0 integer and 0 float operations, scale and minimum included.
+// Equals the Rust decode to the last bit.
 
 const AUX = 0u;
 const WORDS = 8u;

@@ -1,7 +1,7 @@
 // Q8_0: 32 weights of 8 bits, w = scale * q, q from -128 to 127.
 // q: two words of signed bytes in natural order.
 // aux 0, per two units: their scales (f16), the even unit's in the low half.
-// Cost per 32 weights: 8 byte unpackings, 32 conversions.
+// Cost per 32 weights: 35 integer and 66 float operations, scale and minimum included.
 // Equals the Rust decode to the last bit (scale * q is exact), subnormal f16 scales aside.
 
 const AUX = 1u;

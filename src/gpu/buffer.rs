@@ -185,7 +185,7 @@ impl Gpu {
         let readback = Readback::new(self, bytes);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         readback.copy(&mut encoder, buffer, offset, bytes, 0);
-        self.queue.submit([encoder.finish()]);
+        self.submit([encoder.finish()]);
         readback.read(self, bytes, <[u8]>::to_vec)
     }
 }

@@ -1,6 +1,7 @@
 //! An open device: queue, limits, features, and the errors that a driver reports late.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::adapter::{AdapterChoice, AdapterSummary, pick};
@@ -105,7 +106,7 @@ pub struct Gpu {
     pub why: String,
     /// wgpu's device.
     pub device: wgpu::Device,
-    /// wgpu's queue.
+    /// wgpu's queue; commands go to it by [`Gpu::submit`], which counts.
     pub queue: wgpu::Queue,
     /// The device's limits.
     pub limits: wgpu::Limits,
@@ -115,6 +116,7 @@ pub struct Gpu {
     pub checks: Checks,
     pub(super) pipelines: PipelineCache,
     faults: Arc<Faults>,
+    submissions: AtomicU64,
 }
 
 /// What the kernels can use where it is there; each has a variant that runs without.
@@ -181,6 +183,7 @@ impl Gpu {
             checks: *checks,
             pipelines,
             faults,
+            submissions: AtomicU64::new(0),
         }))
     }
 
@@ -192,6 +195,17 @@ impl Gpu {
     /// The smallest subgroup that a kernel may meet here; 0 without subgroup operations.
     pub fn min_subgroup(&self) -> u32 {
         if self.has(wgpu::Features::SUBGROUP) { self.adapter.subgroup_size[0] } else { 0 }
+    }
+
+    /// Hands commands to the device; none, to send writes on their way. Every submission passes here.
+    pub fn submit(&self, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
+        self.queue.submit(commands)
+    }
+
+    /// Submissions so far.
+    pub fn submissions(&self) -> u64 {
+        self.submissions.load(Ordering::Relaxed)
     }
 
     /// Reports a lost device or the first error since the last check.

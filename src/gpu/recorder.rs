@@ -94,7 +94,7 @@ impl<'a> Recorder<'a> {
         let done = std::mem::replace(&mut *self.encoder, next);
         // Before the call: a software driver may run it right there.
         self.handed.get_or_insert_with(Instant::now);
-        self.gpu.queue.submit([done.finish()]);
+        self.gpu.submit([done.finish()]);
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, Values, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
+use crate::units::Flops;
 
 /// The kernel.
 #[derive(Debug)]
@@ -30,7 +31,9 @@ pub const OUT_WORDS: usize = 2;
 /// The cost of `rows` rows.
 pub fn cost(vocab: usize, rows: usize) -> Cost {
     let bytes = (vocab * rows * 4) as u64;
-    Cost { work: Work::default(), traffic: vec![] }.moves(Role::Input, bytes, bytes).moves(
+    // A comparison each.
+    let work = Work { f32: Flops((vocab * rows) as u64), ..Work::default() };
+    Cost { work, traffic: vec![] }.moves(Role::Input, bytes, bytes).moves(
         Role::Output,
         8 * rows as u64,
         8 * rows as u64,

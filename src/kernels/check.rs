@@ -141,7 +141,7 @@ pub fn run_outputs(gpu: &Gpu, case: &Case) -> Result<Option<Vec<Vec<u8>>>, Error
     let mut pass = Recorder::new(gpu, &mut encoder, &case.label, None);
     pass.dispatch(Dispatch { bound: &bound, grid: case.grid })?;
     drop(pass);
-    gpu.queue.submit([encoder.finish()]);
+    gpu.submit([encoder.finish()]);
     let mut outputs = Vec::with_capacity(case.expected.len());
     for expected in &case.expected {
         let buffer = &buffers[expected.binding];

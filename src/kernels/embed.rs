@@ -47,13 +47,19 @@ pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32, first: usize
 /// The cost of `n` tokens of width `k`.
 pub fn cost(format: &dyn Format, k: usize, n: usize) -> Cost {
     let bytes = n as u64 * Layout::row_bytes(format, k).iter().sum::<u64>();
+    let (units, unpacking) = ((n * k.div_ceil(UNIT)) as u64, format.unpacking());
+    let scaled = (k * n) as u64;
     Cost {
-        work: Work { f32: Flops(2 * (k * n) as u64), int: Flops(2 * (k * n) as u64), ..Work::default() },
+        work: Work {
+            f32: Flops(scaled + units * unpacking.float),
+            int: Flops(units * unpacking.int),
+            ..Work::default()
+        },
         traffic: vec![],
     }
     .moves(Role::Weights, bytes, bytes)
     .moves(Role::Output, (k * n * 4) as u64, (k * n * 4) as u64)
-    .moves(Role::Tables, 4 * n as u64, 4 * (n * k.div_ceil(UNIT)) as u64)
+    .moves(Role::Tables, 4 * n as u64, 4 * units)
 }
 
 impl Kernel for Embed {

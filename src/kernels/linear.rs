@@ -254,12 +254,12 @@ pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, varia
     let x = k64 * n64 * 4;
     let y = out * 4 * if form.residual { 2 } else { 1 };
     let norm = if form.norm { 3 * k64 * n64 } else { 0 };
-    let units = m64 * k64.div_ceil(UNIT as u64);
+    let (units, unpacking) = (m64 * k64.div_ceil(UNIT as u64), format.unpacking());
     Cost {
         work: Work {
-            f32: Flops(2 * m64 * k64 * n64 + norm),
-            // Unpacking: a shift and a mask for four weights, and a byte each.
-            int: Flops(if format.block_len() == 1 { 0 } else { units * 48 }),
+            // Weights are unpacked once, whatever the columns.
+            f32: Flops(2 * m64 * k64 * n64 + norm + units * unpacking.float),
+            int: Flops(units * unpacking.int),
             special: Flops(if form.gate.is_some() { 2 * out } else { 0 } + if form.norm { n64 } else { 0 }),
             ..Work::default()
         },

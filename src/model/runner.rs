@@ -370,7 +370,7 @@ impl Runner {
                 encoder.copy_buffer_to_buffer(&staging, 0, cache, u64::from(copy.dst.0) * bytes, bytes);
             }
         }
-        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.submit([encoder.finish()]);
         Ok(self.gpu.check()?)
     }
 }

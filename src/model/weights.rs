@@ -334,7 +334,7 @@ impl<'a> Loader<'a> {
             shards.push(Shard { layout: packed.layout, first, outputs: n, q, aux });
             // Lets wgpu drop its staging copy before the next one is made.
             drop(packed);
-            self.gpu.queue.submit([]);
+            self.gpu.submit([]);
             self.gpu.wait()?;
         }
         Ok(Matrix { format, k, outputs, shards })

@@ -179,7 +179,7 @@ impl Repeat for Running<'_> {
         drop(recorder);
         let commands = encoder.finish();
         let start = Instant::now();
-        self.gpu.queue.submit([commands]);
+        self.gpu.submit([commands]);
         self.gpu.wait()?;
         Ok(start.elapsed().into())
     }

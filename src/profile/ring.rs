@@ -130,7 +130,7 @@ impl Ring {
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("ridgepoint stamps") });
         encoder.resolve_query_set(&self.set, 0..self.used, &self.resolved, 0);
         self.readback.copy(&mut encoder, &self.resolved, 0, bytes, 0);
-        gpu.queue.submit([encoder.finish()]);
+        gpu.submit([encoder.finish()]);
         let ticks: Vec<u64> = self.readback.read(gpu, bytes, bytemuck::pod_collect_to_vec)?;
         let (pairs, period) = (ticks.as_chunks::<2>().0, self.period);
         Ok(pairs.iter().map(|&pair| self.counts.interval(pair, period)).collect())

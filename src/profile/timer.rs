@@ -156,7 +156,7 @@ impl Clock for GpuClock<'_> {
         }
         let commands = encoder.finish();
         let start = Instant::now();
-        self.gpu.queue.submit([commands]);
+        self.gpu.submit([commands]);
         self.gpu.wait()?;
         let wall = start.elapsed().into();
         Ok((self.ring.read(self.gpu)?, wall))

@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::pack::{copy_row, u16_at};
-use super::{Format, RowWriter, Section};
+use super::{Format, RowWriter, Section, Unpacking};
 
 /// See the module.
 pub(super) struct BF16;
@@ -39,6 +39,10 @@ impl Format for BF16 {
 
     fn sections(&self) -> &'static [Section] {
         &[]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 32, float: 0 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

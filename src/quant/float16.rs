@@ -1,7 +1,7 @@
 //! F16: IEEE 754 half precision.
 
 use super::pack::{copy_row, f16_at, put_f16};
-use super::{Format, RowWriter, Section};
+use super::{Format, RowWriter, Section, Unpacking};
 
 /// See the module.
 pub(super) struct F16;
@@ -37,6 +37,10 @@ impl Format for F16 {
 
     fn sections(&self) -> &'static [Section] {
         &[]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 0, float: 32 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

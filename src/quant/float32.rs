@@ -1,7 +1,7 @@
 //! F32: plain IEEE 754 single precision.
 
 use super::pack::copy_row;
-use super::{Format, RowWriter, Section};
+use super::{Format, RowWriter, Section, Unpacking};
 
 /// See the module.
 pub(super) struct F32;
@@ -37,6 +37,10 @@ impl Format for F32 {
 
     fn sections(&self) -> &'static [Section] {
         &[]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 0, float: 0 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

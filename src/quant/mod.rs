@@ -86,6 +86,15 @@ impl Section {
     }
 }
 
+/// Operations that make [`UNIT`] numbers of what a loader reads, addresses aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpacking {
+    /// Integer operations: shifts, masks, and one for each byte that is taken out of a word.
+    pub int: u64,
+    /// Float operations: conversions, scales, minima; a multiply-add is two.
+    pub float: u64,
+}
+
 /// One weight format.
 ///
 /// Callers hand in slices of the lengths stated (a reader checks a file's sizes before): shorter
@@ -108,6 +117,8 @@ pub trait Format: Sync {
     fn words(&self) -> usize;
     /// The sections of `aux`, in order (at most three).
     fn sections(&self) -> &'static [Section];
+    /// What the loader computes to make the numbers of a unit.
+    fn unpacking(&self) -> Unpacking;
     /// Writes one row, given as whole blocks of the file, into the GPU's layout.
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>);
 

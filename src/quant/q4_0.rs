@@ -4,7 +4,7 @@
 //! GPU: `q - 8` as nibbles of two's complement in the same order; the d of two units in one word.
 
 use super::pack::{f16_at, halves_row, nearest, nibble_bytes, nibbles, peak, put_f16, u16_at, word};
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BYTES: usize = 18;
 
@@ -48,6 +48,10 @@ impl Format for Q4_0 {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 2, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 47, float: 67 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

@@ -4,7 +4,7 @@
 //! On the GPU: the nibbles as they are; `d | m << 16` per unit.
 
 use super::pack::{f16_at, nearest, nibble_bytes, nibbles, put_f16, range, u32_at, word};
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BYTES: usize = 20;
 
@@ -49,6 +49,10 @@ impl Format for Q4_1 {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 1, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 44, float: 98 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

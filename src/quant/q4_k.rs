@@ -5,7 +5,7 @@
 
 use super::k_scales::{self, BLOCK, Scales, put_nibbles, unit_nibbles};
 use super::pack::{nibble_bytes, word};
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BYTES: usize = 144;
 
@@ -51,6 +51,10 @@ impl Format for Q4K {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 2, words: 1 }, Section { units: 8, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 50, float: 103 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

@@ -7,7 +7,7 @@
 use super::pack::{
     f16_at, fifth_bits, five_bit_codes, halves_row, nearest, peak, put_f16, put_five_bit_codes, u16_at, word,
 };
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BYTES: usize = 22;
 
@@ -51,6 +51,10 @@ impl Format for Q5_0 {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 1, words: 1 }, Section { units: 2, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 74, float: 67 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

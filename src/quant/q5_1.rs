@@ -7,7 +7,7 @@
 use super::pack::{
     f16_at, fifth_bits, five_bit_codes, nearest, put_f16, put_five_bit_codes, range, u32_at, word,
 };
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BYTES: usize = 24;
 
@@ -52,6 +52,10 @@ impl Format for Q5_1 {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 1, words: 1 }, Section { units: 1, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 75, float: 98 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

@@ -7,7 +7,7 @@
 
 use super::k_scales::{self, BLOCK, Scales, put_nibbles, unit_nibbles};
 use super::pack::{fifth_bits, nibble_bytes, word};
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BYTES: usize = 176;
 const FIFTH: usize = k_scales::BYTES;
@@ -64,6 +64,10 @@ impl Format for Q5K {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 1, words: 1 }, Section { units: 2, words: 1 }, Section { units: 8, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 81, float: 103 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

@@ -10,7 +10,7 @@
 //! often too small for a normal f16.
 
 use super::pack::{f16_at, halves_row, nearest, nibble_bytes, peak, put_f16, u16_at, upper_pairs, word};
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BLOCK: usize = 256;
 const UNITS: usize = BLOCK / UNIT;
@@ -87,6 +87,10 @@ impl Format for Q6K {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 1, words: 2 }, Section { units: 2, words: 1 }, Section { units: 8, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 77, float: 70 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

@@ -4,7 +4,7 @@
 //! two units in one word.
 
 use super::pack::{f16_at, halves_row, nearest, peak, put_f16, u16_at, word};
-use super::{Format, RowWriter, Section, UNIT};
+use super::{Format, RowWriter, Section, UNIT, Unpacking};
 
 const BYTES: usize = 34;
 
@@ -48,6 +48,10 @@ impl Format for Q8_0 {
 
     fn sections(&self) -> &'static [Section] {
         &[Section { units: 2, words: 1 }]
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { int: 35, float: 66 }
     }
 
     fn repack(&self, blocks: &[u8], to: &mut RowWriter<'_>) {

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::charts::{bandwidth, waterfall};
-use super::plot::{about, kernels, roofline, words};
+use super::hover::{LOST, about, headroom, lost};
+use super::plot::{busiest, roofline, words};
 use super::report::{KernelRow, Report};
-use super::svg::{COLOURS, STYLE, escape, short, time};
+use super::svg::{STYLE, escape, short, time};
 
 /// A page around a body.
 pub(super) fn page(title: &str, body: &str) -> String {
@@ -76,11 +77,7 @@ fn head(body: &mut String, report: &Report) {
 
 /// The roofline with all steps, and with each alone, one at a time.
 fn pictures(body: &mut String, report: &Report) {
-    body.push_str("<h2>Roofline</h2>\n<div class=\"keys\">");
-    for (i, name) in kernels(report).iter().enumerate() {
-        let _ = write!(body, "<span><i class=\"swatch b{}\"></i>{}</span>", i % COLOURS, escape(name));
-    }
-    body.push_str("</div>\n");
+    body.push_str("<section>\n<h2>Roofline</h2>\n");
     let mut shown = vec![("all steps", None)];
     if report.steps.len() > 1 {
         shown.extend(report.steps.iter().map(|step| (step.name.as_str(), Some(step.name.as_str()))));
@@ -104,12 +101,12 @@ fn pictures(body: &mut String, report: &Report) {
     body.push_str(
         "<figcaption>Filled: measured; its area is the kernel's share of its step, the bar the interval of its intensity. \
          Hollow: what costs and ceilings allow. Solid slope: memory that no cache holds; dashed: a working set that one holds. \
-         Dotted verticals: ridges.</figcaption></figure>\n",
+         Dotted verticals: ridges.</figcaption></figure>\n</section>\n",
     );
 }
 
 fn steps(body: &mut String, report: &Report) {
-    body.push_str("<div class=\"wide\"><table>\n<tr><th>step<th>tokens<th>sequences<th>context<th>kernels<th>GPU span<th>wall<th>coverage<th>profiling tax<th>GPU idle</tr>\n");
+    body.push_str("<div class=\"wide\"><table>\n<thead><tr><th>step<th>tokens<th>sequences<th>context<th>kernels<th>GPU span<th>wall<th>coverage<th>profiling tax<th>GPU idle</tr></thead>\n");
     let percent = |part: Option<f64>| part.map_or("–".into(), |p| format!("{:.1} %", 100.0 * p));
     for s in &report.steps {
         let _ = writeln!(
@@ -131,7 +128,7 @@ fn steps(body: &mut String, report: &Report) {
 }
 
 fn table(body: &mut String, report: &Report) {
-    body.push_str("<h2>Kernels</h2>\n<div class=\"wide\"><table>\n<tr><th>kernel<th>calls<th>time<th>share<th>GB/s<th>of memory<th>GOP/s<th>of pipe<th>ops / byte<th class=\"left\">side<th class=\"left\">verdict<th>to win</tr>\n");
+    body.push_str("<h2>Kernels</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>kernel<th>calls<th>time<br>p10 to p90<th>median within<br>timed by<th>share<th>GB/s<br>of memory<th>GOP/s<br>of pipe<th>ops / byte<th class=\"left\">verdict<br>side<th>to win</tr></thead>\n");
     let mut steps: Vec<&str> = Vec::new();
     for row in &report.kernels {
         if !steps.contains(&row.step.as_str()) {
@@ -139,35 +136,46 @@ fn table(body: &mut String, report: &Report) {
         }
     }
     for step in steps {
-        let _ = writeln!(body, "<tr class=\"step\"><td colspan=\"12\">{}</td></tr>", escape(step));
+        let _ = writeln!(body, "<tr class=\"step\"><td colspan=\"10\">{}</td></tr>", escape(step));
         for row in report.kernels.iter().filter(|row| row.step == step) {
             line(body, row);
         }
     }
-    body.push_str("</table></div>\n<p class=\"small\">Side: what the intensity predicts. Verdict: what the measurement says. Percentages are never cut at 100: more is a finding about the cost or the ceiling.</p>\n");
+    body.push_str("</table></div>\n<p class=\"small\">Median within: its 95 % interval. Side: what the intensity predicts. Verdict: what the measurement says. Percentages are never cut at 100: more is a finding about the cost or the ceiling.</p>\n");
 }
 
 fn line(body: &mut String, row: &KernelRow) {
-    let ops = super::plot::busiest(row);
-    let confirmed =
-        row.confirmed.map(|c| format!("<br><span class=\"small\">{}</span>", words(c))).unwrap_or_default();
+    let known = !lost(row);
+    let percent = |part: f64| format!("{:.0}\u{a0}%", 100.0 * part);
+    let small = |text: &str| format!("<br><span class=\"small\">{}</span>", escape(text));
+    // A rate, and below it what part of its ceiling that is.
+    let rate = |amount: f64, of: Option<f64>| {
+        if !known {
+            return "–".to_string();
+        }
+        short(amount / row.time_ns.p50) + &of.map(|part| small(&percent(part))).unwrap_or_default()
+    };
+    let range = |low: f64, high: f64| format!("{} to {}", time(low), time(high));
+    let cells = [
+        format!("{}{}", escape(&row.kernel), small(&row.shape)),
+        row.calls.to_string(),
+        (if known { time(row.time_ns.p50) } else { LOST.into() })
+            + &small(&range(row.time_ns.p10, row.time_ns.p90)),
+        range(row.interval_ns.low, row.interval_ns.high) + &small(&words(row.timed_by)),
+        format!("{:.1}\u{a0}%", 100.0 * row.share),
+        rate(row.bytes.low, Some(row.of_ceiling.memory)),
+        busiest(row).map_or("–".into(), |(_, ops)| rate(ops, row.of_ceiling.pipe)),
+        interval(row.intensity.low, row.intensity.high),
+    ];
+    let confirmed = row.confirmed.map(|c| format!(", {}", words(c))).unwrap_or_default();
     let _ = writeln!(
         body,
-        "<tr title=\"{}\"><td>{}<br><span class=\"small\">{}</span><td>{}<td>{}<td>{:.1} %<td>{}<td>{:.0} %<td>{}<td>{}<td>{}<td class=\"left\">{}<td class=\"left\">{}{confirmed}<td>{}</tr>",
+        "<tr title=\"{}\"><td>{}<td class=\"left\">{}{confirmed}{}<td>{}</tr>",
         escape(&about(row)),
-        escape(&row.kernel),
-        escape(&row.shape),
-        row.calls,
-        time(row.time_ns.p50),
-        100.0 * row.share,
-        short(row.bytes.low / row.time_ns.p50),
-        100.0 * row.of_ceiling.memory,
-        ops.map_or("–".into(), |(_, n)| short(n / row.time_ns.p50)),
-        row.of_ceiling.pipe.map_or("–".into(), |p| format!("{:.0} %", 100.0 * p)),
-        interval(row.intensity.low, row.intensity.high),
-        words(row.side),
+        cells.join("<td>"),
         words(row.verdict),
-        time(row.headroom_ns)
+        small(&words(row.side)),
+        headroom(row)
     );
 }
 
@@ -180,7 +188,7 @@ fn advice(body: &mut String, report: &Report) {
     if report.advice.is_empty() {
         return;
     }
-    body.push_str("<h2>What would gain most</h2>\n<div class=\"wide\"><table>\n<tr><th>step<th class=\"left\">knob<th class=\"left\">change<th>gain at best<th class=\"left\">because</tr>\n");
+    body.push_str("<h2>What would gain most</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>step<th class=\"left\">knob<th class=\"left\">change<th>gain at best<th class=\"left\">because</tr></thead>\n");
     for a in &report.advice {
         let _ = writeln!(
             body,
@@ -196,7 +204,7 @@ fn advice(body: &mut String, report: &Report) {
 }
 
 fn device(body: &mut String, report: &Report) {
-    body.push_str("<h2>Device</h2>\n<div class=\"wide\"><table>\n<tr><th>ceiling<th>value<th>low<th>high<th class=\"left\">unit<th class=\"left\">probe</tr>\n");
+    body.push_str("<h2>Device</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>ceiling<th>value<th>low<th>high<th class=\"left\">unit<th class=\"left\">probe</tr></thead>\n");
     for c in &report.ceilings {
         let _ = writeln!(
             body,
@@ -271,6 +279,27 @@ mod tests {
         for ceiling in &report.ceilings {
             assert!(page.contains(&format!("<tr><td>{}<td>", ceiling.name)), "{}", ceiling.name);
         }
+    }
+
+    #[test]
+    fn each_row_says_how_it_was_timed_and_nothing_less_than_nothing() {
+        let mut report = sample::report();
+        report.kernels[0].time_ns.p50 = -34e6;
+        report.kernels[0].headroom_ns = -34e6;
+        let page = html(&report);
+        let rows: Vec<&str> = page.lines().filter(|l| l.starts_with("<td>") || l.contains("<td>")).collect();
+        let timed = rows.iter().filter(|l| l.contains("<br><span class=\"small\">simulated</span>")).count();
+        assert_eq!(timed, report.kernels.len());
+        let first = rows.iter().find(|l| l.contains(">lost in noise<")).expect("the first row");
+        assert!(first.ends_with("<td>lost in noise</tr>") && !first.contains("<td>-"), "{first}");
+    }
+
+    #[test]
+    fn every_table_has_a_head_that_print_repeats() {
+        let page = html(&sample::report());
+        assert!(page.matches("<table>").count() >= 3);
+        assert_eq!(page.matches("<table>\n<thead><tr><th>").count(), page.matches("<table>").count());
+        assert_eq!(page.matches("</tr></thead>").count(), page.matches("<table>").count());
     }
 
     #[test]

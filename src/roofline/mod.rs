@@ -3,14 +3,16 @@
 //! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
 //! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
 //! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
-//! grades its timestamps. `svg` is a canvas, `plot` the roofline, `charts` the other pictures, `html`
-//! the page with all of them, `trace` the steps for Perfetto; `compare` sets reports side by side.
+//! grades its timestamps. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
+//! pictures, `html` the page with all of them (`hover`: a row in words), `trace` the steps for Perfetto;
+//! `compare` sets reports side by side.
 
 mod analyse;
 pub mod charts;
 pub mod compare;
 mod device;
 pub mod elasticity;
+mod hover;
 pub mod html;
 mod intervals;
 pub mod plot;
@@ -18,6 +20,7 @@ mod predict;
 mod read;
 pub mod report;
 mod roof;
+mod roofs;
 #[cfg(test)]
 mod sample;
 pub mod svg;

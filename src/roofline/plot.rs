@@ -7,22 +7,10 @@
 
 use std::fmt::Write;
 
+use super::hover::about;
 use super::report::{KernelRow, Range, Report};
-use super::svg::{Anchor, COLOURS, Canvas, Scale, around, escape, short, time};
-
-/// A roof: its ceiling, its words and its class.
-type Line = (&'static str, &'static str, &'static str);
-
-/// Diagonal roofs, then flat ones.
-const MEMORY: [Line; 2] =
-    [("read_cold", "memory, cold", "roof"), ("read_resident", "memory, resident", "resident")];
-const PIPES: [Line; 5] = [
-    ("fma_f32", "f32 multiply-add", "roof"),
-    ("fma_f16", "f16 multiply-add", "pipe"),
-    ("dot4_i8", "packed int8 dot", "pipe"),
-    ("int_alu", "integer", "pipe"),
-    ("special", "special functions", "pipe"),
-];
+use super::roofs::{Line, PIPES, Roofs};
+use super::svg::{Anchor, COLOURS, Canvas, Scale, around, escape, short};
 
 /// The largest dot: all of a step's time.
 const RADIUS: f64 = 26.0;
@@ -69,41 +57,6 @@ pub fn kernels(report: &Report) -> Vec<&str> {
     names
 }
 
-/// Everything about a row, for a hover.
-pub(super) fn about(row: &KernelRow) -> String {
-    let mut text = format!("{} ({})\n{}\n", row.kernel, row.shape, row.step);
-    let _ = writeln!(
-        text,
-        "{} a dispatch [{} to {}], {} calls, {:.1} % of the step",
-        time(row.time_ns.p50),
-        time(row.time_ns.p10),
-        time(row.time_ns.p90),
-        row.calls,
-        100.0 * row.share
-    );
-    if let Some((pipe, ops)) = busiest(row) {
-        let of = row.of_ceiling.pipe.map_or(String::new(), |p| format!(", {:.0} % of {pipe}", 100.0 * p));
-        let _ = writeln!(text, "{} GOP/s{of}", short(ops / row.time_ns.p50));
-    }
-    let _ = writeln!(
-        text,
-        "{} GB/s, {:.0} % of memory; {} to {} operations a byte",
-        short(row.bytes.low / row.time_ns.p50),
-        100.0 * row.of_ceiling.memory,
-        short(row.intensity.low),
-        short(row.intensity.high)
-    );
-    let _ = write!(
-        text,
-        "{}: {}\nat best {}: {} of the step to win",
-        words(row.verdict),
-        row.reason,
-        time(row.floor_ns),
-        time(row.headroom_ns)
-    );
-    text
-}
-
 /// A value of the report's enums in words, as the JSON names it.
 pub fn words(value: impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
@@ -119,7 +72,7 @@ pub fn roofline(report: &Report, step: Option<&str>) -> Canvas {
     let rows = report.kernels.iter().filter(|row| step.is_none_or(|s| row.step == s));
     let mut dots: Vec<Dot<'_>> = rows.filter_map(|row| Dot::new(row, colour(row) % COLOURS)).collect();
     let roofs = Roofs::new(report, &PIPES, None);
-    draw(&mut dots, &[roofs])
+    draw(&mut dots, &[roofs], &keys(report, step))
 }
 
 /// The plots of several reports over each other: a colour for each report, and of the pipes those
@@ -134,115 +87,111 @@ pub fn overlay(reports: &[&Report]) -> Canvas {
         let pipes: Vec<Line> = PIPES.iter().filter(used).copied().collect();
         roofs.push(Roofs::new(report, &pipes, Some(colour)));
     }
-    draw(&mut dots, &roofs)
+    draw(&mut dots, &roofs, &[])
 }
 
-/// The roofs of a report, with their words and classes.
-struct Roofs {
-    memory: Vec<(f64, &'static str, String)>,
-    pipes: Vec<(f64, &'static str, String)>,
-    labelled: bool,
-}
-
-impl Roofs {
-    fn new(report: &Report, pipes: &[Line], colour: Option<usize>) -> Self {
-        let find = |list: &[Line]| {
-            let value = |line: &Line| report.ceiling(line.0).filter(|v| *v > 0.0);
-            let class = |class: &str| colour.map_or(class.into(), |c| format!("{class} c{c}"));
-            list.iter().filter_map(|line| Some((value(line)?, line.1, class(line.2)))).collect()
-        };
-        Self { memory: find(&MEMORY), pipes: find(pipes), labelled: colour.is_none_or(|c| c == 0) }
-    }
-
-    fn ridges(&self) -> impl Iterator<Item = f64> {
-        self.memory.iter().flat_map(|(b, ..)| self.pipes.iter().map(move |(p, ..)| p / b))
-    }
-}
-
-fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs]) -> Canvas {
-    let mut canvas = Canvas::new(920.0, 540.0);
+fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs], keys: &[Key<'_>]) -> Canvas {
+    let rows = rows(keys);
+    let mut canvas = Canvas::new(920.0, 540.0 + KEY * rows.len() as f64);
     // Small ones on top, so that none is hidden.
     dots.sort_by(|a, b| b.row.share.total_cmp(&a.row.share));
     let intensities = dots.iter().flat_map(|d| [d.row.intensity.low, d.row.intensity.high]);
     let rates = dots.iter().flat_map(|d| [Some(d.rate), d.predicted]).flatten();
-    let tops = roofs.iter().flat_map(|r| r.pipes.iter().map(|(p, ..)| *p));
+    let tops = roofs.iter().flat_map(Roofs::tops);
     let x_ends = around(intensities.chain(roofs.iter().flat_map(Roofs::ridges)), 2.5).unwrap_or([0.1, 100.0]);
     let y_ends = around(rates.chain(tops), 1.9).unwrap_or([1.0, 1000.0]);
-    let x = Scale::log(x_ends, [64.0, 904.0]);
-    let y = Scale::log(y_ends, [492.0, 34.0]);
+    let (x, y) = (Scale::log(x_ends, [64.0, 772.0]), Scale::log(y_ends, [492.0, 34.0]));
     canvas.axes(&x, &y, ["operations per byte", "10⁹ operations a second"], [short, short]);
     for roofs in roofs {
-        lines(&mut canvas, roofs, [&x, &y], [x_ends, y_ends]);
+        roofs.lines(&mut canvas, [&x, &y], [x_ends, y_ends]);
     }
     marks(&mut canvas, dots, x, y);
+    for roofs in roofs {
+        roofs.words(&mut canvas, [&x, &y], [x_ends, y_ends]);
+    }
+    labels(&mut canvas, dots, x, y);
     if dots.is_empty() {
         canvas.text(
             "note",
-            [484.0, 262.0],
+            [418.0, 262.0],
             Anchor::Middle,
             "no kernel of this report has arithmetic and a time",
         );
     }
+    for (i, row) in rows.into_iter().enumerate() {
+        let baseline = 548.0 + KEY * i as f64;
+        for (left, key) in row {
+            if let Some(colour) = key.colour {
+                canvas.raw(&format!(
+                    "<circle class=\"c{colour} swatch\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\"/>\n",
+                    left + 5.0,
+                    baseline - 4.0
+                ));
+            }
+            canvas.text(
+                "key",
+                [left + if key.colour.is_some() { 15.0 } else { 0.0 }, baseline],
+                Anchor::Start,
+                &key.text,
+            );
+        }
+    }
     canvas
 }
 
-/// Height of a line of a label, width of a letter, and the gap between labels side by side.
-const LINE: f64 = 12.0;
-const LETTER: f64 = 6.2;
-const GAP: f64 = 14.0;
+/// An entry of the legend: a dot's colour, and words.
+struct Key<'a> {
+    colour: Option<usize>,
+    text: std::borrow::Cow<'a, str>,
+}
 
-fn lines(canvas: &mut Canvas, roofs: &Roofs, [x, y]: [&Scale; 2], [x_ends, y_ends]: [[f64; 2]; 2]) {
-    // The highest first; a label too near to one above it moves to its left.
-    let mut pipes: Vec<_> = roofs.pipes.iter().collect();
-    pipes.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut labels: Vec<[f64; 2]> = Vec::new();
-    for (rate, words, class) in pipes {
-        let left = roofs.memory.iter().map(|(b, ..)| rate / b).fold(f64::INFINITY, f64::min);
-        let left = if left.is_finite() { left } else { x_ends[0] };
-        canvas.line(class, [x.at(left), y.at(*rate)], [x.at(x_ends[1]), y.at(*rate)]);
-        if roofs.labelled {
-            let text = format!("{words} {}", short(*rate));
-            let (mut right, baseline) = (x.at(x_ends[1]) - 4.0, y.at(*rate) - 4.0);
-            for [start, line] in &labels {
-                if (line - baseline).abs() < LINE {
-                    right = right.min(start - GAP);
-                }
-            }
-            labels.push([right - text.chars().count() as f64 * LETTER, baseline]);
-            canvas.text("note", [right, baseline], Anchor::End, &text);
+/// Height of a row of the legend.
+const KEY: f64 = 19.0;
+
+/// Entries in rows as wide as the plot, each with its left end.
+fn rows<'k, 'a>(keys: &'k [Key<'a>]) -> Vec<Vec<(f64, &'k Key<'a>)>> {
+    let mut rows: Vec<Vec<_>> = Vec::new();
+    let mut left = f64::INFINITY;
+    for key in keys {
+        let width = 34.0 + 6.3 * key.text.chars().count() as f64;
+        if left + width > 912.0 {
+            rows.push(Vec::new());
+            left = 64.0;
+        }
+        rows.last_mut().into_iter().for_each(|row| row.push((left, key)));
+        left += width;
+    }
+    rows
+}
+
+/// The legend: each kernel that has a dot, and why the others have none.
+fn keys<'a>(report: &'a Report, step: Option<&str>) -> Vec<Key<'a>> {
+    let rows = |name: &str| {
+        let name = name.to_string();
+        report.kernels.iter().filter(move |r| r.kernel == name && step.is_none_or(|s| r.step == s))
+    };
+    let mut keys = Vec::new();
+    let mut dotless = Vec::new();
+    for (i, name) in kernels(report).into_iter().enumerate().filter(|(_, name)| rows(name).next().is_some()) {
+        if rows(name).any(|row| Dot::new(row, 0).is_some()) {
+            keys.push(Key { colour: Some(i % COLOURS), text: name.into() });
+        } else if rows(name).all(|row| busiest(row).is_none()) {
+            dotless.push(format!("{name} (no arithmetic)"));
+        } else {
+            dotless.push(format!("{name} (lost in noise)"));
         }
     }
-    let top = roofs.pipes.iter().map(|(p, ..)| *p).fold(0.0, f64::max);
-    for (i, (rate, words, class)) in roofs.memory.iter().enumerate() {
-        for (pipe, ..) in &roofs.pipes {
-            let ridge = pipe / rate;
-            canvas.line("ridge", [x.at(ridge), y.at(*pipe)], [x.at(ridge), y.at(y_ends[0])]);
-        }
-        // Held inside the picture: where the roof enters it, and where the highest pipe cuts it.
-        let from = x_ends[0].max(y_ends[0] / rate);
-        let to = if top > 0.0 { (top / rate).min(x_ends[1]) } else { x_ends[1].min(y_ends[1] / rate) };
-        if from >= to {
-            continue;
-        }
-        let (start, end) = ([x.at(from), y.at(rate * from)], [x.at(to), y.at(rate * to)]);
-        canvas.line(class, start, end);
-        if roofs.labelled {
-            // Along the line, on either side of it, so that two close roofs keep apart.
-            let (dx, dy) = (end[0] - start[0], end[1] - start[1]);
-            let angle = dy.atan2(dx).to_degrees();
-            let (px, py) = (start[0] + dx * 0.02 + 8.0, start[1] + dy * 0.02 + 8.0 * dy / dx.max(1.0));
-            let shift = if i + 1 == roofs.memory.len() && i > 0 { -6.0 } else { 15.0 };
-            canvas.raw(&format!(
-                "<text class=\"note\" transform=\"translate({px:.1} {py:.1}) rotate({angle:.1})\" y=\"{shift}\">{} {} GB/s</text>\n",
-                escape(words),
-                short(*rate)
-            ));
-        }
+    if !dotless.is_empty() {
+        keys.push(Key { colour: None, text: format!("without a dot: {}", dotless.join(", ")).into() });
     }
+    keys
+}
+
+fn radius(dot: &Dot<'_>) -> f64 {
+    (dot.row.share.max(0.0).sqrt() * RADIUS).clamp(3.0, RADIUS)
 }
 
 fn marks(canvas: &mut Canvas, dots: &[Dot<'_>], x: Scale, y: Scale) {
-    let radius = |dot: &Dot<'_>| (dot.row.share.max(0.0).sqrt() * RADIUS).clamp(3.0, RADIUS);
     for dot in dots {
         let (colour, px, py, r) = (dot.colour, x.at(dot.intensity), y.at(dot.rate), radius(dot));
         canvas.take([px, py], r);
@@ -265,7 +214,10 @@ fn marks(canvas: &mut Canvas, dots: &[Dot<'_>], x: Scale, y: Scale) {
         );
         canvas.raw(&group);
     }
-    // One label for a kernel and step, at its largest dot: dots come in that order.
+}
+
+/// One label for a kernel and step, at its largest dot: dots come in that order.
+fn labels(canvas: &mut Canvas, dots: &[Dot<'_>], x: Scale, y: Scale) {
     let several = dots.iter().any(|d| d.row.step != dots[0].row.step);
     let mut labelled: Vec<(&str, &str)> = Vec::new();
     for dot in dots.iter().filter(|d| d.row.share >= LABELLED) {
@@ -295,33 +247,71 @@ mod tests {
         assert!(dot.predicted.unwrap() >= dot.rate, "a floor is no slower than the measurement");
     }
 
+    /// Left, top, right and bottom of each upright text of a class, and the text.
+    fn texts(markup: &str, class: &str) -> Vec<([f64; 4], String)> {
+        let start = format!("<text class=\"{class}\" x=");
+        let of = |line: &str| {
+            let number = |name: &str| {
+                let rest = line.split_once(&format!(" {name}=\"")).unwrap().1;
+                rest.split_once('"').unwrap().0.parse::<f64>().unwrap()
+            };
+            let text = line.split_once('>').unwrap().1.split_once('<').unwrap().0;
+            let width = 6.3 * text.chars().count() as f64;
+            let left = match line {
+                l if l.contains("\"end\"") => number("x") - width,
+                l if l.contains("\"middle\"") => number("x") - width / 2.0,
+                _ => number("x"),
+            };
+            ([left, number("y") - 9.0, left + width, number("y") + 2.0], text.to_string())
+        };
+        markup.lines().filter(|line| line.starts_with(&start)).map(of).collect()
+    }
+
+    fn touch(a: &[f64; 4], b: &[f64; 4]) -> bool {
+        a[0] < b[2] && a[2] > b[0] && a[1] < b[3] && a[3] > b[1]
+    }
+
     #[test]
-    fn words_of_roofs_that_lie_close_keep_apart() {
+    fn words_keep_off_each_other_and_off_the_roofs() {
         let mut report = sample::report();
         for (name, value) in [("fma_f32", 163.0), ("int_alu", 180.0), ("dot4_i8", 171.0)] {
             report.ceilings.iter_mut().filter(|c| c.name == name).for_each(|c| c.value = value);
         }
         let markup = roofline(&report, None).element("roofline");
-        // Where each ends, how long it is, and its line.
-        let words: Vec<[f64; 3]> = markup
-            .lines()
-            .filter(|line| PIPES.iter().any(|(_, words, _)| line.contains(&format!(">{words} "))))
-            .map(|line| {
+        let notes = texts(&markup, "note");
+        for (_, words, _) in PIPES.iter().filter(|(name, ..)| report.ceiling(name).is_some()) {
+            assert!(notes.iter().any(|(_, text)| text.starts_with(words)), "{words}: {notes:?}");
+        }
+        let all = [notes, texts(&markup, "label")].concat();
+        for (i, (a, one)) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|(b, _)| !touch(a, b)), "{one} touches another: {all:?}");
+            // No flat roof runs through it.
+            for line in markup
+                .lines()
+                .filter(|l| ["roof", "pipe"].iter().any(|c| l.starts_with(&format!("<line class=\"{c}\""))))
+            {
                 let number = |name: &str| {
-                    let rest = line.split_once(&format!("{name}=\"")).unwrap().1;
+                    let rest = line.split_once(&format!(" {name}=\"")).unwrap().1;
                     rest.split_once('"').unwrap().0.parse::<f64>().unwrap()
                 };
-                let text = line.split_once('>').unwrap().1.split_once('<').unwrap().0;
-                [number(" x"), text.len() as f64 * LETTER, number(" y")]
-            })
-            .collect();
-        assert!(words.len() >= 3, "{markup}");
-        for (i, a) in words.iter().enumerate() {
-            for b in &words[..i] {
-                let apart = (a[2] - b[2]).abs() >= LINE || a[0] <= b[0] - b[1] || b[0] <= a[0] - a[1];
-                assert!(apart, "{a:?} {b:?}");
+                let flat = number("y1") == number("y2");
+                let roof = [number("x1"), number("y1"), number("x2"), number("y2")];
+                assert!(!(flat && touch(a, &roof)), "a roof strikes {one}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn the_legend_names_each_kernel_and_why_it_has_no_dot() {
+        let mut report = sample::report();
+        let named = kernels(&report).len();
+        report.kernels[0].time_ns.p50 = -3.0;
+        let (first, rest) = report.kernels.split_first_mut().unwrap();
+        rest.iter_mut().filter(|row| row.kernel == first.kernel).for_each(|row| row.time_ns.p50 = -1.0);
+        let lost = report.kernels[0].kernel.clone();
+        let markup = roofline(&report, None).file("roofline");
+        assert_eq!(markup.matches(" swatch\"").count(), named - 1);
+        assert!(markup.contains(&format!("without a dot: {lost} (lost in noise)")), "{markup}");
     }
 
     #[test]

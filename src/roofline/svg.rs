@@ -56,7 +56,8 @@ pub fn size(bytes: f64) -> String {
 pub fn time(ns: f64) -> String {
     let steps = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
     let found = steps.into_iter().find(|(scale, _)| ns.abs() >= *scale);
-    found.map_or(format!("{} ns", short(ns)), |(scale, unit)| format!("{} {unit}", short(ns / scale)))
+    let (scale, unit) = found.unwrap_or((1.0, "ns"));
+    format!("{}\u{a0}{unit}", short(ns / scale))
 }
 
 /// From values to pixels.
@@ -247,7 +248,30 @@ impl Canvas {
         }
     }
 
-    fn is_free(&self, [left, top, right, bottom]: [f64; 4]) -> bool {
+    /// Keeps labels off a straight line.
+    pub fn keep_off_line(&mut self, from: [f64; 2], to: [f64; 2]) {
+        let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
+        let steps = (dx.hypot(dy) / 4.0).ceil().max(1.0);
+        for i in 0..=steps as usize {
+            let part = i as f64 / steps;
+            self.take([from[0] + dx * part, from[1] + dy * part], 1.5);
+        }
+    }
+
+    /// A text above or below a level line, at the first stretch of it that is free.
+    pub fn label_along(&mut self, class: &str, [from, to]: [f64; 2], y: f64, text: &str) {
+        let middle = (from + to) / 2.0;
+        let across = [0.0, -0.25, 0.25, -0.45, 0.45].map(|part| middle + part * (to - from));
+        let away = [-6.0, 15.0, -18.0, 27.0, -30.0, 39.0];
+        let places = away.into_iter().flat_map(|dy| across.map(|x| [x, y + dy]));
+        let free = |at: &[f64; 2]| self.is_free(extent(*at, Anchor::Middle, text));
+        if let Some(at) = places.into_iter().find(free) {
+            self.text(class, at, Anchor::Middle, text);
+        }
+    }
+
+    /// Whether nothing that labels keep off lies in a box, and the picture has it: left, top, right, bottom.
+    pub fn is_free(&self, [left, top, right, bottom]: [f64; 4]) -> bool {
         let inside = left >= 0.0 && top >= 0.0 && right <= self.size[0] && bottom <= self.size[1];
         inside && !self.taken.iter().any(|t| left < t[2] && right > t[0] && top < t[3] && bottom > t[1])
     }

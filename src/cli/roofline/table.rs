@@ -157,39 +157,80 @@ fn word(value: impl serde::Serialize) -> String {
     value.as_str().unwrap_or_default().to_string()
 }
 
-/// Prints the kernels as CSV, times in ns.
+/// Prints the kernels as CSV, times in ns. What is not known is empty.
 pub fn csv(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    writeln!(
-        out,
-        "step,kernel,shape,calls,workgroups,timed_by,time_ns_p10,time_ns_p50,time_ns_p90,share,bytes_low,bytes_high,pipe,ops,intensity_low,intensity_high,side,verdict,floor_ns,headroom_ns,of_memory,of_pipe"
-    )?;
-    for r in &report.kernels {
-        let ops = r.pipe.as_deref().and_then(|pipe| r.ops.get(pipe)).copied().unwrap_or(0);
-        writeln!(
-            out,
-            "\"{}\",{},\"{}\",{},{},{},{},{},{},{},{},{},{},{ops},{},{},{},{},{},{},{},{}",
-            r.step,
-            r.kernel,
-            r.shape,
-            r.calls,
-            r.workgroups,
-            word(r.timed_by),
-            r.time_ns.p10,
-            r.time_ns.p50,
-            r.time_ns.p90,
-            r.share,
-            r.bytes.low,
-            r.bytes.high,
-            r.pipe.as_deref().unwrap_or(""),
-            r.intensity.low,
-            r.intensity.high,
-            word(r.side),
-            word(r.verdict),
-            r.floor_ns,
-            r.headroom_ns,
-            r.of_ceiling.memory,
-            r.of_ceiling.pipe.map_or(String::new(), |p| p.to_string()),
-        )?;
+    for (i, row) in report.kernels.iter().enumerate() {
+        let (names, cells): (Vec<_>, Vec<_>) = fields(row).into_iter().unzip();
+        if i == 0 {
+            writeln!(out, "{}", names.join(","))?;
+        }
+        writeln!(out, "{}", cells.join(","))?;
     }
     Ok(())
+}
+
+/// The columns of a row of CSV by name.
+fn fields(r: &KernelRow) -> Vec<(String, String)> {
+    let text = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let known = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+    let mut fields = Vec::new();
+    let mut add = |name: &str, value: String| fields.push((name.to_string(), value));
+    add("step", text(&r.step));
+    add("kernel", r.kernel.clone());
+    add("shape", text(&r.shape));
+    add("calls", r.calls.to_string());
+    add("workgroups", r.workgroups.to_string());
+    add("timed_by", word(r.timed_by));
+    add("time_ns_p10", r.time_ns.p10.to_string());
+    add("time_ns_p50", r.time_ns.p50.to_string());
+    add("time_ns_p90", r.time_ns.p90.to_string());
+    add("interval_ns_low", r.interval_ns.low.to_string());
+    add("interval_ns_high", r.interval_ns.high.to_string());
+    add("share", r.share.to_string());
+    add("bytes_low", r.bytes.low.to_string());
+    add("bytes_high", r.bytes.high.to_string());
+    let ops = r.pipe.as_deref().and_then(|pipe| r.ops.get(pipe)).copied().unwrap_or(0);
+    add("pipe", r.pipe.clone().unwrap_or_default());
+    add("ops", ops.to_string());
+    add("intensity_low", r.intensity.low.to_string());
+    add("intensity_high", r.intensity.high.to_string());
+    add("side", word(r.side));
+    add("verdict", word(r.verdict));
+    add("confirmed", r.confirmed.map(word).unwrap_or_default());
+    for (name, elastic) in
+        [("arithmetic", r.elasticity.map(|e| e.arithmetic)), ("bytes", r.elasticity.map(|e| e.bytes))]
+    {
+        add(&format!("elasticity_{name}"), known(elastic.map(|e| e.value)));
+        add(&format!("elasticity_{name}_low"), known(elastic.map(|e| e.low)));
+        add(&format!("elasticity_{name}_high"), known(elastic.map(|e| e.high)));
+    }
+    add("floor_ns", r.floor_ns.to_string());
+    add("headroom_ns", r.headroom_ns.to_string());
+    add("of_memory", r.of_ceiling.memory.to_string());
+    add("of_pipe", known(r.of_ceiling.pipe));
+    add("reason", text(&r.reason));
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_has_all_that_a_row_knows() {
+        let text = include_str!("../../../tests/data/roofline/simulated.json");
+        let mut report = Report::from_json(text).unwrap();
+        report.kernels[0].reason = "it says \"so\", twice".into();
+        let mut out = Vec::new();
+        csv(&mut out, &report).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let head: Vec<&str> = out.lines().next().unwrap().split(',').collect();
+        for name in
+            ["interval_ns_low", "interval_ns_high", "confirmed", "elasticity_bytes_low", "timed_by", "reason"]
+        {
+            assert!(head.contains(&name), "{name}: {head:?}");
+        }
+        assert_eq!(out.lines().count(), 1 + report.kernels.len());
+        assert!(out.lines().nth(1).unwrap().ends_with(",\"it says \"\"so\"\", twice\""), "{out}");
+    }
 }

@@ -42,6 +42,6 @@ impl Forward {
             }
         }
         // Else the next step would carry these writes.
-        gpu.queue.submit([]);
+        gpu.submit([]);
     }
 }

@@ -107,7 +107,7 @@ impl Runner {
         let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
-        let submission = gpu.queue.submit([commands]);
+        let submission = gpu.submit([commands]);
         let submitted = Instant::now();
         // What the host does once the device has something to run is the device's time.
         let (recorded, handed) = early.map_or((recorded, submitted), |early| (early, early));

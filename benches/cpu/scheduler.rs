@@ -1,5 +1,5 @@
 //! The scheduler alone: the time of a step by what runs and what waits, of taking a request in, and of
-//! a prefix look-up. `cargo bench --bench cpu`.
+//! a prefix look-up.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -66,6 +66,12 @@ fn timed(iterations: u64, make: impl Fn() -> Scheduler) -> Duration {
     total
 }
 
+pub fn benches(c: &mut Criterion) {
+    steps(c);
+    admission(c);
+    prefixes(c);
+}
+
 fn steps(c: &mut Criterion) {
     let mut group = c.benchmark_group("step, 256 decode");
     group.throughput(Throughput::Elements(u64::from(RUNNING)));
@@ -115,12 +121,4 @@ fn prefixes(c: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    steps(&mut criterion);
-    admission(&mut criterion);
-    prefixes(&mut criterion);
-    criterion.final_summary();
 }

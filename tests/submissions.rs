@@ -1,0 +1,63 @@
+//! Every submission passes one counter, so that what a figure's round trips were can be told.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ridgepoint::cache::{BlockId, CacheConfig};
+use ridgepoint::format::ModelFile;
+use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
+use ridgepoint::kernels::rope_cache::CacheType;
+use ridgepoint::model::{Entry, Limits, Outputs, Profile, Results, Runner, Stamps, Want};
+use ridgepoint::profile::{PROBES, Ring};
+
+/// A device of the test's own: the counter is the device's.
+fn gpu() -> Arc<Gpu> {
+    Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter")
+}
+
+#[test]
+fn a_round_trip_of_a_probe_is_one_submission() {
+    let gpu = gpu();
+    let probe = PROBES.iter().find(|p| p.name() == "int_alu").unwrap();
+    let rig = probe.rigs(&gpu).expect("rigs that are right").remove(0);
+    for repeats in [1, 7] {
+        let before = gpu.submissions();
+        rig.time(&gpu, repeats).unwrap();
+        assert_eq!(gpu.submissions() - before, 1, "{repeats} repeats");
+    }
+}
+
+#[test]
+fn a_step_is_one_submission_and_reading_its_stamps_another() {
+    let gpu = gpu();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quant-models/tiny-Q4_1.gguf");
+    let file = ModelFile::open(&path).unwrap();
+    let limits = Limits {
+        tokens: 16,
+        outputs: 1,
+        context: 64,
+        sequences: 1,
+        cache: CacheConfig::new(4),
+        cache_type: CacheType::F16,
+    };
+    let mut runner = Runner::load(&gpu, &file, limits, &mut |_, _| {}).unwrap();
+    let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
+    let entry = |start| Entry { tokens: &[1], start, blocks: &blocks, outputs: Outputs::Last };
+    let mut results = Results::default();
+    // Until it is known that dispatches are short a step may be several, so that no watchdog bites; the
+    // first also builds kernels.
+    let mut counts = (0..60).map(|_| {
+        let before = gpu.submissions();
+        runner.run(&[entry(1)], Want::Argmax, &mut results).unwrap();
+        gpu.submissions() - before
+    });
+    assert!(counts.any(|n| n == 1), "no step became a single submission");
+    drop(counts);
+
+    let Some(mut ring) = Ring::new(&gpu) else { return };
+    let before = gpu.submissions();
+    let profile = Profile { stamps: Stamps::Passes, ring: Some(&mut ring), ..Profile::default() };
+    let times = runner.step(&[entry(2)], Want::Argmax, &mut results, profile).unwrap();
+    assert!(!times.spans.is_empty());
+    assert_eq!(gpu.submissions() - before, 2);
+}
