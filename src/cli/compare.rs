@@ -116,7 +116,7 @@ fn one(text: &mut String, other: &Other) {
             time(step.wall_ns[1])
         );
         let rows: Vec<&KernelRatio> = other.kernels.iter().filter(|k| k.step == step.step).collect();
-        let width = rows.iter().map(|k| k.kernel.len() + k.shape.len() + 1).max().unwrap_or(0);
+        let width = rows.iter().map(|k| k.title().chars().count()).max().unwrap_or(0);
         let _ = writeln!(
             text,
             "  {:width$} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7}  {:<8} {:>12} {:>15}  verdict",
@@ -141,7 +141,7 @@ fn one(text: &mut String, other: &Other) {
 }
 
 fn row(text: &mut String, k: &KernelRatio, width: usize) {
-    let name = format!("{} {}", k.kernel, k.shape);
+    let name = k.title();
     let factors = k.factors.map_or(["-".to_string(), "-".into(), "-".into()], |f| {
         [f.device, f.work, f.kernel].map(|x| format!("{x:.2}"))
     });

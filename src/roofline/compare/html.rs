@@ -91,10 +91,11 @@ fn line(body: &mut String, k: &KernelRatio) {
     };
     let _ = writeln!(
         body,
-        "<tr{}><td>{}<br><span class=\"small\">{}</span><td>{}<td>{}<td>{:.2} ×<td>{}<td>{}<td>{}<td class=\"left\">{}<td>{} → {}<td>{} → {}<td class=\"left\">{}</tr>",
+        "<tr{}><td>{}<br><span class=\"small\">{}{}</span><td>{}<td>{}<td>{:.2} ×<td>{}<td>{}<td>{}<td class=\"left\">{}<td>{} → {}<td>{} → {}<td class=\"left\">{}</tr>",
         if k.significant { " class=\"changed\"" } else { "" },
         escape(&k.kernel),
         escape(&k.shape),
+        k.became.as_ref().map_or(String::new(), |b| format!(" → {} {}", escape(&b.kernel), escape(&b.shape))),
         time(k.baseline.time_ns.p50),
         time(k.here.time_ns.p50),
         k.ratio,

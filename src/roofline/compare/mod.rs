@@ -7,16 +7,16 @@
 //! than noise, `html` draws.
 
 mod html;
+mod place;
 mod significance;
 #[cfg(test)]
 mod tests;
-
-use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::report::{KernelRow, Percentiles, Range, Report, Side, Verdict};
 pub use html::html;
+use place::{Pairs, named, paired};
 use significance::{Medians, holm};
 
 /// The version of the JSON's shape.
@@ -150,6 +150,15 @@ pub struct Figures {
     pub verdict: Verdict,
 }
 
+/// Another kernel or format at the same place of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Became {
+    /// The kernel.
+    pub kernel: String,
+    /// What it works on.
+    pub shape: String,
+}
+
 /// A kernel of both reports.
 #[derive(Debug, Serialize)]
 pub struct KernelRatio {
@@ -159,6 +168,8 @@ pub struct KernelRatio {
     pub kernel: String,
     /// What it works on.
     pub shape: String,
+    /// What does the same here, where another format or another kernel is at this place of the step.
+    pub became: Option<Became>,
     /// The baseline's figures.
     pub baseline: Figures,
     /// This report's.
@@ -199,10 +210,9 @@ impl Comparison {
             let slow = |k: &&KernelRatio| k.significant && k.ratio > 1.0 + threshold;
             for k in other.kernels.iter().filter(large).filter(slow) {
                 found.push(format!(
-                    "{name}: {}: {} {} takes {:.2} times as long{}",
+                    "{name}: {}: {} takes {:.2} times as long{}",
                     k.step,
-                    k.kernel,
-                    k.shape,
+                    k.title(),
                     k.ratio,
                     match k.blame {
                         Blame::None => "",
@@ -229,15 +239,6 @@ impl Subject {
     }
 }
 
-/// What names a row in every report.
-fn key(row: &KernelRow) -> (&str, &str, &str) {
-    (&row.step, &row.kernel, &row.shape)
-}
-
-fn named((step, kernel, shape): (&str, &str, &str)) -> String {
-    format!("{step}: {kernel} {shape}")
-}
-
 impl Other {
     fn new(baseline: &Report, file: &str, here: &Report) -> Self {
         let ceilings = baseline.ceilings.iter().filter_map(|a| {
@@ -246,11 +247,9 @@ impl Other {
             let (name, unit) = (a.name.clone(), a.unit.clone());
             Some(CeilingRatio { name, unit, baseline: a.value, here: b.value, ratio })
         });
-        let rows: BTreeMap<_, _> = here.kernels.iter().map(|row| (key(row), row)).collect();
-        let old: BTreeMap<_, _> = baseline.kernels.iter().map(|row| (key(row), row)).collect();
-        let pairs = || baseline.kernels.iter().filter_map(|a| Some((a, *rows.get(&key(a))?)));
+        let Pairs { both, only_in_baseline, only_here } = paired(&baseline.kernels, &here.kernels);
         let mut kernels: Vec<KernelRatio> =
-            pairs().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
+            both.into_iter().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
         let mut steps: Vec<StepRatio> = baseline
             .steps
             .iter()
@@ -277,8 +276,8 @@ impl Other {
             ceilings: ceilings.collect(),
             steps,
             kernels,
-            only_in_baseline: old.keys().filter(|k| !rows.contains_key(*k)).map(|k| named(*k)).collect(),
-            only_here: rows.keys().filter(|k| !old.contains_key(*k)).map(|k| named(*k)).collect(),
+            only_in_baseline: only_in_baseline.into_iter().map(named).collect(),
+            only_here: only_here.into_iter().map(named).collect(),
         }
     }
 }
@@ -315,6 +314,7 @@ impl KernelRatio {
             step: a.step.clone(),
             kernel: a.kernel.clone(),
             shape: a.shape.clone(),
+            became: place::became(a, b),
             baseline: figures(a),
             here: figures(b),
             ratio,
@@ -323,6 +323,13 @@ impl KernelRatio {
             p: significance::p(Medians::of(a), Medians::of(b)),
             significant: false,
         }
+    }
+
+    /// The kernel and what it works on, with what it became.
+    pub fn title(&self) -> String {
+        let name = format!("{} {}", self.kernel, self.shape);
+        let Some(became) = &self.became else { return name };
+        place::changed(&name, &format!("{} {}", became.kernel, became.shape))
     }
 
     fn judge(&mut self, significant: bool) {

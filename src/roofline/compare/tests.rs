@@ -86,13 +86,49 @@ fn more_bytes_are_blamed_on_the_work() {
 #[test]
 fn rows_of_one_report_are_listed_and_not_compared() {
     let (a, mut b) = (report("simulated"), report("simulated"));
-    b.kernels[1].kernel = "linear_lanes".into();
+    b.kernels[1].kernel = "gather".into();
     let comparison = Comparison::new(("a", &a), &[("b", &b)]);
     let other = &comparison.others[0];
     assert_eq!(other.kernels.len(), a.kernels.len() - 1);
-    assert!(
-        other.only_here[0].contains("linear_lanes") && other.only_in_baseline[0].contains("linear_split")
-    );
+    assert!(other.only_here[0].contains("gather") && other.only_in_baseline[0].contains("linear_split"));
+}
+
+#[test]
+fn two_formats_are_compared_place_by_place_and_the_work_is_blamed() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    for row in b.kernels.iter_mut().filter(|r| r.kernel == "linear_split" && r.shape.contains("Q4_0")) {
+        // Twice the bytes a weight, by another kernel of the family.
+        row.shape = row.shape.replace("Q4_0", "Q8_0");
+        row.kernel = "linear_lanes".into();
+        (row.bytes.low, row.bytes.high) = (2.0 * row.bytes.low, 2.0 * row.bytes.high);
+        row.time_ns.p50 *= 2.0;
+        (row.interval_ns.low, row.interval_ns.high) = (2.0 * row.interval_ns.low, 2.0 * row.interval_ns.high);
+    }
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let other = &comparison.others[0];
+    assert_eq!(other.kernels.len(), a.kernels.len());
+    assert!(other.only_here.is_empty() && other.only_in_baseline.is_empty());
+    let changed: Vec<_> = other.kernels.iter().filter(|k| k.became.is_some()).collect();
+    assert_eq!(changed.len(), 8);
+    assert!(changed.iter().all(|k| k.significant && k.blame == Blame::Work), "{changed:?}");
+    assert_eq!(changed[0].title(), "linear_split->linear_lanes qkv 3072x2048 Q4_0->Q8_0");
+    assert!(comparison.slower(0.1).iter().any(|s| s.contains("Q4_0->Q8_0") && s.contains("(more work)")));
+    assert!(html(&comparison, &[&a, &b]).contains("→ linear_lanes qkv 3072x2048 Q8_0"));
+}
+
+#[test]
+fn a_place_with_two_formats_pairs_the_same_names_first() {
+    let (mut a, mut b) = (report("simulated"), report("simulated"));
+    // The baseline's layers have Q4_0 and then Q6_K; the other's all have Q6_K.
+    let mut half = a.kernels[1].clone();
+    half.shape = half.shape.replace("Q4_0", "Q6_K");
+    b.kernels[1].shape.clone_from(&half.shape);
+    a.kernels.insert(2, half);
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let other = &comparison.others[0];
+    assert!(other.kernels.iter().all(|k| k.became.is_none()));
+    assert_eq!(other.only_in_baseline.len(), 1);
+    assert!(other.only_in_baseline[0].contains("Q4_0"), "{:?}", other.only_in_baseline);
 }
 
 #[test]
