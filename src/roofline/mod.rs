@@ -32,6 +32,6 @@ pub use device::{DeviceReport, Key, Remeasure};
 pub use intervals::{ABOVE_NULL, Reading, grouped, reading};
 pub use predict::{Baseline, Overlap, reformatted};
 pub use roof::{Floors, Roof};
-pub use timer::{grade, isolates};
+pub use timer::grade;
 pub use window::steps;
 pub use words::summary;

@@ -50,6 +50,7 @@ impl Report {
             report.kernels.extend(rows);
             report.steps.push(reconciled);
         }
+        window.iter().for_each(|step| report.timer.count(step.counts));
         report.summary = summary(&report);
         report
     }

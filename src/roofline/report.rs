@@ -80,11 +80,11 @@ pub struct Timer {
     /// The interval around an empty dispatch over what one costs by slope: 1 at best, and the
     /// reason why short kernels can't be timed one by one where it is large.
     pub stamp_cost: Option<f64>,
-    /// Pairs of stamps that were read.
+    /// Pairs of stamps that were read: by the self-test, and by the steps of a report.
     pub samples: u64,
-    /// Stamps that were zero.
+    /// Of these, pairs with a stamp of zero.
     pub zeros: u64,
-    /// Pairs whose end came before their begin.
+    /// Of these, pairs whose end came before their begin.
     pub negatives: u64,
 }
 
