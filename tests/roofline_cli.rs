@@ -22,6 +22,17 @@ fn run(cache: &Path, arguments: &[&str]) -> String {
     String::from_utf8(out.stdout).expect("text")
 }
 
+/// What the program says when it fails.
+fn refused(cache: &Path, arguments: &[&str]) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+        .args(arguments)
+        .env("RIDGEPOINT_CACHE", cache)
+        .output()
+        .expect("the program starts");
+    assert!(!out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stdout));
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
 #[test]
 fn a_tiny_model_s_report_is_whole() {
     let cache = tempfile::tempdir().expect("a folder");
@@ -121,6 +132,16 @@ fn a_workload_s_steps_are_reported() {
 }
 
 #[test]
+fn a_workload_needs_stamps_that_can_be_trusted() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), None);
+    let file = cache.path().join("w.jsonl");
+    std::fs::write(&file, "{\"prompt_tokens\": 6, \"max_tokens\": 4}\n").expect("a file");
+    let error = refused(cache.path(), &["roofline", MODEL, "--workload", &file.display().to_string()]);
+    assert!(error.contains("wall_only") && error.contains("no timestamps"), "{error}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let cache = tempfile::tempdir().expect("a folder");
     for (arguments, expected) in [
@@ -128,14 +149,19 @@ fn what_makes_no_sense_is_refused() {
         (vec!["--seconds", "0"], "expected 0.1 to 3600"),
         (vec!["--contexts", "0"], "at least 1 token"),
         (vec!["-p", "99999999"], "longer than the model's"),
+        (vec!["--max-num-batched-tokens", "8"], "--max-num-batched-tokens 8: each step here"),
+        (vec!["-c", "16"], "--max-model-len 16: the steps here"),
     ] {
-        let out = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
-            .args(["roofline", MODEL])
-            .args(&arguments)
-            .env("RIDGEPOINT_CACHE", cache.path())
-            .output()
-            .expect("the program starts");
-        let error = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert!(!out.status.success() && error.contains(expected), "{arguments:?}: {error}");
+        let error = refused(cache.path(), &[&["roofline", MODEL][..], &arguments].concat());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    // What nothing would hear is refused by name.
+    for (arguments, expected) in [
+        (["--max-num-batched-tokens", "1"], "--max-num-batched-tokens 1"),
+        (["-c", "32"], "--max-model-len 32"),
+        (["--confirm", "--json"], "'--confirm'"),
+    ] {
+        let error = refused(cache.path(), &[&["explain", MODEL][..], &arguments].concat());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
     }
 }

@@ -62,7 +62,7 @@ impl Explain {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let base = Config { tokens: 1, sequences: self.batch, context: self.context };
         let widest = Config { sequences: self.most_sequences.max(self.batch), ..base };
-        let mut prepared = self.setup.prepare(global, &[base, widest])?;
+        let mut prepared = self.setup.without_budget()?.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
         let weights = main_formats(&prepared.model.formats);
         let mut meter = prepared.meter()?;

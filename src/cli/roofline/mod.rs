@@ -47,6 +47,10 @@ pub struct Roofline {
     /// Decodes of so many sequences at once, comma-separated; 0 for none
     #[arg(long, short = 'b', value_delimiter = ',', default_value = "1,8", value_name = "SEQUENCES")]
     batch: Vec<usize>,
+    /// Confirm verdicts: do each larger kernel's arithmetic twice, and take its bytes away, and see what
+    /// the time does
+    #[arg(long)]
+    confirm: bool,
     /// Print the report as JSON (docs/roofline.md documents it)
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -98,8 +102,8 @@ impl Roofline {
             Some(served) => served?,
             None => {
                 let configs = self.configs();
-                let mut prepared = self.setup.prepare(global, &configs)?;
-                report(global, &mut prepared, &configs)?
+                let mut prepared = self.setup.without_budget()?.prepare(global, &configs)?;
+                self.measure(global, &mut prepared, &configs)?
             }
         };
         self.draw(&report)?;
@@ -114,33 +118,38 @@ impl Roofline {
         }
         Ok(())
     }
-}
 
-/// Measures the steps and puts the report together.
-fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyhow::Result<Report> {
-    let device = prepared.device.clone();
-    let roof = device.roof();
-    let mut report = Report::new(device, Some(prepared.model.clone()));
-    let most_sequences = prepared.runner.limits.sequences;
-    let weights = main_formats(&prepared.model.formats);
-    let confirm = prepared.confirm;
-    let mut meter = prepared.meter()?;
-    for &config in configs {
-        if !global.quiet {
-            eprintln!("measuring {}", config.name());
+    /// Measures the steps and puts the report together.
+    fn measure(
+        &self,
+        global: &Global,
+        prepared: &mut Prepared,
+        configs: &[Config],
+    ) -> anyhow::Result<Report> {
+        let device = prepared.device.clone();
+        let roof = device.roof();
+        let mut report = Report::new(device, Some(prepared.model.clone()));
+        let most_sequences = prepared.runner.limits.sequences;
+        let weights = main_formats(&prepared.model.formats);
+        let mut meter = prepared.meter()?;
+        for &config in configs {
+            if !global.quiet {
+                eprintln!("measuring {}", config.name());
+            }
+            let step = meter.measure(config)?;
+            let (mut rows, reconciled) = step.analyse(&roof);
+            if self.confirm {
+                meter.confirm(config, &mut rows)?;
+            }
+            let all = if config.tokens == 1 { knobs(config, most_sequences, &weights) } else { Vec::new() };
+            let predicted = predict(&mut meter, &roof, &step, config, all)?;
+            report.advice.extend(advice(&reconciled, config, &predicted, &rows));
+            report.kernels.extend(rows);
+            report.steps.push(reconciled);
         }
-        let step = meter.measure(config)?;
-        let (mut rows, reconciled) = step.analyse(&roof);
-        if confirm {
-            meter.confirm(config, &mut rows)?;
-        }
-        let all = if config.tokens == 1 { knobs(config, most_sequences, &weights) } else { Vec::new() };
-        let predicted = predict(&mut meter, &roof, &step, config, all)?;
-        report.advice.extend(advice(&reconciled, config, &predicted, &rows));
-        report.kernels.extend(rows);
-        report.steps.push(reconciled);
+        report.timer.count(meter.counts());
+        report.advice.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
+        report.summary = summary(&report);
+        Ok(report)
     }
-    report.advice.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
-    report.summary = summary(&report);
-    Ok(report)
 }
