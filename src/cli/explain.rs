@@ -56,6 +56,8 @@ struct Explanation {
     outcomes: Vec<Outcome>,
     /// Predicted but not turned.
     not_turned: Vec<String>,
+    /// Neither, and why.
+    not_predicted: Vec<String>,
 }
 
 impl Explain {
@@ -71,21 +73,25 @@ impl Explain {
         }
         let step = meter.measure(base)?;
         let all = knobs(base, self.most_sequences, &weights);
-        let predicted = predict(&mut meter, &roof, &step, base, all)?;
-        if predicted.is_empty() {
+        let predictions = predict(&mut meter, &roof, &step, base, all)?;
+        let withheld = predictions.withheld.iter().map(|(knob, why)| format!("{}: {why}", knob.change(base)));
+        let not_predicted: Vec<String> = withheld.collect();
+        if predictions.made.is_empty() {
             anyhow::bail!(
-                "no prediction can be made: a kernel's time is lost in noise; try again on a quieter machine, or with more --seconds"
+                "no prediction can be made ({}): try again on a quieter machine, or with more --seconds",
+                not_predicted.join("; ")
             );
         }
-        let turned = if self.all { predicted.len() } else { 1 };
+        let turned = if self.all { predictions.made.len() } else { 1 };
         let mut explanation = Explanation {
             step: base.name(),
             step_ns: step.wall,
             tokens: base.sequences,
             outcomes: Vec::new(),
             not_turned: Vec::new(),
+            not_predicted,
         };
-        for p in &predicted {
+        for p in &predictions.made {
             if explanation.outcomes.len() >= turned {
                 let (change, gain) = (p.knob.change(base), p.gain);
                 explanation
@@ -167,6 +173,10 @@ fn print(out: &mut impl Write, e: &Explanation) -> anyhow::Result<()> {
     for line in &e.not_turned {
         writeln!(out)?;
         writeln!(out, "not turned: {line}")?;
+    }
+    for line in &e.not_predicted {
+        writeln!(out)?;
+        writeln!(out, "not predicted: {line}")?;
     }
     Ok(())
 }

@@ -122,7 +122,7 @@ fn steps(body: &mut String, report: &Report) {
             time(s.kernels_ns),
             s.gpu_ns.map_or("–".into(), time),
             time(s.wall_ns),
-            percent(Some(s.coverage)),
+            percent(s.coverage),
             percent(s.profiling_tax),
             percent(s.gpu_idle)
         );
@@ -153,21 +153,21 @@ fn line(body: &mut String, row: &KernelRow) {
         row.confirmed.map(|c| format!("<br><span class=\"small\">{}</span>", words(c))).unwrap_or_default();
     let _ = writeln!(
         body,
-        "<tr title=\"{}\"><td>{}<br><span class=\"small\">{}</span><td>{}<td>{}<td>{:.1} %<td>{}<td>{:.0} %<td>{}<td>{}<td>{}<td class=\"left\">{}<td class=\"left\">{}{confirmed}<td>{}</tr>",
+        "<tr title=\"{}\"><td>{}<br><span class=\"small\">{}</span><td>{}<td>{}<td>{:.1} %<td>{}<td>{}<td>{}<td>{}<td>{}<td class=\"left\">{}<td class=\"left\">{}{confirmed}<td>{}</tr>",
         escape(&about(row)),
         escape(&row.kernel),
         escape(&row.shape),
         row.calls,
-        time(row.time_ns.p50),
+        row.median().map_or("–".into(), time),
         100.0 * row.share,
-        short(row.bytes.low / row.time_ns.p50),
-        100.0 * row.of_ceiling.memory,
-        ops.map_or("–".into(), |(_, n)| short(n / row.time_ns.p50)),
+        row.time().map_or("–".into(), |t| short(row.bytes.low / t)),
+        row.of_ceiling.memory.map_or("–".into(), |p| format!("{:.0} %", 100.0 * p)),
+        ops.zip(row.time()).map_or("–".into(), |((_, n), t)| short(n / t)),
         row.of_ceiling.pipe.map_or("–".into(), |p| format!("{:.0} %", 100.0 * p)),
         interval(row.intensity.low, row.intensity.high),
         words(row.side),
         words(row.verdict),
-        time(row.headroom_ns)
+        row.headroom_ns.map_or("–".into(), time)
     );
 }
 

@@ -30,7 +30,7 @@ mod words;
 pub use analyse::{Group, MeasuredStep};
 pub use device::{DeviceReport, Key, Remeasure};
 pub use intervals::{ABOVE_NULL, Reading, grouped, reading};
-pub use predict::{Baseline, Overlap, reformatted};
+pub use predict::{Baseline, Overlap, reformatted, weakness};
 pub use roof::{Floors, Roof};
 pub use timer::grade;
 pub use window::steps;

@@ -44,7 +44,7 @@ impl<'a> Dot<'a> {
         let (_, ops) = busiest(row)?;
         let Range { low, high } = row.intensity;
         let intensity = (low * high).sqrt();
-        let rate = ops / row.time_ns.p50;
+        let rate = ops / row.time()?;
         let predicted = (row.floor_ns > 0.0).then(|| ops / row.floor_ns);
         let sound = intensity > 0.0 && intensity.is_finite() && rate > 0.0 && rate.is_finite();
         sound.then_some(Self { row, colour, intensity, rate, predicted })
@@ -74,22 +74,25 @@ pub(super) fn about(row: &KernelRow) -> String {
     let mut text = format!("{} ({})\n{}\n", row.kernel, row.shape, row.step);
     let _ = writeln!(
         text,
-        "{} a dispatch [{} to {}], {} calls, {:.1} % of the step",
-        time(row.time_ns.p50),
-        time(row.time_ns.p10),
-        time(row.time_ns.p90),
+        "{}, {} calls, {:.1} % of the step",
+        row.time_ns.map_or("no time".into(), |t| format!(
+            "{} a dispatch [{} to {}]",
+            time(t.p50),
+            time(t.p10),
+            time(t.p90)
+        )),
         row.calls,
         100.0 * row.share
     );
     if let Some((pipe, ops)) = busiest(row) {
         let of = row.of_ceiling.pipe.map_or(String::new(), |p| format!(", {:.0} % of {pipe}", 100.0 * p));
-        let _ = writeln!(text, "{} GOP/s{of}", short(ops / row.time_ns.p50));
+        let _ = writeln!(text, "{} GOP/s{of}", row.time().map_or("–".into(), |t| short(ops / t)));
     }
     let _ = writeln!(
         text,
-        "{} GB/s, {:.0} % of memory; {} to {} operations a byte",
-        short(row.bytes.low / row.time_ns.p50),
-        100.0 * row.of_ceiling.memory,
+        "{} GB/s, {} of memory; {} to {} operations a byte",
+        row.time().map_or("–".into(), |t| short(row.bytes.low / t)),
+        row.of_ceiling.memory.map_or("–".into(), |p| format!("{:.0} %", 100.0 * p)),
         short(row.intensity.low),
         short(row.intensity.high)
     );
@@ -99,7 +102,7 @@ pub(super) fn about(row: &KernelRow) -> String {
         words(row.verdict),
         row.reason,
         time(row.floor_ns),
-        time(row.headroom_ns)
+        row.headroom_ns.map_or("–".into(), time)
     );
     text
 }
@@ -291,7 +294,7 @@ mod tests {
         let dot = Dot::new(row, 0).unwrap();
         assert!((dot.intensity - (row.intensity.low * row.intensity.high).sqrt()).abs() < 1e-9);
         let ops = row.ops["fma_f32"] as f64;
-        assert!((dot.rate - ops / row.time_ns.p50).abs() < 1e-9);
+        assert!((dot.rate - ops / row.time().unwrap()).abs() < 1e-9);
         assert!(dot.predicted.unwrap() >= dot.rate, "a floor is no slower than the measurement");
     }
 

@@ -10,7 +10,7 @@ use crate::profile::Watched;
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// It is no JSON of a report.
-    #[error("this is no report of `ridgepoint roofline --json`: {0}")]
+    #[error("this is no report of `ridgepoint roofline --json`")]
     Json(#[from] serde_json::Error),
     /// It was written by another version.
     #[error(

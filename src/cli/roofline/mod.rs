@@ -132,6 +132,7 @@ impl Roofline {
         let most_sequences = prepared.runner.limits.sequences;
         let weights = main_formats(&prepared.model.formats);
         let mut meter = prepared.meter()?;
+        let mut predictions = Vec::new();
         for &config in configs {
             if !global.quiet {
                 eprintln!("measuring {}", config.name());
@@ -143,12 +144,12 @@ impl Roofline {
             }
             let all = if config.tokens == 1 { knobs(config, most_sequences, &weights) } else { Vec::new() };
             let predicted = predict(&mut meter, &roof, &step, config, all)?;
-            report.advice.extend(advice(&reconciled, config, &predicted, &rows));
+            predictions.push((config, predicted.made));
             report.kernels.extend(rows);
             report.steps.push(reconciled);
         }
         report.timer.count(meter.counts());
-        report.advice.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
+        report.advice = advice(&predictions, &report.steps);
         report.summary = summary(&report);
         Ok(report)
     }

@@ -43,7 +43,7 @@ fn timed_by(by: TimedBy) -> &'static str {
     match by {
         TimedBy::InsidePass => "stamps",
         TimedBy::PassPerDispatch => "pass",
-        TimedBy::NullSubtracted => "pass-null",
+        TimedBy::NullSubtracted => "stamps less null",
         TimedBy::LeaveOneOut => "left out",
         TimedBy::LeaveOneOutWall => "left out, wall",
         TimedBy::Simulated => "simulated",
@@ -70,7 +70,7 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         writeln!(out, "a software adapter: these are the processor's figures, no GPU's")?;
     }
     let reason = if report.timer.reason.is_empty() { "" } else { ": " };
-    writeln!(out, "timer {:?}{reason}{}", report.timer.grade, report.timer.reason)?;
+    writeln!(out, "timer {}{reason}{}", word(report.timer.grade), report.timer.reason)?;
     for step in &report.steps {
         writeln!(out)?;
         writeln!(out, "{}", step.name)?;
@@ -83,7 +83,7 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
             "  kernels {}, GPU span {span}, wall {}: coverage {}, profiling tax {}, GPU idle {}; host: plan {}, record {}, submit {}, wait {}",
             time(step.kernels_ns),
             time(step.wall_ns),
-            percent(step.coverage),
+            step.coverage.map_or("not known".to_string(), percent),
             step.profiling_tax.map_or("none (nothing is stamped inside)".to_string(), percent),
             step.gpu_idle.map_or("not known".to_string(), percent),
             time(step.host.plan_ns),
@@ -114,23 +114,22 @@ const HEAD: [&str; 13] = [
 
 fn cells(r: &KernelRow) -> [String; 13] {
     let busiest = r.pipe.as_deref().and_then(|pipe| r.ops.get(pipe)).map_or(0.0, |ops| *ops as f64);
-    let rate = |amount: f64| if r.time_ns.p50 > 0.0 { amount / r.time_ns.p50 } else { 0.0 };
+    let none = || "-".to_string();
+    let rate = |amount: f64| r.time().map_or_else(none, |time| format!("{:.1}", amount / time));
     let pipe = r.pipe.as_deref().unwrap_or("");
     [
         r.kernel.clone(),
         r.shape.clone(),
         r.calls.to_string(),
-        time(r.time_ns.p50),
-        format!("[{} .. {}]", time(r.time_ns.p10), time(r.time_ns.p90)),
+        r.median().map_or_else(none, time),
+        r.time_ns.map_or_else(none, |t| format!("[{} .. {}]", time(t.p10), time(t.p90))),
         percent(r.share),
-        format!("{:.1} ({})", rate(r.bytes.low), percent(r.of_ceiling.memory)),
-        r.of_ceiling
-            .pipe
-            .map_or(String::new(), |part| format!("{:.1} {pipe} ({})", rate(busiest), percent(part))),
+        r.of_ceiling.memory.map_or_else(none, |part| format!("{} ({})", rate(r.bytes.low), percent(part))),
+        r.of_ceiling.pipe.map_or_else(none, |part| format!("{} {pipe} ({})", rate(busiest), percent(part))),
         format!("{:.2}..{:.2}", r.intensity.low, r.intensity.high),
         side(r.side).to_string(),
         verdict(r),
-        time(r.headroom_ns),
+        r.headroom_ns.map_or_else(none, time),
         timed_by(r.timed_by).to_string(),
     ]
 }
@@ -157,6 +156,11 @@ fn word(value: impl serde::Serialize) -> String {
     value.as_str().unwrap_or_default().to_string()
 }
 
+/// A number, or nothing where there is none.
+fn number(value: Option<f64>) -> String {
+    value.map_or(String::new(), |value| value.to_string())
+}
+
 /// Prints the kernels as CSV, times in ns.
 pub fn csv(out: &mut impl Write, report: &Report) -> io::Result<()> {
     writeln!(
@@ -174,9 +178,9 @@ pub fn csv(out: &mut impl Write, report: &Report) -> io::Result<()> {
             r.calls,
             r.workgroups,
             word(r.timed_by),
-            r.time_ns.p10,
-            r.time_ns.p50,
-            r.time_ns.p90,
+            number(r.time_ns.map(|t| t.p10)),
+            number(r.median()),
+            number(r.time_ns.map(|t| t.p90)),
             r.share,
             r.bytes.low,
             r.bytes.high,
@@ -186,9 +190,9 @@ pub fn csv(out: &mut impl Write, report: &Report) -> io::Result<()> {
             word(r.side),
             word(r.verdict),
             r.floor_ns,
-            r.headroom_ns,
-            r.of_ceiling.memory,
-            r.of_ceiling.pipe.map_or(String::new(), |p| p.to_string()),
+            number(r.headroom_ns),
+            number(r.of_ceiling.memory),
+            number(r.of_ceiling.pipe),
         )?;
     }
     Ok(())
