@@ -75,6 +75,10 @@ fn a_tiny_model_s_report_is_whole() {
 
     let text = run(cache.path(), &["ceilings"]);
     assert!(text.contains("read_cold") && text.contains("made up"), "{text}");
+    assert!(text.contains("timer wall_only: the device has no timestamps"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&run(cache.path(), &["ceilings", "--json"])).expect("JSON");
+    assert!(json["schema_version"] == 1 && json["ceilings"].is_array() && json["null_interval_ns"].is_null());
 }
 
 #[test]
@@ -132,6 +136,31 @@ fn a_workload_s_steps_are_reported() {
 }
 
 #[test]
+fn explain_turns_what_it_predicts() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), None);
+    let arguments = ["explain", MODEL, "--context", "64", "--most-sequences", "4", "--seconds", "0.2"];
+    let best: serde_json::Value =
+        serde_json::from_str(&run(cache.path(), &[&arguments[..], &["--json"]].concat())).expect("JSON");
+    assert_eq!(best["step"], "decode x1 at 64");
+    let outcomes = best["outcomes"].as_array().expect("outcomes");
+    assert_eq!(outcomes.len(), 1, "only the best is turned: {best}");
+    // Batches of 2 and 4, a context of 16, one smaller format: each is turned, left or says why it has none.
+    let count = |name: &str| best[name].as_array().expect("a list").len();
+    assert_eq!(count("outcomes") + count("not_turned") + count("not_predicted"), 4, "{best}");
+    for outcome in outcomes {
+        assert!(["batch", "context", "weight_format"].contains(&outcome["knob"].as_str().expect("a knob")));
+        for figure in ["predicted_step_ns", "measured_step_ns", "predicted_gain", "measured_gain"] {
+            assert!(outcome[figure].as_f64() > Some(0.0), "{figure}: {outcome}");
+        }
+        assert!(["growth", "ceilings"].contains(&outcome["by"].as_str().expect("what it rests on")));
+    }
+    let text = run(cache.path(), &[&arguments[..], &["--all"]].concat());
+    assert!(text.contains("decode x1 at 64 takes") && !text.contains("not turned"), "{text}");
+    assert!(text.contains("a batch of 4 sequences for 1") && text.contains("measured"), "{text}");
+}
+
+#[test]
 fn a_workload_needs_stamps_that_can_be_trusted() {
     let cache = tempfile::tempdir().expect("a folder");
     keep(cache.path(), None);
@@ -151,6 +180,9 @@ fn what_makes_no_sense_is_refused() {
         (vec!["-p", "99999999"], "longer than the model's"),
         (vec!["--max-num-batched-tokens", "8"], "--max-num-batched-tokens 8: each step here"),
         (vec!["-c", "16"], "--max-model-len 16: the steps here"),
+        // Before anything is measured.
+        (vec!["--html", "no/such/folder/page.html"], "can't write no/such/folder/page.html"),
+        (vec!["--trace", "/"], "can't write /"),
     ] {
         let error = refused(cache.path(), &[&["roofline", MODEL][..], &arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");

@@ -2,9 +2,8 @@
 //! adapter that is there.
 
 use ridgepoint::gpu::{AdapterChoice, Checks, Error, Gpu};
-use ridgepoint::model::Stamps;
-use ridgepoint::profile::Counts;
 use ridgepoint::profile::timer::{Clock, GpuClock, examine};
+use ridgepoint::profile::{Counts, Stamps};
 use ridgepoint::roofline::grade;
 use ridgepoint::roofline::report::Grade;
 use ridgepoint::units::Nanos;

@@ -48,11 +48,6 @@ impl Compare {
         let all: Vec<(&str, &Report)> = names.iter().map(String::as_str).zip(&reports).collect();
         let (first, others) = all.split_first().context("two reports at least")?;
         let comparison = Comparison::new(*first, others);
-        if let Some(path) = &self.html {
-            let pages: Vec<&Report> = reports.iter().collect();
-            fs::write(path, html(&comparison, &pages))
-                .with_context(|| format!("writing {}", path.display()))?;
-        }
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &comparison)?;
@@ -61,6 +56,11 @@ impl Compare {
             write!(out, "{}", table(&comparison))?;
         }
         out.flush()?;
+        if let Some(path) = &self.html {
+            let pages: Vec<&Report> = reports.iter().collect();
+            fs::write(path, html(&comparison, &pages))
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
         let Some(threshold) = self.threshold else { return Ok(()) };
         let slower = comparison.slower(threshold / 100.0);
         if slower.is_empty() {

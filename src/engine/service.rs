@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Engine, Error, Event, GenerationRequest, RequestId};
-use crate::model::Stamps;
-use crate::profile::Watched;
+use crate::profile::{Stamps, Watched};
 
 /// How often in a row a step may fail before the service gives up.
 const MAX_FAILURES: u32 = 3;

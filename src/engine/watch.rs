@@ -2,8 +2,8 @@
 
 use super::{Engine, Error};
 use crate::gpu::{self, Bound, Gpu, Program};
-use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Stamps, Want};
-use crate::profile::{Counts, Ring, StepTimes, Watch, Watched};
+use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Want};
+use crate::profile::{Counts, Ring, Stamps, StepTimes, Watch, Watched};
 
 /// A window under way.
 #[derive(Debug)]

@@ -3,13 +3,14 @@
 //! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
 //! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
 //! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
-//! grades its timestamps. `svg` is a canvas, `plot` the roofline, `charts` the other pictures, `html`
+//! grades its timestamps, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline, `charts` the other pictures, `html`
 //! the page with all of them, `trace` the steps for Perfetto; `compare` sets reports side by side.
 
 mod analyse;
 pub mod charts;
 pub mod compare;
 mod device;
+mod doubts;
 pub mod elasticity;
 pub mod html;
 mod intervals;

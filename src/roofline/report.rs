@@ -221,18 +221,6 @@ pub struct KernelRow {
     pub of_ceiling: OfCeiling,
 }
 
-impl KernelRow {
-    /// The median, if there are samples; it may be below 0.
-    pub fn median(&self) -> Option<f64> {
-        self.time_ns.map(|time| time.p50)
-    }
-
-    /// The median, if it is a time: above 0.
-    pub fn time(&self) -> Option<f64> {
-        self.median().filter(|time| *time > 0.0)
-    }
-}
-
 /// What the time of a dispatch does when its work changes and all else stays.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Elasticity {

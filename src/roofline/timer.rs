@@ -1,9 +1,8 @@
 //! From the timer's self-test to its grade.
 
 use super::report::{Grade, Timer};
-use crate::model::Stamps;
-use crate::profile::Counts;
 use crate::profile::timer::Findings;
+use crate::profile::{Counts, Stamps};
 
 /// Twice the work may take this part of twice the time.
 const LINEAR: [f64; 2] = [1.9, 2.1];

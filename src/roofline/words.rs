@@ -1,5 +1,6 @@
 //! The report in plain words: what bounds each step, and what would gain most.
 
+use super::doubts;
 use super::predict::weakness;
 use super::report::{Advice, KernelRow, Report, Step, Verdict};
 
@@ -31,6 +32,7 @@ pub fn summary(report: &Report) -> String {
         parts.push(of_step(step, &rows));
     }
     parts.extend(report.advice.first().map(best));
+    parts.extend(doubts::said(&report.ceilings).map(|doubt| format!("The {doubt}.")));
     parts.join(" ")
 }
 
@@ -106,7 +108,9 @@ mod tests {
         report.advice[0].measured_gain = Some(4.25);
         let text = summary(&report);
         assert!(text.contains("measured here, 4.25 times") && text.contains("5.10 were predicted"), "{text}");
-        assert!(!text.contains("at best"), "{text}");
+        assert!(!text.contains("at best") && !text.contains("in doubt"), "{text}");
+        report.ceilings[0].agreed = false;
+        assert!(summary(&report).contains("The ceilings are in doubt (no two rounds agreed of"));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::cache::BlockId;
 use crate::gpu::{Bound, Gpu, Program};
-use crate::model::{Entry, Outputs, Profile, Results, Runner, Stamps, Want};
+use crate::model::{Entry, Outputs, Profile, Results, Runner, Want};
 use crate::profile::stats::Samples;
-use crate::profile::{Counts, Dispatched, Ring, StepTimes};
+use crate::profile::{Counts, Dispatched, Ring, Stamps, StepTimes};
 use crate::roofline::report::{Grade, Host, TimedBy, Timer};
 use crate::roofline::{Group, MeasuredStep, grouped};
 

@@ -26,7 +26,7 @@ use attach::Attach;
 pub(super) use knobs::{By, Knob, Predicted, advice, knobs, main_formats, predict};
 pub(super) use meter::{Config, Meter};
 pub(super) use setup::{Prepared, Reformat, SetupArgs};
-pub(super) use table::time;
+pub(super) use table::{time, word};
 use workload::Workload;
 
 /// Say what bounds each kernel of a model's steps, and what would gain most
@@ -95,7 +95,21 @@ impl Roofline {
         Ok(())
     }
 
+    /// Finds out before minutes of measuring whether what was asked for can be written.
+    fn can_write(&self) -> anyhow::Result<()> {
+        for path in [&self.html, &self.svg, &self.trace].into_iter().flatten() {
+            let there = path.exists();
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            opened.with_context(|| format!("can't write {}", path.display()))?;
+            if !there {
+                std::fs::remove_file(path).with_context(|| format!("can't write {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        self.can_write()?;
         let served = self.attach.report();
         let served = served.or_else(|| self.workload.report(global, &self.setup, self.attach.steps));
         let report = match served {
@@ -106,7 +120,6 @@ impl Roofline {
                 self.measure(global, &mut prepared, &configs)?
             }
         };
-        self.draw(&report)?;
         let mut out = std::io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &report)?;
@@ -116,7 +129,8 @@ impl Roofline {
         } else {
             table::print(&mut out, &report)?;
         }
-        Ok(())
+        out.flush()?;
+        self.draw(&report)
     }
 
     /// Measures the steps and puts the report together.

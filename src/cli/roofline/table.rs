@@ -151,7 +151,7 @@ fn lines(out: &mut impl Write, rows: &[[String; 13]]) -> io::Result<()> {
 }
 
 /// A variant's name as the JSON has it.
-fn word(value: impl serde::Serialize) -> String {
+pub(in crate::cli) fn word(value: impl serde::Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().unwrap_or_default().to_string()
 }
