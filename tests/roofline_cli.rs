@@ -161,6 +161,25 @@ fn explain_turns_what_it_predicts() {
 }
 
 #[test]
+fn a_prompt_s_budget_is_heard() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), Some(&sound()));
+    let out = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+        .args(["explain", MODEL, "-p", "32", "--max-num-batched-tokens", "16", "--all", "--seconds", "0.3"])
+        .env("RIDGEPOINT_CACHE", cache.path())
+        .output()
+        .expect("the program starts");
+    // Steps this small may be lost in noise; then it says so of each budget.
+    let said = [out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(said.contains("measuring prefill 32 in steps of 16"), "{said}");
+    for budget in [32, 8] {
+        assert!(said.contains(&format!("steps of {budget} tokens for steps of 16")), "{said}");
+    }
+    assert_eq!(out.status.success(), said.contains("takes: predicted"), "{said}");
+    assert!(out.status.success() || said.contains("no prediction can be made"), "{said}");
+}
+
+#[test]
 fn a_workload_needs_stamps_that_can_be_trusted() {
     let cache = tempfile::tempdir().expect("a folder");
     keep(cache.path(), None);

@@ -6,6 +6,7 @@ use crate::roofline::report::{Advice, Step};
 use crate::roofline::{Baseline, MeasuredStep, Overlap, Roof, grouped, reformatted};
 
 use super::meter::{Config, Meter};
+use super::prompt::Prompt;
 
 /// A change of a configuration.
 #[derive(Clone, Debug)]
@@ -16,6 +17,13 @@ pub enum Knob {
         name: &'static str,
         /// The sizes.
         to: Config,
+    },
+    /// A prompt in steps of another size.
+    Budget {
+        /// The prompt as it is.
+        from: Prompt,
+        /// With the other budget.
+        to: Prompt,
     },
     /// Weights in another format.
     Weights {
@@ -63,6 +71,7 @@ impl Knob {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Config { name, .. } => name,
+            Self::Budget { .. } => "budget",
             Self::Weights { .. } => "weight_format",
         }
     }
@@ -74,6 +83,9 @@ impl Knob {
                 format!("a batch of {} sequences for {}", to.sequences, from.sequences)
             }
             Self::Config { to, .. } => format!("a context of {} tokens for {}", to.context, from.context),
+            Self::Budget { from, to } => {
+                format!("steps of {} tokens for steps of {}", to.budget, from.budget)
+            }
             Self::Weights { from, to } => format!("weights in {} for {}", to.name(), from.name()),
         }
     }
@@ -179,7 +191,7 @@ pub fn predict(
     for knob in knobs {
         let to = match &knob {
             Knob::Config { to, .. } => *to,
-            Knob::Weights { .. } => config,
+            Knob::Weights { .. } | Knob::Budget { .. } => config,
         };
         let mut described = meter.describe(to)?;
         if let Knob::Weights { from, to } = &knob {
@@ -230,7 +242,7 @@ pub fn advice(predicted: &[(Config, Vec<Predicted>)], steps: &[Step]) -> Vec<Adv
         .map(|(config, p)| {
             let there = match p.knob {
                 Knob::Config { to, .. } => find(to),
-                Knob::Weights { .. } => None,
+                Knob::Weights { .. } | Knob::Budget { .. } => None,
             };
             let measured = find(config).zip(there).map(|(from, to)| token(from) / token(to));
             Advice {

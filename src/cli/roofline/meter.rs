@@ -220,7 +220,10 @@ impl<'a> Meter<'a> {
 }
 
 /// Medians of what every first and every second run gives, once the first three of each have warmed up.
-fn in_turn(budget: Duration, mut run: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<(f64, f64)> {
+pub(super) fn in_turn(
+    budget: Duration,
+    mut run: impl FnMut() -> anyhow::Result<f64>,
+) -> anyhow::Result<(f64, f64)> {
     let mut walls = [Vec::new(), Vec::new()];
     let start = Instant::now();
     while walls[0].len() < 3 + ROUNDS[0] || (start.elapsed() < budget && walls[0].len() < 200) {

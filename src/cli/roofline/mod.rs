@@ -4,6 +4,7 @@ mod attach;
 mod confirm;
 mod knobs;
 mod meter;
+mod prompt;
 mod setup;
 mod stamped;
 mod table;
@@ -23,8 +24,9 @@ use crate::roofline::summary;
 use crate::roofline::trace::trace;
 
 use attach::Attach;
-pub(super) use knobs::{By, Knob, Predicted, advice, knobs, main_formats, predict};
+pub(super) use knobs::{By, Knob, Predicted, Predictions, advice, knobs, main_formats, predict};
 pub(super) use meter::{Config, Meter};
+pub(super) use prompt::{Prompt, budgets};
 pub(super) use setup::{Prepared, Reformat, SetupArgs};
 pub(super) use table::{time, word};
 use workload::Workload;

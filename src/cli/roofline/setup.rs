@@ -63,7 +63,7 @@ impl SetupArgs {
     pub fn without_budget(&self) -> anyhow::Result<&Self> {
         if let Some(n) = self.load.max_num_batched_tokens {
             anyhow::bail!(
-                "--max-num-batched-tokens {n}: each step here is as large as its prompt or its batch; leave it out, or give --workload to `ridgepoint roofline`, whose prompts are cut into steps of so many tokens"
+                "--max-num-batched-tokens {n}: each step here is as large as its prompt or its batch; leave it out, or see what it does to a prompt with `ridgepoint explain --prefill`, or to requests with `ridgepoint roofline --workload`"
             );
         }
         Ok(self)
