@@ -53,6 +53,9 @@ struct Outcome {
     saved_over_predicted: Option<f64>,
 }
 
+/// The sizes that a knob leads to, and the wall clocks of before and after, ns.
+type Turned = (Config, (f64, f64));
+
 #[derive(Debug, Serialize)]
 struct Explanation {
     step: String,
@@ -135,7 +138,7 @@ impl Explain {
         mut explanation: Explanation,
         predictions: &Predictions,
         base: Config,
-        measure: &mut dyn FnMut(&Knob) -> anyhow::Result<(Config, (f64, f64))>,
+        measure: &mut dyn FnMut(&Knob) -> anyhow::Result<Turned>,
     ) -> anyhow::Result<Explanation> {
         let withheld = predictions.withheld.iter().map(|(knob, why)| format!("{}: {why}", knob.change(base)));
         explanation.not_predicted = withheld.collect();

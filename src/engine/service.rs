@@ -203,9 +203,7 @@ impl Service {
         patience: Duration,
     ) -> Result<Vec<Watched>, SubmitError> {
         let gone = || SubmitError::Unavailable(self.state());
-        if !matches!(self.state(), State::Ready) {
-            return Err(gone());
-        }
+        (self.state() == State::Ready).then_some(()).ok_or_else(gone)?;
         let (reply, mut answer) = oneshot::channel();
         self.commands.send(Command::Watch(steps, stamps, reply)).map_err(|_| gone())?;
         match tokio::time::timeout(patience, &mut answer).await {
