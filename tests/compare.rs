@@ -68,6 +68,7 @@ fn what_is_no_report_is_refused_with_its_name() {
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert!(error.contains("README.md") && error.contains("--json"), "{error}");
+    assert_eq!(error.matches("expected value").count(), 1, "each cause once: {error}");
     let output = compare(&["simulated.json", "missing.json"]);
     assert!(text(&output.stderr).contains("missing.json"));
 }

@@ -2,11 +2,12 @@
 //! adapter that is there.
 
 use ridgepoint::gpu::{AdapterChoice, Checks, Error, Gpu};
-use ridgepoint::profile::Counts;
 use ridgepoint::profile::timer::{Clock, GpuClock, examine};
+use ridgepoint::profile::{Counts, Stamps};
 use ridgepoint::roofline::grade;
 use ridgepoint::roofline::report::Grade;
 use ridgepoint::units::Nanos;
+use wgpu::Features;
 
 /// A device of 1 ms a unit, whose stamps say what `lie` makes of them.
 struct Lying<F> {
@@ -16,9 +17,9 @@ struct Lying<F> {
 }
 
 /// What a lie is told: the pass's place, its true begin and end, the end of the submission.
-type Stamps = [u64; 2];
+type Pair = [u64; 2];
 
-impl<F: Fn(usize, Stamps) -> Stamps> Clock for Lying<F> {
+impl<F: Fn(usize, Pair) -> Pair> Clock for Lying<F> {
     fn passes(&mut self, units: &[u32]) -> Result<(Vec<Option<f64>>, Nanos), Error> {
         let mut now = 1_000_000;
         let mut spans = Vec::new();
@@ -35,7 +36,7 @@ impl<F: Fn(usize, Stamps) -> Stamps> Clock for Lying<F> {
     }
 }
 
-fn graded(empty: u64, lie: impl Fn(usize, Stamps) -> Stamps) -> (Grade, String) {
+fn graded(empty: u64, lie: impl Fn(usize, Pair) -> Pair) -> (Grade, String) {
     let mut clock = Lying { counts: Counts::default(), empty, lie };
     let findings = examine(&mut clock).unwrap();
     let timer = grade(Some(&findings), Some(5_000.0));
@@ -85,6 +86,43 @@ fn no_timestamps_are_the_wall_clock_alone() {
     let timer = grade(None, Some(5_000.0));
     assert_eq!((timer.grade, timer.samples), (Grade::WallOnly, 0));
     assert_eq!(timer.wall_agreement, None, "null, not 0");
+}
+
+#[test]
+fn stamps_go_where_the_grade_and_the_device_allow() {
+    let inside = Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+    let ends = Features::TIMESTAMP_QUERY;
+    let timer = |empty, lie: fn(usize, [u64; 2]) -> [u64; 2]| {
+        let mut clock = Lying { counts: Counts::default(), empty, lie };
+        grade(Some(&examine(&mut clock).unwrap()), Some(5_000.0))
+    };
+    let trusted = timer(6_000, |_, s| s);
+    assert_eq!(trusted.around_a_dispatch(inside), Some(Stamps::Inside));
+    assert_eq!(trusted.around_a_dispatch(ends), Some(Stamps::Passes));
+    assert_eq!(trusted.around_a_dispatch(Features::empty()), None);
+    // Costly stamps are taken off an interval inside a pass, and drown a dispatch with a pass of its own.
+    let costly = timer(110_000, |_, s| s);
+    assert_eq!(
+        (costly.around_a_dispatch(inside), costly.around_a_dispatch(ends)),
+        (Some(Stamps::Inside), None)
+    );
+    let leaking = timer(6_000, |i, [a, b]| if i > 0 { [1_000_000, b] } else { [a, b] });
+    assert_eq!(leaking.around_a_dispatch(inside), None);
+    let wrong = timer(6_000, |_, [a, b]| [a, a + (b - a) / 40]);
+    assert_eq!(wrong.around_a_dispatch(inside), None);
+    assert!(
+        wrong.refusal().contains("wall_only") && wrong.refusal().contains("units"),
+        "{}",
+        wrong.refusal()
+    );
+}
+
+#[test]
+fn a_report_counts_its_own_stamps_with_those_of_the_self_test() {
+    let mut timer = grade(None, None);
+    timer.count(Counts { pairs: 10, zeros: 2, negatives: 1 });
+    timer.count(Counts { pairs: 5, zeros: 0, negatives: 1 });
+    assert_eq!((timer.samples, timer.zeros, timer.negatives), (15, 2, 2));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::io::Write;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::Global;
 use super::load::open_gpu;
+use super::roofline::word;
 use crate::gpu::{Checks, Gpu};
 use crate::hub::cache_root;
-use crate::roofline::report::Ceiling;
+use crate::roofline::report::{Ceiling, SCHEMA_VERSION};
 use crate::roofline::{DeviceReport, Remeasure};
 use crate::units::Bytes;
 
@@ -35,12 +37,24 @@ impl DeviceArgs {
     pub fn report(self, global: &Global, gpu: &Gpu) -> anyhow::Result<DeviceReport> {
         let remeasure = if self.remeasure { Remeasure::Always } else { Remeasure::IfAbsent };
         let folder = cache_root()?.join("ceilings");
-        Ok(DeviceReport::get(gpu, &folder, remeasure, &mut |what| {
+        let report = DeviceReport::get(gpu, &folder, remeasure, &mut |what| {
             if !global.quiet {
                 eprintln!("measuring the device: {what}");
             }
-        })?)
+        })?;
+        if let Some(doubt) = report.doubt().filter(|_| !global.quiet) {
+            eprintln!("note: {doubt}");
+        }
+        Ok(report)
     }
+}
+
+/// The device's part of a report, with the report's version.
+#[derive(Serialize)]
+struct Printed<'a> {
+    schema_version: u32,
+    #[serde(flatten)]
+    report: &'a DeviceReport,
 }
 
 impl Ceilings {
@@ -49,7 +63,8 @@ impl Ceilings {
         let report = self.device.report(global, &gpu)?;
         let mut out = std::io::stdout().lock();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, &report)?;
+            let schema_version = SCHEMA_VERSION;
+            serde_json::to_writer_pretty(&mut out, &Printed { schema_version, report: &report })?;
             writeln!(out)?;
             return Ok(());
         }
@@ -63,7 +78,7 @@ fn print(out: &mut impl Write, report: &DeviceReport) -> anyhow::Result<()> {
     writeln!(out, "{} ({}, {}{software})", d.name, d.backend, d.driver)?;
     writeln!(out)?;
     for c in &report.ceilings {
-        let note = if c.agreed { "" } else { "  (windows differ: a busy machine)" };
+        let note = if c.agreed { "" } else { "  (rounds or probes differ: a busy machine)" };
         writeln!(
             out,
             "{:<15} {:>10.1} {:<10} [{:.1} .. {:.1}]  {}{note}",
@@ -88,6 +103,7 @@ fn print(out: &mut impl Write, report: &DeviceReport) -> anyhow::Result<()> {
         }
     }
     writeln!(out)?;
-    writeln!(out, "timer: {:?} {}", report.timer.grade, report.timer.reason)?;
+    let reason = if report.timer.reason.is_empty() { "" } else { ": " };
+    writeln!(out, "timer {}{reason}{}", word(report.timer.grade), report.timer.reason)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Global;
-use crate::roofline::compare::{Blame, Comparison, KernelRatio, Other, html};
+use crate::roofline::compare::{Blame, Comparison, Figures, KernelRatio, Other, html};
 use crate::roofline::plot::words;
 use crate::roofline::report::Report;
 use crate::roofline::svg::{short, time};
@@ -48,11 +48,6 @@ impl Compare {
         let all: Vec<(&str, &Report)> = names.iter().map(String::as_str).zip(&reports).collect();
         let (first, others) = all.split_first().context("two reports at least")?;
         let comparison = Comparison::new(*first, others);
-        if let Some(path) = &self.html {
-            let pages: Vec<&Report> = reports.iter().collect();
-            fs::write(path, html(&comparison, &pages))
-                .with_context(|| format!("writing {}", path.display()))?;
-        }
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &comparison)?;
@@ -61,6 +56,11 @@ impl Compare {
             write!(out, "{}", table(&comparison))?;
         }
         out.flush()?;
+        if let Some(path) = &self.html {
+            let pages: Vec<&Report> = reports.iter().collect();
+            fs::write(path, html(&comparison, &pages))
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
         let Some(threshold) = self.threshold else { return Ok(()) };
         let slower = comparison.slower(threshold / 100.0);
         if slower.is_empty() {
@@ -107,19 +107,19 @@ fn one(text: &mut String, other: &Other) {
         let noise = if step.significant { "" } else { ", within noise" };
         let _ = writeln!(
             text,
-            "\n{}: kernels {} -> {} ({:.2} x{noise}), wall {} -> {}",
+            "\n{}: kernels {} -> {} ({}{noise}), wall {} -> {}",
             step.step,
             time(step.kernels_ns[0]),
             time(step.kernels_ns[1]),
-            step.ratio,
+            step.ratio.map_or("no ratio".to_string(), |ratio| format!("{ratio:.2} x")),
             time(step.wall_ns[0]),
             time(step.wall_ns[1])
         );
         let rows: Vec<&KernelRatio> = other.kernels.iter().filter(|k| k.step == step.step).collect();
-        let width = rows.iter().map(|k| k.kernel.len() + k.shape.len() + 1).max().unwrap_or(0);
+        let width = rows.iter().map(|k| k.title().chars().count()).max().unwrap_or(0);
         let _ = writeln!(
             text,
-            "  {:width$} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7}  {:<8} {:>12} {:>15}  verdict",
+            "  {:width$} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7}  {:<8} {:>20} {:>15}  verdict",
             "kernel",
             "baseline",
             "here",
@@ -128,7 +128,7 @@ fn one(text: &mut String, other: &Other) {
             "work",
             "kernel",
             "blame",
-            "of memory",
+            "of ceiling",
             "ops/byte"
         );
         rows.iter().for_each(|k| row(text, k, width));
@@ -140,8 +140,18 @@ fn one(text: &mut String, other: &Other) {
     }
 }
 
+/// The parts of the ceilings that bind on either side.
+fn reached(a: Option<(&str, f64)>, b: Option<(&str, f64)>) -> String {
+    let part = |(name, part): (&str, f64)| format!("{:.0} % {name}", 100.0 * part);
+    match (a, b) {
+        (Some(a), Some(b)) if a.0 == b.0 => format!("{:.0}->{}", 100.0 * a.1, part(b)),
+        _ => [a, b].map(|side| side.map_or("-".to_string(), part)).join("->"),
+    }
+}
+
 fn row(text: &mut String, k: &KernelRatio, width: usize) {
-    let name = format!("{} {}", k.kernel, k.shape);
+    let median = |figures: &Figures| figures.time_ns.map_or("-".to_string(), |t| time(t.p50));
+    let name = k.title();
     let factors = k.factors.map_or(["-".to_string(), "-".into(), "-".into()], |f| {
         [f.device, f.work, f.kernel].map(|x| format!("{x:.2}"))
     });
@@ -158,21 +168,29 @@ fn row(text: &mut String, k: &KernelRatio, width: usize) {
     };
     let _ = writeln!(
         text,
-        "  {name:width$} {:>9} {:>9} {:>7.2} {:>7} {:>6} {:>7}  {blame:<8} {:>12} {:>15}  {verdict}",
-        time(k.baseline.time_ns.p50),
-        time(k.here.time_ns.p50),
-        k.ratio,
+        "  {name:width$} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7}  {blame:<8} {:>20} {:>15}  {verdict}",
+        median(&k.baseline),
+        median(&k.here),
+        k.ratio.map_or("-".to_string(), |ratio| format!("{ratio:.2}")),
         factors[0],
         factors[1],
         factors[2],
-        format!("{:.0}->{:.0} %", 100.0 * k.baseline.of_memory, 100.0 * k.here.of_memory),
+        reached(k.baseline.nearest(), k.here.nearest()),
         format!("{}..{}", short(k.here.intensity.low), short(k.here.intensity.high)),
     );
 }
 
 #[cfg(test)]
 mod tests {
-    use super::percent;
+    use super::{percent, reached};
+
+    #[test]
+    fn the_binding_ceilings_are_named() {
+        let (memory, pipe) = (Some(("memory", 0.72)), Some(("fma_f32", 0.401)));
+        assert_eq!(reached(memory, Some(("memory", 0.8))), "72->80 % memory");
+        assert_eq!(reached(memory, pipe), "72 % memory->40 % fma_f32");
+        assert_eq!(reached(None, pipe), "-->40 % fma_f32");
+    }
 
     #[test]
     fn thresholds_are_percentages() {

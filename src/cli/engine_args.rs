@@ -96,7 +96,7 @@ impl EngineArgs {
     pub fn scheduler(&self, context: usize) -> SchedulerConfig {
         SchedulerConfig {
             max_num_seqs: self.max_num_seqs,
-            max_num_batched_tokens: self.load.max_num_batched_tokens,
+            max_num_batched_tokens: self.load.step_tokens(),
             max_num_logits: u32::MAX,
             max_model_len: context as u32,
             long_prefill_token_threshold: self.long_prefill_token_threshold,
@@ -145,7 +145,7 @@ impl EngineArgs {
                 binding / logits
             );
         }
-        let tokens = self.load.max_num_batched_tokens as usize;
+        let tokens = self.load.step_tokens() as usize;
         let cache_type = self.load.kv_cache_dtype.into();
         let sizes = Footprint::new(
             &opened.file,

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::Global;
 use super::roofline::{
-    By, Config, Knob, Meter, Predicted, Reformat, SetupArgs, knobs, main_formats, predict, time,
+    By, Config, Knob, Meter, Predicted, Predictions, Prompt, Reformat, SetupArgs, budgets, knobs,
+    main_formats, predict, time,
 };
 
 /// Predict which knob gains most, turn it, and measure whether it did
@@ -22,6 +23,10 @@ pub struct Explain {
     /// Tokens of each sequence, before any knob is turned
     #[arg(long, default_value_t = 1024, value_name = "TOKENS")]
     context: usize,
+    /// Explain a prompt of so many tokens in steps of --max-num-batched-tokens instead, whose knob is that
+    /// budget
+    #[arg(long, short = 'p', value_name = "TOKENS", conflicts_with_all = ["batch", "context", "most_sequences"])]
+    prefill: Option<usize>,
     /// The most sequences that a batch may have
     #[arg(long, default_value_t = 8, value_name = "SEQUENCES")]
     most_sequences: usize,
@@ -48,6 +53,9 @@ struct Outcome {
     saved_over_predicted: Option<f64>,
 }
 
+/// The sizes that a knob leads to, and the wall clocks of before and after, ns.
+type Turned = (Config, (f64, f64));
+
 #[derive(Debug, Serialize)]
 struct Explanation {
     step: String,
@@ -56,13 +64,29 @@ struct Explanation {
     outcomes: Vec<Outcome>,
     /// Predicted but not turned.
     not_turned: Vec<String>,
+    /// Neither, and why.
+    not_predicted: Vec<String>,
 }
 
 impl Explain {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let explanation = match self.prefill {
+            Some(tokens) => self.prompt(global, tokens)?,
+            None => self.decode(global)?,
+        };
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, &explanation)?;
+            writeln!(out)?;
+            return Ok(());
+        }
+        print(&mut out, &explanation)
+    }
+
+    fn decode(&self, global: &Global) -> anyhow::Result<Explanation> {
         let base = Config { tokens: 1, sequences: self.batch, context: self.context };
         let widest = Config { sequences: self.most_sequences.max(self.batch), ..base };
-        let mut prepared = self.setup.prepare(global, &[base, widest])?;
+        let mut prepared = self.setup.without_budget()?.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
         let weights = main_formats(&prepared.model.formats);
         let mut meter = prepared.meter()?;
@@ -71,45 +95,82 @@ impl Explain {
         }
         let step = meter.measure(base)?;
         let all = knobs(base, self.most_sequences, &weights);
-        let predicted = predict(&mut meter, &roof, &step, base, all)?;
-        if predicted.is_empty() {
+        let predictions = predict(&mut meter, &roof, &step, base, all)?;
+        let explanation = Explanation::new(base.name(), step.wall, base.sequences);
+        // In turn with the base, so that a machine that changes its pace changes both.
+        self.turn(global, explanation, &predictions, base, &mut |knob| match *knob {
+            Knob::Config { to, .. } => Ok((to, meter.compare(base, to)?)),
+            Knob::Weights { from, to } => Ok((base, self.reformatted(global, &mut meter, base, (from, to))?)),
+            Knob::Budget { from, to } => Ok((base, meter.prompts(from, to)?)),
+        })
+    }
+
+    /// A prompt, whose knob is the budget of its steps.
+    fn prompt(&self, global: &Global, tokens: usize) -> anyhow::Result<Explanation> {
+        anyhow::ensure!(tokens > 0, "--prefill 0: expected at least 1 token");
+        let budget = self.setup.step_tokens().clamp(1, tokens);
+        let prompt = Prompt { tokens, budget };
+        let whole = Prompt { budget: tokens, ..prompt };
+        let mut prepared = self.setup.prepare(global, &[prompt.steps(), whole.steps()].concat())?;
+        let roof = prepared.device.roof();
+        let mut meter = prepared.meter()?;
+        if !global.quiet {
+            eprintln!("measuring {}", prompt.name());
+        }
+        let step = meter.measure(prompt.typical())?;
+        let (wall, _) = meter.prompts(prompt, prompt)?;
+        let predictions = budgets(&mut meter, &roof, &step, prompt, wall)?;
+        let explanation = Explanation::new(prompt.name(), wall, tokens);
+        let base = Config { tokens, sequences: 1, context: tokens };
+        self.turn(global, explanation, &predictions, base, &mut |knob| match *knob {
+            Knob::Budget { from, to } => Ok((base, meter.prompts(from, to)?)),
+            Knob::Config { .. } | Knob::Weights { .. } => {
+                anyhow::bail!("a prompt has no such knob: {knob:?}")
+            }
+        })
+    }
+
+    /// Turns the best knob, or all: `measure` gives the sizes that a knob leads to, and the wall clocks of
+    /// before and after.
+    fn turn(
+        &self,
+        global: &Global,
+        mut explanation: Explanation,
+        predictions: &Predictions,
+        base: Config,
+        measure: &mut dyn FnMut(&Knob) -> anyhow::Result<Turned>,
+    ) -> anyhow::Result<Explanation> {
+        let withheld = predictions.withheld.iter().map(|(knob, why)| format!("{}: {why}", knob.change(base)));
+        explanation.not_predicted = withheld.collect();
+        if predictions.made.is_empty() {
             anyhow::bail!(
-                "no prediction can be made: a kernel's time is lost in noise; try again on a quieter machine, or with more --seconds"
+                "no prediction can be made ({}): try again on a quieter machine, or with more --seconds",
+                explanation.not_predicted.join("; ")
             );
         }
-        let turned = if self.all { predicted.len() } else { 1 };
-        let mut explanation = Explanation {
-            step: base.name(),
-            step_ns: step.wall,
-            tokens: base.sequences,
-            outcomes: Vec::new(),
-            not_turned: Vec::new(),
-        };
-        for p in &predicted {
+        let turned = if self.all { predictions.made.len() } else { 1 };
+        for p in &predictions.made {
+            let change = p.knob.change(base);
             if explanation.outcomes.len() >= turned {
-                let (change, gain) = (p.knob.change(base), p.gain);
                 explanation
                     .not_turned
-                    .push(format!("{change}: {gain:.2} times the tokens a second predicted"));
+                    .push(format!("{change}: {:.2} times the tokens a second predicted", p.gain));
                 continue;
             }
             if !global.quiet {
-                eprintln!("turning: {}", p.knob.change(base));
+                eprintln!("turning: {change}");
             }
-            // In turn with the base, so that a machine that changes its pace changes both.
-            let (to, (before, after)) = match p.knob {
-                Knob::Config { to, .. } => (to, meter.compare(base, to)?),
-                Knob::Weights { from, to } => (base, self.reformatted(global, &mut meter, base, (from, to))?),
-            };
-            explanation.outcomes.push(outcome(p, base, to, step.wall, before, after));
+            let (to, (before, after)) = measure(&p.knob)?;
+            explanation.outcomes.push(outcome(p, base, to, explanation.step_ns, before, after));
         }
-        let mut out = std::io::stdout().lock();
-        if self.json {
-            serde_json::to_writer_pretty(&mut out, &explanation)?;
-            writeln!(out)?;
-            return Ok(());
-        }
-        print(&mut out, &explanation)
+        Ok(explanation)
+    }
+}
+
+impl Explanation {
+    fn new(step: String, step_ns: f64, tokens: usize) -> Self {
+        let (outcomes, not_turned, not_predicted) = Default::default();
+        Self { step, step_ns, tokens, outcomes, not_turned, not_predicted }
     }
 }
 
@@ -151,7 +212,7 @@ fn print(out: &mut impl Write, e: &Explanation) -> anyhow::Result<()> {
         writeln!(out, "{}", o.change)?;
         writeln!(
             out,
-            "  a step: predicted {}, measured {}",
+            "  takes: predicted {}, measured {}",
             time(o.predicted_step_ns),
             time(o.measured_step_ns)
         )?;
@@ -167,6 +228,10 @@ fn print(out: &mut impl Write, e: &Explanation) -> anyhow::Result<()> {
     for line in &e.not_turned {
         writeln!(out)?;
         writeln!(out, "not turned: {line}")?;
+    }
+    for line in &e.not_predicted {
+        writeln!(out)?;
+        writeln!(out, "not predicted: {line}")?;
     }
     Ok(())
 }

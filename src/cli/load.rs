@@ -52,9 +52,9 @@ pub struct LoadArgs {
     /// at most 4096]
     #[arg(long, visible_alias = "ctx-size", short = 'c', value_name = "TOKENS")]
     pub max_model_len: Option<u32>,
-    /// Most tokens computed in one step
-    #[arg(long, visible_alias = "ubatch-size", value_name = "TOKENS", default_value_t = 512)]
-    pub max_num_batched_tokens: u32,
+    /// Most tokens computed in one step [default: 512]
+    #[arg(long, visible_alias = "ubatch-size", value_name = "TOKENS")]
+    pub max_num_batched_tokens: Option<u32>,
     /// How the KV cache stores a number
     #[arg(long, visible_alias = "cache-type-k", value_enum, default_value_t, value_name = "TYPE")]
     pub kv_cache_dtype: KvCacheDtype,
@@ -68,6 +68,9 @@ pub struct LoadArgs {
 
 /// The default bound on the context, so that a model made for 128K tokens fits a laptop.
 const DEFAULT_CONTEXT: usize = 4096;
+
+/// Most tokens of a step, by default.
+const DEFAULT_STEP: u32 = 512;
 
 /// An open model file and the device that it will run on.
 #[derive(Debug)]
@@ -141,17 +144,22 @@ impl LoadArgs {
         if self.block_size == 0 || !self.block_size.is_multiple_of(16) || self.block_size > 1024 {
             anyhow::bail!("--block-size {}: expected a multiple of 16 up to 1024", self.block_size);
         }
-        if self.max_num_batched_tokens == 0 {
+        if self.max_num_batched_tokens == Some(0) {
             anyhow::bail!("--max-num-batched-tokens 0: expected at least 1");
         }
         Ok(Opened { gpu, path, file, hyper, context })
+    }
+
+    /// Most tokens of a step.
+    pub fn step_tokens(&self) -> u32 {
+        self.max_num_batched_tokens.unwrap_or(DEFAULT_STEP)
     }
 
     /// The sizes for `sequences` sequences of the whole context that want `outputs` logits a step.
     pub fn limits(&self, opened: &Opened, sequences: usize, outputs: usize) -> Limits {
         let blocks = opened.context.div_ceil(self.block_size as usize) * sequences;
         Limits {
-            tokens: (self.max_num_batched_tokens as usize).min(opened.context * sequences).max(sequences),
+            tokens: (self.step_tokens() as usize).min(opened.context * sequences).max(sequences),
             outputs,
             context: opened.context,
             sequences,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Engine, Error, Event, GenerationRequest, RequestId};
-use crate::profile::Watched;
+use crate::profile::{Stamps, Watched};
 
 /// How often in a row a step may fail before the service gives up.
 const MAX_FAILURES: u32 = 3;
@@ -99,7 +99,7 @@ enum Command {
         reply: oneshot::Sender<Result<(), SubmitError>>,
     },
     ResetPrefixCache(oneshot::Sender<u32>),
-    Watch(usize, oneshot::Sender<Vec<Watched>>),
+    Watch(usize, Stamps, oneshot::Sender<Vec<Watched>>),
     EndWatch,
     Drain(Instant),
 }
@@ -196,13 +196,16 @@ impl Service {
     ///
     /// # Errors
     /// When the service takes no requests at present.
-    pub async fn watch_steps(&self, steps: usize, patience: Duration) -> Result<Vec<Watched>, SubmitError> {
+    pub async fn watch_steps(
+        &self,
+        steps: usize,
+        stamps: Stamps,
+        patience: Duration,
+    ) -> Result<Vec<Watched>, SubmitError> {
         let gone = || SubmitError::Unavailable(self.state());
-        if !matches!(self.state(), State::Ready) {
-            return Err(gone());
-        }
+        (self.state() == State::Ready).then_some(()).ok_or_else(gone)?;
         let (reply, mut answer) = oneshot::channel();
-        self.commands.send(Command::Watch(steps, reply)).map_err(|_| gone())?;
+        self.commands.send(Command::Watch(steps, stamps, reply)).map_err(|_| gone())?;
         match tokio::time::timeout(patience, &mut answer).await {
             Ok(seen) => seen.map_err(|_| gone()),
             Err(_) => {
@@ -314,7 +317,7 @@ impl Worker<'_> {
             Command::ResetPrefixCache(reply) => {
                 let _ = reply.send(self.engine.reset_prefix_cache());
             }
-            Command::Watch(steps, reply) => match self.engine.watch(steps) {
+            Command::Watch(steps, stamps, reply) => match self.engine.watch(steps, stamps) {
                 // Whoever waited for an earlier window sees the channel close.
                 Ok(()) => self.watch = Some(reply),
                 Err(error) => tracing::error!("steps can't be watched: {error}"),

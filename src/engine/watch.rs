@@ -2,26 +2,28 @@
 
 use super::{Engine, Error};
 use crate::gpu::{self, Bound, Gpu, Program};
-use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Stamps, Want};
-use crate::profile::{Ring, StepTimes, Watch, Watched};
+use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Want};
+use crate::profile::{Counts, Ring, Stamps, StepTimes, Watch, Watched};
 
 /// A window under way.
 #[derive(Debug)]
 pub(super) struct Watching {
-    /// None: the device has no timestamps, and steps have walls alone.
-    ring: Option<Ring>,
+    ring: Ring,
+    /// Where stamps around a dispatch go.
+    stamps: Stamps,
     nothing: Bound,
     left: usize,
     seen: Vec<Watched>,
 }
 
 impl Watching {
-    fn new(gpu: &Gpu, steps: usize) -> Result<Self, gpu::Error> {
+    fn new(gpu: &Gpu, steps: usize, stamps: Stamps) -> Result<Self, gpu::Error> {
+        let ring = Ring::new(gpu).ok_or_else(|| {
+            gpu::Error::Kernel(format!("{} has no timestamps to watch steps with", gpu.adapter.name))
+        })?;
         let count = gpu.storage("nothing", 16)?;
         let nothing = gpu.bind(&gpu.pipeline(&Program::new("probe/count"))?, &[(&count).into()])?;
-        let inside = gpu.has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
-        let ring = if inside { Ring::new(gpu) } else { None };
-        Ok(Self { ring, nothing, left: steps, seen: Vec::new() })
+        Ok(Self { ring, stamps, nothing, left: steps, seen: Vec::new() })
     }
 
     /// Submits a step that is watched.
@@ -35,31 +37,45 @@ impl Watching {
         let dispatched = runner.describe(entries, want)?;
         let context = entries.iter().map(|e| e.start + e.tokens.len()).max().unwrap_or(0) as u64;
         let tokens = entries.iter().map(|e| e.tokens.len() as u64).sum();
-        let (how, mut profile) = self.next();
+        let (sequences, times, counts) = (entries.len() as u64, StepTimes::default(), Counts::default());
+        let how = Watch::Plain;
+        let mut step = Watched { how, tokens, sequences, context, dispatched, times, counts };
+        step.how = self.turn(self.seen.iter().filter(|seen| seen.kind() == step.kind()).count());
+        let mut profile = self.profile(step.how);
         let (running, [plan, record, submit]) = runner.launch(entries, feeds, want, &mut profile)?;
-        let (plan, record, submit) = (plan.into(), record.into(), submit.into());
-        let times = StepTimes { plan, record, submit, ..StepTimes::default() };
-        let sequences = entries.len() as u64;
-        Ok((running, Watched { how, tokens, sequences, context, dispatched, times }))
+        step.times = StepTimes {
+            plan: plan.into(),
+            record: record.into(),
+            submit: submit.into(),
+            ..StepTimes::default()
+        };
+        Ok((running, step))
     }
 
-    /// How the next step is watched.
-    fn next(&mut self) -> (Watch, Profile<'_>) {
-        let how = match (&self.ring, self.seen.len() % 3) {
-            (None, _) | (_, 0) => Watch::Plain,
-            (_, 1) => Watch::Stamped,
-            _ => Watch::Padded,
+    /// How a step is watched after so many of its kind: each kind takes all turns.
+    fn turn(&self, before: usize) -> Watch {
+        let turns: &[Watch] = match self.stamps {
+            Stamps::Inside => &[Watch::Plain, Watch::Stamped, Watch::Padded],
+            Stamps::Span | Stamps::Passes => &[Watch::Plain, Watch::Passes],
         };
-        let stamps = if how == Watch::Stamped { Stamps::Inside } else { Stamps::Span };
-        let nothing = Some(&self.nothing).filter(|_| how != Watch::Plain);
-        (how, Profile { stamps, ring: self.ring.as_mut(), without: None, nothing })
+        turns[before % turns.len()]
+    }
+
+    fn profile(&mut self, how: Watch) -> Profile<'_> {
+        let stamps = match how {
+            Watch::Plain | Watch::Padded => Stamps::Span,
+            Watch::Stamped => Stamps::Inside,
+            Watch::Passes => Stamps::Passes,
+        };
+        let nothing = Some(&self.nothing).filter(|_| matches!(how, Watch::Stamped | Watch::Padded));
+        Profile { stamps, ring: Some(&mut self.ring), without: None, nothing }
     }
 
     /// Takes in a step that is over.
     pub fn take(&mut self, gpu: &Gpu, mut step: Watched) -> Result<(), gpu::Error> {
-        if let Some(ring) = &mut self.ring {
-            step.times.spans = ring.read(gpu)?;
-        }
+        let before = self.ring.counts;
+        step.times.spans = self.ring.read(gpu)?;
+        step.counts = self.ring.counts.since(before);
         self.seen.push(step);
         self.left = self.left.saturating_sub(1);
         Ok(())
@@ -68,13 +84,14 @@ impl Watching {
 
 impl Engine {
     /// Watches the next `steps` steps, one at a time, dispatch by dispatch: they are slower for it.
-    /// A window under way is given up.
+    /// Stamps go where this device's can be trusted ([`Stamps::Inside`] or [`Stamps::Passes`]). A window
+    /// under way is given up.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn watch(&mut self, steps: usize) -> Result<(), Error> {
+    /// When the device fails or has no timestamps.
+    pub fn watch(&mut self, steps: usize, stamps: Stamps) -> Result<(), Error> {
         let gpu = &self.runner.gpu;
-        self.watching = Some(Watching::new(gpu, steps).map_err(model::Error::from)?);
+        self.watching = Some(Watching::new(gpu, steps, stamps).map_err(model::Error::from)?);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::profile::Spans;
 use crate::units::Bytes;
 
 use states::States;
-pub use step::{Profile, Stamps};
+pub use step::Profile;
 pub use submit::{Feed, HostWork, InFlight};
 
 /// The sizes that a runner is built for.

@@ -245,12 +245,17 @@ fn windows(
             continue;
         }
         let Some(best) = pooled(&all, None, repeats) else { continue };
-        let without: Vec<Option<f64>> = (0..tried).map(|i| pooled(&all, Some(i), repeats)).collect();
-        let kept = || without.iter().flatten().copied().chain([best]);
-        let (least, most) = (kept().fold(best, f64::min), kept().fold(best, f64::max));
-        let agreed = most <= least * (1.0 + AGREE) && without.iter().all(Option::is_some);
+        let without: Vec<Option<Slope>> = (0..tried).map(|i| pooled(&all, Some(i), repeats)).collect();
+        let lost = without.iter().any(Option::is_none);
+        // Where a window can't be left out, how far the figure would move is told by its draws.
+        let draws = [best.least, best.most].into_iter().filter(|_| lost);
+        let seconds = without.iter().flatten().map(|slope| slope.seconds);
+        let kept: Vec<f64> = seconds.chain(draws).chain([best.seconds]).collect();
+        let least = kept.iter().copied().fold(best.seconds, f64::min);
+        let most = kept.iter().copied().fold(best.seconds, f64::max);
+        let agreed = most <= least * (1.0 + AGREE) && !lost;
         let windows = if agreed { Windows::Agreed(tried) } else { Windows::Scattered(tried) };
-        found = Some((Slope { seconds: best, least, most }, windows));
+        found = Some((Slope { seconds: best.seconds, least, most }, windows));
         if agreed {
             break;
         }
@@ -258,11 +263,11 @@ fn windows(
     Ok(found)
 }
 
-/// Seconds of a repeat by the shortest runs of all windows but one.
-fn pooled(all: &[Draws], without: Option<usize>, repeats: u32) -> Option<f64> {
+/// A repeat by the shortest runs of all windows but one.
+fn pooled(all: &[Draws], without: Option<usize>, repeats: u32) -> Option<Slope> {
     let kept = all.iter().enumerate().filter(|(i, _)| Some(*i) != without);
     let joined = kept.fold(Draws::default(), |joined, (_, draws)| joined.and(draws));
-    joined.slope(repeats).map(|slope| slope.seconds)
+    joined.slope(repeats)
 }
 
 #[cfg(test)]
@@ -341,6 +346,16 @@ mod tests {
         let (found, asked, told) = rounds(rate, &[f64::NAN; 4]);
         assert_eq!((found.len(), asked), (0, 4));
         assert!(told.last().unwrap().contains("could not be measured"), "{told:?}");
+    }
+
+    #[test]
+    fn a_window_that_can_not_be_left_out_leaves_a_spread() {
+        // The first window alone has a sound T(n) and T(2n): all others' T(n) are as long as their T(2n).
+        let sound = [1000, 1000, 1100, 1100];
+        let clocks = sound.into_iter().chain([4000, 2000].into_iter().cycle().take(4 * WINDOWS[1] - 4));
+        let (slope, agreement) = windows(&mut Clocked(clocks.collect()), 1000, 2).unwrap().unwrap();
+        assert_eq!(agreement, Windows::Scattered(8));
+        assert!(slope.most > 1.1 * slope.least, "{slope:?}");
     }
 
     #[test]

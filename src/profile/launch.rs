@@ -56,6 +56,8 @@ pub struct Fill {
     pub rates: Vec<(u32, f64)>,
     /// The smallest grid with nine tenths of the best rate.
     pub smallest: u32,
+    /// The same by each of the two windows alone, the smaller first.
+    pub range: [u32; 2],
     /// The shader and variant.
     pub probe: String,
 }
@@ -75,6 +77,7 @@ pub fn fill(gpu: &Gpu) -> Result<Fill, Error> {
     let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
     let work_per_group = 2 * u64::from(lanes) * u64::from(chains) * u64::from(STEPS) * 8;
     let mut rates: Vec<(u32, f64)> = Vec::new();
+    let mut alone: [Vec<(u32, f64)>; 2] = Default::default();
     let mut groups = 1;
     while groups <= most {
         let rig = Rig {
@@ -87,6 +90,9 @@ pub fn fill(gpu: &Gpu) -> Result<Fill, Error> {
         let mut running = rig.on(gpu);
         running.run(1)?;
         let windows = [slope(&mut running, 2, 4)?, slope(&mut running, 2, 4)?];
+        for (alone, window) in alone.iter_mut().zip(&windows) {
+            alone.extend(window.map(|s| (groups, rig.work() / s.seconds * 1e-9)));
+        }
         let fastest = windows.into_iter().flatten().map(|s| s.seconds).fold(f64::INFINITY, f64::min);
         if fastest.is_finite() {
             rates.push((groups, rig.work() / fastest * 1e-9));
@@ -97,7 +103,7 @@ pub fn fill(gpu: &Gpu) -> Result<Fill, Error> {
         groups *= 2;
     }
     let smallest = smallest(&rates).ok_or(Error::Noisy { name: "fill" })?;
-    Ok(Fill { rates, smallest, probe: program.label() })
+    Ok(Fill { rates, smallest, range: range(smallest, &alone), probe: program.label() })
 }
 
 /// Whether the last three grids gained nothing on those before them.
@@ -112,9 +118,24 @@ fn smallest(rates: &[(u32, f64)]) -> Option<u32> {
     rates.iter().find(|r| r.1 >= FULL * best).map(|r| r.0)
 }
 
+/// The smallest full grids of the pooled windows and of each alone: the least and the greatest.
+fn range(pooled: u32, alone: &[Vec<(u32, f64)>]) -> [u32; 2] {
+    let all = || alone.iter().filter_map(|rates| smallest(rates)).chain([pooled]);
+    [all().min().unwrap_or(pooled), all().max().unwrap_or(pooled)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_that_find_other_grids_full_are_a_range() {
+        let quiet = vec![(1, 10.0), (2, 20.0), (4, 40.0)];
+        let busy = vec![(1, 10.0), (2, 20.0), (4, 21.0)];
+        assert_eq!(range(4, &[quiet.clone(), busy]), [2, 4]);
+        assert_eq!(range(4, &[quiet.clone(), quiet]), [4, 4]);
+        assert_eq!(range(4, &[vec![], vec![]]), [4, 4]);
+    }
 
     #[test]
     fn the_smallest_full_grid_is_found() {

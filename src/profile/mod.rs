@@ -43,7 +43,7 @@ pub use launch::{Fill, fill};
 pub use memory::{Kind, pool};
 pub use native::native;
 pub use probe::{Error, PROBES, Probe, Rig, Unit};
-pub use record::{Dispatched, StepTimes};
+pub use record::{Dispatched, Stamps, StepTimes};
 pub use ring::{Counts, Ring};
 pub use slope::{Budget, Repeat, Slope, batch, slope};
 pub use span::{Resolved, Spans};

@@ -16,6 +16,18 @@ pub struct Dispatched {
     pub workgroups: u64,
 }
 
+/// Where stamps go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamps {
+    /// At the ends of the step's one pass.
+    #[default]
+    Span,
+    /// Around each dispatch, within the one pass (TIMESTAMP_QUERY_INSIDE_PASSES).
+    Inside,
+    /// At the ends of a pass for each dispatch.
+    Passes,
+}
+
 /// Where a step's time went, seen from the host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepTimes {

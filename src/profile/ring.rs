@@ -36,6 +36,16 @@ impl Counts {
         }
         Some((end - begin) as f64 * period)
     }
+
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            pairs: self.pairs - before.pairs,
+            zeros: self.zeros - before.zeros,
+            negatives: self.negatives - before.negatives,
+        }
+    }
 }
 
 /// The queries with what it takes to read them.
@@ -148,5 +158,8 @@ mod tests {
         let found: Vec<Option<f64>> = pairs.map(|pair| counts.interval(pair, 2.0)).to_vec();
         assert_eq!(found, [Some(40.0), None, None, None, Some(0.0)]);
         assert_eq!(counts, Counts { pairs: 5, zeros: 2, negatives: 1 });
+        let before = counts;
+        assert_eq!(counts.interval([0, 1], 1.0), None);
+        assert_eq!(counts.since(before), Counts { pairs: 1, zeros: 1, negatives: 0 });
     }
 }

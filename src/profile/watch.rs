@@ -1,8 +1,9 @@
 //! Steps of an engine that were watched while it served.
 
-use super::{Dispatched, StepTimes};
+use super::{Counts, Dispatched, StepTimes};
 
-/// How a step was watched. Steps of all three kinds take turns, so that neighbours can be compared.
+/// How a step was watched. These take turns, so that neighbours can be compared: plain, stamped and padded
+/// ones, or plain ones and passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
     /// Stamps at its ends.
@@ -11,6 +12,8 @@ pub enum Watch {
     Stamped,
     /// Stamps at its ends, a dispatch of nothing after each of its own.
     Padded,
+    /// A pass with stamps at its ends for each dispatch.
+    Passes,
 }
 
 /// A watched step.
@@ -28,4 +31,13 @@ pub struct Watched {
     pub dispatched: Vec<Dispatched>,
     /// Its times.
     pub times: StepTimes,
+    /// What became of its stamps.
+    pub counts: Counts,
+}
+
+impl Watched {
+    /// Steps of one kind can be compared.
+    pub fn kind(&self) -> (u64, u64, usize) {
+        (self.tokens, self.sequences, self.dispatched.len())
+    }
 }

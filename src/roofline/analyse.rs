@@ -65,9 +65,11 @@ impl MeasuredStep {
         let step_bytes = self.lasting_bytes();
         let mut rows: Vec<KernelRow> =
             self.groups.iter().map(|group| row(roof, &self.name, group, step_bytes)).collect();
-        let kernels: f64 = rows.iter().map(|r| r.time_ns.p50 * r.calls as f64).sum();
+        let all = |row: &KernelRow| row.median().map(|median| median * row.calls as f64);
+        let kernels: f64 = rows.iter().filter_map(all).sum();
+        let whole = rows.iter().all(|row| row.time_ns.is_some());
         for row in &mut rows {
-            row.share = if kernels > 0.0 { row.time_ns.p50 * row.calls as f64 / kernels } else { 0.0 };
+            row.share = all(row).filter(|_| kernels > 0.0).map_or(0.0, |time| time / kernels);
         }
         let step = Step {
             name: self.name.clone(),
@@ -77,7 +79,7 @@ impl MeasuredStep {
             kernels_ns: kernels,
             gpu_ns: self.gpu,
             wall_ns: self.wall,
-            coverage: kernels / self.gpu.unwrap_or(self.wall),
+            coverage: whole.then(|| kernels / self.gpu.unwrap_or(self.wall)),
             profiling_tax: self.profiled_wall.map(|profiled| profiled / self.wall - 1.0),
             gpu_idle: self.gpu.map(|gpu| 1.0 - gpu / self.wall),
             host: self.host,
@@ -99,13 +101,15 @@ fn busiest(roof: &Roof, cost: &Cost) -> Option<(Pipe, f64)> {
 fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
     let floors = roof.floors(&group.cost, step_bytes);
     let samples = Samples::new(group.samples.clone());
-    let at = |p: f64| samples.as_ref().map_or(0.0, |s| s.percentile(p));
-    let time_ns = Percentiles { p10: at(10.0), p50: at(50.0), p90: at(90.0) };
+    let time_ns = samples.as_ref().map(|s| {
+        let [p10, p50, p90] = [10.0, 50.0, 90.0].map(|p| s.percentile(p));
+        Percentiles { p10, p50, p90 }
+    });
     let interval = samples.as_ref().map(Samples::median_interval);
-    let interval_ns = interval.map_or(Range { low: 0.0, high: 0.0 }, |i| Range { low: i.low, high: i.high });
+    let interval_ns = interval.map(|i| Range { low: i.low, high: i.high });
     let judgement = judge(&Evidence {
-        time: time_ns.p50,
-        interval: interval_ns,
+        time: time_ns.map_or(f64::NAN, |t| t.p50),
+        interval: interval_ns.unwrap_or(Range { low: f64::NAN, high: f64::NAN }),
         samples: group.samples.len(),
         floors,
         workgroups: group.workgroups,
@@ -120,7 +124,8 @@ fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
     let rate = if floors.memory > 0.0 { bytes.low / floors.memory } else { 0.0 };
     let ridge = busiest.and_then(|(pipe, _)| roof.pipe(pipe)).filter(|_| rate > 0.0).map(|p| p / rate);
     let floor_ns = floors.most();
-    let part = |floor: f64| if time_ns.p50 > 0.0 { floor / time_ns.p50 } else { 0.0 };
+    let time = time_ns.map(|t| t.p50).filter(|time| *time > 0.0);
+    let part = |floor: f64| time.map(|time| floor / time);
     KernelRow {
         step: step.to_string(),
         kernel: group.kernel.clone(),
@@ -142,10 +147,10 @@ fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
         confirmed: None,
         elasticity: None,
         floor_ns,
-        headroom_ns: group.calls as f64 * (time_ns.p50 - floor_ns),
+        headroom_ns: time.map(|time| group.calls as f64 * (time - floor_ns)),
         of_ceiling: OfCeiling {
             memory: part(floors.memory),
-            pipe: floors.pipe.map(|(_, floor)| part(floor)),
+            pipe: floors.pipe.and_then(|(_, floor)| part(floor)),
         },
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::doubts;
 use super::report::{Ceiling, Curve, Device, Grade, Plateau, Point, Timer};
 use super::roof::Roof;
 use super::timer::grade;
@@ -86,6 +87,20 @@ impl Key {
 }
 
 impl DeviceReport {
+    /// What may be measured better on a quieter machine, and how; none if nothing.
+    pub fn doubt(&self) -> Option<String> {
+        // A device without stamps has no samples; one with sound stamps fails when the machine is busy.
+        let failed = self.timer.grade == Grade::WallOnly && self.timer.samples > 0;
+        let timer = failed.then(|| {
+            format!(
+                "the timer is wall_only ({}): if this machine was busy then, --remeasure",
+                self.timer.reason
+            )
+        });
+        let all: Vec<String> = doubts::said(&self.ceilings).into_iter().chain(timer).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
     /// The roof that it makes.
     pub fn roof(&self) -> Roof {
         Roof::new(self.ceilings.clone(), self.curves.clone())
@@ -158,6 +173,7 @@ impl DeviceReport {
         let filled = fill(gpu)?;
         ceilings.push(filling(&filled));
         curves.push(over_grid(&filled));
+        doubts::mark(&mut ceilings);
         progress("timer");
         let launch = ceilings.iter().find(|c| c.name == "launch").map(|c| c.value);
         let mut findings = None;
@@ -200,18 +216,19 @@ fn over_working_set(name: &str, points: &[profile::At]) -> Curve {
     }
 }
 
-/// The smallest full grid, between the largest that is not and the next that was tried.
+/// The smallest full grid, between the largest that neither window found full and the larger of the windows' two.
 fn filling(fill: &profile::Fill) -> Ceiling {
     let smallest = f64::from(fill.smallest);
     let grids = || fill.rates.iter().map(|r| f64::from(r.0));
+    let [least, most] = fill.range.map(f64::from);
     Ceiling {
         name: "fill".to_string(),
         unit: "workgroups".to_string(),
         value: smallest,
-        low: grids().filter(|g| *g < smallest).fold(1.0, f64::max),
-        high: smallest,
+        low: grids().filter(|g| *g < least).fold(1.0, f64::max),
+        high: most,
         probe: fill.probe.clone(),
-        agreed: true,
+        agreed: least >= most,
     }
 }
 

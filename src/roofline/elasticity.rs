@@ -5,7 +5,7 @@
 //! kernel waits for nothing else, 0 where it doesn't wait for that at all. No counter is asked, so it
 //! is had on every back end.
 
-use super::report::{Confirmed, Elastic, Elasticity, KernelRow, Verdict};
+use super::report::{Confirmed, Elastic, Elasticity, KernelRow, OfCeiling, Verdict};
 use crate::profile::stats::Samples;
 
 /// From here on a kernel waits for it. Source: ours; beyond it, halving the work gains a fifth.
@@ -25,7 +25,7 @@ pub fn elastic(differences: Vec<f64>, time: f64) -> Option<Elastic> {
 
 /// Marks a row by its elasticities.
 pub fn mark(row: &mut KernelRow, elasticity: Elasticity) {
-    row.confirmed = confirmed(row.verdict, elasticity);
+    row.confirmed = confirmed(row.verdict, elasticity, row.of_ceiling);
     let percent = |e: Elastic| format!("{:.0} %", 100.0 * e.value);
     row.reason += &format!(
         "; twice the arithmetic takes {} longer, and without its bytes it is {} shorter",
@@ -36,16 +36,24 @@ pub fn mark(row: &mut KernelRow, elasticity: Elasticity) {
 }
 
 /// What elasticities say of a verdict. None: the verdict claims nothing.
-pub fn confirmed(verdict: Verdict, e: Elasticity) -> Option<Confirmed> {
+///
+/// `latency` and `underfilled` claim that no ceiling is near, not that nothing is waited for: a chain in one
+/// workgroup waits for arithmetic alone, a pointer chase for its loads, and neither at a ceiling's rate. So
+/// waiting for something confirms them where its ceiling accounts for less than half of the wait, and
+/// contradicts them where the ceiling accounts for as much as makes a kernel elastic.
+pub fn confirmed(verdict: Verdict, e: Elasticity, of: OfCeiling) -> Option<Confirmed> {
     let (arithmetic, bytes) = (e.arithmetic.value, e.bytes.value);
+    let both = [(arithmetic, of.pipe.unwrap_or(0.0)), (bytes, of.memory.unwrap_or(0.0))];
     let (agrees, disagrees) = match verdict {
         Verdict::MemoryBound => (bytes >= ELASTIC && bytes > arithmetic, bytes < STIFF),
         Verdict::ComputeBound => (arithmetic >= ELASTIC && arithmetic > bytes, arithmetic < STIFF),
         Verdict::Balanced => (arithmetic.min(bytes) >= STIFF, arithmetic.max(bytes) < STIFF),
-        // These say that it waits for neither.
-        Verdict::LaunchOverhead | Verdict::Latency | Verdict::Underfilled => {
-            (arithmetic.max(bytes) < STIFF, arithmetic.max(bytes) >= ELASTIC)
-        }
+        // It waits for neither.
+        Verdict::LaunchOverhead => (arithmetic.max(bytes) < STIFF, arithmetic.max(bytes) >= ELASTIC),
+        Verdict::Latency | Verdict::Underfilled => (
+            both.iter().all(|(wait, reached)| *wait < STIFF || *reached < wait / 2.0),
+            both.iter().any(|(wait, reached)| *wait >= ELASTIC && *reached >= ELASTIC),
+        ),
         Verdict::OverRoof | Verdict::Unknown => return None,
     };
     let wide = |e: Elastic| e.high - e.low > WIDE;
@@ -60,6 +68,9 @@ pub fn confirmed(verdict: Verdict, e: Elasticity) -> Option<Confirmed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No verdict but latency and underfilled asks for it.
+    const NEAR: OfCeiling = OfCeiling { memory: Some(0.5), pipe: Some(0.5) };
 
     fn of(arithmetic: f64, bytes: f64) -> Elasticity {
         let exact = |value: f64| Elastic { value, low: value - 0.02, high: value + 0.02 };
@@ -79,12 +90,11 @@ mod tests {
             (Verdict::Balanced, 0.4, 0.5, Some(Yes)),
             (Verdict::Balanced, 0.05, 0.1, Some(No)),
             (Verdict::Latency, 0.05, 0.1, Some(Yes)),
-            (Verdict::Latency, 0.9, 0.0, Some(No)),
             (Verdict::LaunchOverhead, 0.3, 0.0, Some(Unclear)),
             (Verdict::Unknown, 0.9, 0.8, None),
         ] {
             assert_eq!(
-                confirmed(verdict, of(arithmetic, bytes)),
+                confirmed(verdict, of(arithmetic, bytes), NEAR),
                 expected,
                 "{verdict:?} {arithmetic} {bytes}"
             );
@@ -95,7 +105,21 @@ mod tests {
     fn a_wide_interval_tells_nothing() {
         let mut e = of(0.05, 0.8);
         e.bytes.low = 0.5;
-        assert_eq!(confirmed(Verdict::MemoryBound, e), Some(Confirmed::Unclear));
+        assert_eq!(confirmed(Verdict::MemoryBound, e, NEAR), Some(Confirmed::Unclear));
+    }
+
+    #[test]
+    fn waiting_far_from_a_ceiling_is_what_latency_means() {
+        let reached = |pipe: f64, memory: f64| OfCeiling { pipe: Some(pipe), memory: Some(memory) };
+        for verdict in [Verdict::Latency, Verdict::Underfilled] {
+            let say = |arithmetic, bytes, of_ceiling| confirmed(verdict, of(arithmetic, bytes), of_ceiling);
+            // A chain in one workgroup of a hundred, and a pointer chase.
+            assert_eq!(say(1.0, 0.0, reached(0.01, 0.0)), Some(Confirmed::Confirmed));
+            assert_eq!(say(0.0, 0.9, reached(0.0, 0.03)), Some(Confirmed::Confirmed));
+            // Waits for arithmetic, and its ceiling accounts for most of the wait.
+            assert_eq!(say(0.6, 0.0, reached(0.55, 0.1)), Some(Confirmed::Contradicted));
+            assert_eq!(say(0.5, 0.0, reached(0.35, 0.1)), Some(Confirmed::Unclear));
+        }
     }
 
     #[test]

@@ -11,49 +11,50 @@ pub(super) const LOST: &str = "lost in noise";
 
 /// Whether a row's time can't be told from nothing: then no rate and no gain of it means anything.
 pub(super) fn lost(row: &KernelRow) -> bool {
-    row.time_ns.p50.min(row.interval_ns.low) <= 0.0 || !row.time_ns.p50.is_finite()
+    row.time().is_none() || !row.interval_ns.is_some_and(|interval| interval.low > 0.0)
 }
 
 /// What a row could gain at best, in words.
 pub(super) fn headroom(row: &KernelRow) -> String {
-    if lost(row) || (row.verdict == Verdict::Unknown && row.headroom_ns <= 0.0) {
-        return LOST.into();
+    match row.headroom_ns {
+        Some(won) if !lost(row) && (row.verdict != Verdict::Unknown || won > 0.0) => time(won),
+        _ => LOST.into(),
     }
-    time(row.headroom_ns)
+}
+
+/// From one time to another, in words.
+pub(super) fn range(low: f64, high: f64) -> String {
+    format!("{} to {}", time(low), time(high))
 }
 
 /// Everything about a row, for a hover.
 pub(super) fn about(row: &KernelRow) -> String {
     let mut text = format!("{} ({})\n{}\n", row.kernel, row.shape, row.step);
-    let known = !lost(row);
+    let known = row.time().filter(|_| !lost(row));
     let _ = writeln!(
         text,
         "{} a dispatch, {} calls, {:.1}\u{a0}% of the step",
-        if known { time(row.time_ns.p50) } else { LOST.into() },
+        known.map_or(LOST.into(), time),
         row.calls,
         100.0 * row.share
     );
-    let _ = writeln!(
-        text,
-        "median within {} to {} (95\u{a0}%), samples from {} (p10) to {} (p90)\ntimed by: {}",
-        time(row.interval_ns.low),
-        time(row.interval_ns.high),
-        time(row.time_ns.p10),
-        time(row.time_ns.p90),
-        words(row.timed_by)
-    );
-    if let Some((pipe, ops)) = busiest(row).filter(|_| known) {
-        let of =
-            row.of_ceiling.pipe.map_or(String::new(), |p| format!(", {:.0}\u{a0}% of {pipe}", 100.0 * p));
-        let _ = writeln!(text, "{}\u{a0}GOP/s{of}", short(ops / row.time_ns.p50));
-    }
-    if known {
-        let _ = write!(
+    if let Some((times, interval)) = row.time_ns.zip(row.interval_ns) {
+        let _ = writeln!(
             text,
-            "{}\u{a0}GB/s, {:.0}\u{a0}% of memory; ",
-            short(row.bytes.low / row.time_ns.p50),
-            100.0 * row.of_ceiling.memory
+            "median within {} (95\u{a0}%), samples from {} (p10 to p90)",
+            range(interval.low, interval.high),
+            range(times.p10, times.p90)
         );
+    }
+    let _ = writeln!(text, "timed by: {}", words(row.timed_by));
+    let part = |of: Option<f64>| of.map_or("–".into(), |part| format!("{:.0}\u{a0}%", 100.0 * part));
+    if let (Some((pipe, ops)), Some(time)) = (busiest(row), known) {
+        let of = row.of_ceiling.pipe;
+        let _ = writeln!(text, "{}\u{a0}GOP/s, {} of {pipe}", short(ops / time), part(of));
+    }
+    if let Some(time) = known {
+        let (rate, of) = (short(row.bytes.low / time), row.of_ceiling.memory);
+        let _ = write!(text, "{rate}\u{a0}GB/s, {} of memory; ", part(of));
     }
     let _ = writeln!(text, "{} to {} operations a byte", short(row.intensity.low), short(row.intensity.high));
     let _ = write!(
@@ -70,6 +71,7 @@ pub(super) fn about(row: &KernelRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::report::Percentiles;
     use crate::roofline::sample;
 
     #[test]
@@ -77,8 +79,8 @@ mod tests {
         let mut row = sample::report().kernels[0].clone();
         let text = about(&row);
         assert!(text.contains("timed by: simulated") && text.contains("(95\u{a0}%)"), "{text}");
-        row.time_ns.p50 = -34e6;
-        row.headroom_ns = -34e6;
+        row.time_ns = row.time_ns.map(|times| Percentiles { p50: -34e6, ..times });
+        row.headroom_ns = None;
         let text = about(&row);
         assert!(
             text.contains("lost in noise a dispatch") && text.contains("to win: lost in noise"),

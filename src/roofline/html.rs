@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::charts::{bandwidth, waterfall};
-use super::hover::{LOST, about, headroom, lost};
+use super::hover::{LOST, about, headroom, lost, range};
 use super::plot::{busiest, roofline, words};
 use super::report::{KernelRow, Report};
 use super::svg::{STYLE, escape, short, time};
@@ -119,7 +119,7 @@ fn steps(body: &mut String, report: &Report) {
             time(s.kernels_ns),
             s.gpu_ns.map_or("–".into(), time),
             time(s.wall_ns),
-            percent(Some(s.coverage)),
+            percent(s.coverage),
             percent(s.profiling_tax),
             percent(s.gpu_idle)
         );
@@ -145,25 +145,23 @@ fn table(body: &mut String, report: &Report) {
 }
 
 fn line(body: &mut String, row: &KernelRow) {
-    let known = !lost(row);
+    let known = row.time().filter(|_| !lost(row));
     let percent = |part: f64| format!("{:.0}\u{a0}%", 100.0 * part);
     let small = |text: &str| format!("<br><span class=\"small\">{}</span>", escape(text));
     // A rate, and below it what part of its ceiling that is.
     let rate = |amount: f64, of: Option<f64>| {
-        if !known {
-            return "–".to_string();
-        }
-        short(amount / row.time_ns.p50) + &of.map(|part| small(&percent(part))).unwrap_or_default()
+        let rate = known.map_or("–".into(), |time| short(amount / time));
+        rate + &of.filter(|_| known.is_some()).map(|part| small(&percent(part))).unwrap_or_default()
     };
-    let range = |low: f64, high: f64| format!("{} to {}", time(low), time(high));
+    let spread = row.time_ns.map(|times| small(&range(times.p10, times.p90))).unwrap_or_default();
+    let within = row.interval_ns.map_or("–".into(), |interval| range(interval.low, interval.high));
     let cells = [
         format!("{}{}", escape(&row.kernel), small(&row.shape)),
         row.calls.to_string(),
-        (if known { time(row.time_ns.p50) } else { LOST.into() })
-            + &small(&range(row.time_ns.p10, row.time_ns.p90)),
-        range(row.interval_ns.low, row.interval_ns.high) + &small(&words(row.timed_by)),
+        known.map_or(LOST.into(), time) + &spread,
+        within + &small(&words(row.timed_by)),
         format!("{:.1}\u{a0}%", 100.0 * row.share),
-        rate(row.bytes.low, Some(row.of_ceiling.memory)),
+        rate(row.bytes.low, row.of_ceiling.memory),
         busiest(row).map_or("–".into(), |(_, ops)| rate(ops, row.of_ceiling.pipe)),
         interval(row.intensity.low, row.intensity.high),
     ];
@@ -188,15 +186,16 @@ fn advice(body: &mut String, report: &Report) {
     if report.advice.is_empty() {
         return;
     }
-    body.push_str("<h2>What would gain most</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>step<th class=\"left\">knob<th class=\"left\">change<th>gain at best<th class=\"left\">because</tr></thead>\n");
+    body.push_str("<h2>What would gain most</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>step<th class=\"left\">knob<th class=\"left\">change<th>gain predicted<th>measured<th class=\"left\">because</tr></thead>\n");
     for a in &report.advice {
         let _ = writeln!(
             body,
-            "<tr><td>{}<td class=\"left\">{}<td class=\"shape\">{}<td>{:.2} ×<td class=\"shape\">{}</tr>",
+            "<tr><td>{}<td class=\"left\">{}<td class=\"shape\">{}<td>{:.2} ×<td>{}<td class=\"shape\">{}</tr>",
             escape(&a.step),
             escape(&a.knob.replace('_', " ")),
             escape(&a.change),
             a.predicted_gain,
+            a.measured_gain.map_or("–".into(), |gain| format!("{gain:.2} ×")),
             escape(&a.because)
         );
     }
@@ -255,6 +254,7 @@ kernels, the GPU's span of the same step unprofiled, and the wall clock. docs/ro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::report::Percentiles;
     use crate::roofline::sample;
 
     #[test]
@@ -284,8 +284,8 @@ mod tests {
     #[test]
     fn each_row_says_how_it_was_timed_and_nothing_less_than_nothing() {
         let mut report = sample::report();
-        report.kernels[0].time_ns.p50 = -34e6;
-        report.kernels[0].headroom_ns = -34e6;
+        report.kernels[0].time_ns = Some(Percentiles { p10: -40e6, p50: -34e6, p90: 2e6 });
+        report.kernels[0].headroom_ns = None;
         let page = html(&report);
         let rows: Vec<&str> = page.lines().filter(|l| l.starts_with("<td>") || l.contains("<td>")).collect();
         let timed = rows.iter().filter(|l| l.contains("<br><span class=\"small\">simulated</span>")).count();

@@ -3,7 +3,7 @@
 //! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
 //! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
 //! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
-//! grades its timestamps. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
+//! grades its timestamps, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
 //! pictures, `html` the page with all of them (`hover`: a row in words), `trace` the steps for Perfetto;
 //! `compare` sets reports side by side.
 
@@ -11,6 +11,7 @@ mod analyse;
 pub mod charts;
 pub mod compare;
 mod device;
+mod doubts;
 pub mod elasticity;
 mod hover;
 pub mod html;
@@ -33,8 +34,8 @@ mod words;
 pub use analyse::{Group, MeasuredStep};
 pub use device::{DeviceReport, Key, Remeasure};
 pub use intervals::{ABOVE_NULL, Reading, grouped, reading};
-pub use predict::{Baseline, Overlap, reformatted};
+pub use predict::{Baseline, Overlap, reformatted, weakness};
 pub use roof::{Floors, Roof};
-pub use timer::{grade, isolates};
+pub use timer::grade;
 pub use window::steps;
 pub use words::summary;

@@ -32,7 +32,7 @@ impl<'a> Dot<'a> {
         let (_, ops) = busiest(row)?;
         let Range { low, high } = row.intensity;
         let intensity = (low * high).sqrt();
-        let rate = ops / row.time_ns.p50;
+        let rate = ops / row.time()?;
         let predicted = (row.floor_ns > 0.0).then(|| ops / row.floor_ns);
         let sound = intensity > 0.0 && intensity.is_finite() && rate > 0.0 && rate.is_finite();
         sound.then_some(Self { row, colour, intensity, rate, predicted })
@@ -234,6 +234,7 @@ fn labels(canvas: &mut Canvas, dots: &[Dot<'_>], x: Scale, y: Scale) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::report::Percentiles;
     use crate::roofline::sample;
 
     #[test]
@@ -243,7 +244,7 @@ mod tests {
         let dot = Dot::new(row, 0).unwrap();
         assert!((dot.intensity - (row.intensity.low * row.intensity.high).sqrt()).abs() < 1e-9);
         let ops = row.ops["fma_f32"] as f64;
-        assert!((dot.rate - ops / row.time_ns.p50).abs() < 1e-9);
+        assert!((dot.rate - ops / row.time().unwrap()).abs() < 1e-9);
         assert!(dot.predicted.unwrap() >= dot.rate, "a floor is no slower than the measurement");
     }
 
@@ -305,10 +306,10 @@ mod tests {
     fn the_legend_names_each_kernel_and_why_it_has_no_dot() {
         let mut report = sample::report();
         let named = kernels(&report).len();
-        report.kernels[0].time_ns.p50 = -3.0;
-        let (first, rest) = report.kernels.split_first_mut().unwrap();
-        rest.iter_mut().filter(|row| row.kernel == first.kernel).for_each(|row| row.time_ns.p50 = -1.0);
         let lost = report.kernels[0].kernel.clone();
+        for row in report.kernels.iter_mut().filter(|row| row.kernel == lost) {
+            row.time_ns = row.time_ns.map(|times| Percentiles { p50: -3.0, ..times });
+        }
         let markup = roofline(&report, None).file("roofline");
         assert_eq!(markup.matches(" swatch\"").count(), named - 1);
         assert!(markup.contains(&format!("without a dot: {lost} (lost in noise)")), "{markup}");

@@ -5,14 +5,32 @@
 //! the wall clock (host, launches that idle) stays as it is.
 
 use super::analyse::MeasuredStep;
+use super::report::{KernelRow, Step, Verdict};
 use super::roof::Roof;
 use crate::cost::{Cost, Role};
 use crate::profile::Dispatched;
-use crate::profile::stats::Samples;
 use crate::units::{Bytes, Flops};
 
-/// Kernels must add up to so much of the step's span.
-const COVERED: [f64; 2] = [0.75, 1.25];
+/// Kernels that add up to more or less of the step's span are timed worse than predictions need.
+const COVERED: [f64; 2] = [0.95, 1.05];
+
+/// Of the kernels' time, so much may be lost in noise: at such a row's uncertainty of a fifth or more, the
+/// step is as uncertain as the 5 % above.
+const LOST: f64 = 0.25;
+
+/// Why a step's rows can carry no prediction, if they can't.
+pub fn weakness(step: &Step, rows: &[&KernelRow]) -> Option<String> {
+    let time = |row: &&KernelRow| row.median().map(|median| (row.calls as f64 * median).abs());
+    let all: f64 = rows.iter().filter_map(time).sum();
+    let unknown = rows.iter().filter(|row| row.verdict == Verdict::Unknown);
+    let lost: f64 = unknown.copied().filter_map(|row| time(&row)).sum();
+    if lost > LOST * all {
+        return Some(format!("{:.0} % of its kernels' time is lost in noise", 100.0 * lost / all));
+    }
+    let Some(coverage) = step.coverage else { return Some("some of its kernels have no time".to_string()) };
+    let covered = (COVERED[0]..=COVERED[1]).contains(&coverage);
+    (!covered).then(|| format!("its kernels add up to {:.0} % of it", 100.0 * coverage))
+}
 
 /// Whether a device's pipes work side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +68,21 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// The baseline of a measured step; none if its kernels don't add up to it: from times that are
-    /// lost in noise nothing can be predicted.
-    pub fn new(step: &MeasuredStep, overlap: Overlap) -> Option<Self> {
-        let timed = |g: &super::Group| {
-            let time = Samples::new(g.samples.clone())?.median().max(0.0);
-            Some((g.kernel.clone(), g.calls, g.cost.clone(), time))
-        };
-        let groups = step.groups.iter().map(timed).collect::<Option<Vec<_>>>()?;
-        let kernels: f64 = groups.iter().map(|(_, calls, _, time)| *calls as f64 * time).sum();
-        let covered = kernels / step.gpu.unwrap_or(step.wall);
-        if !(COVERED[0]..=COVERED[1]).contains(&covered) {
-            return None;
+    /// The baseline of a measured step.
+    ///
+    /// # Errors
+    /// Why its rows can carry no prediction: see [`weakness`].
+    pub fn new(step: &MeasuredStep, roof: &Roof, overlap: Overlap) -> Result<Self, String> {
+        let (rows, reconciled) = step.analyse(roof);
+        if let Some(weakness) = weakness(&reconciled, &rows.iter().collect::<Vec<_>>()) {
+            return Err(weakness);
         }
-        Some(Self { groups, rest: (step.wall - kernels).max(0.0), bytes: step.lasting_bytes(), overlap })
+        // A row below nothing is lost in noise, and among the few that may be.
+        let timed = step.groups.iter().zip(&rows);
+        let groups =
+            timed.map(|(g, row)| (g.kernel.clone(), g.calls, g.cost.clone(), row.time().unwrap_or(0.0)));
+        let rest = (step.wall - reconciled.kernels_ns).max(0.0);
+        Ok(Self { groups: groups.collect(), rest, bytes: step.lasting_bytes(), overlap })
     }
 
     /// The wall clock predicted for another configuration of the same model, ns; none if its
@@ -163,12 +182,35 @@ mod tests {
     #[test]
     fn each_kernel_keeps_its_part_of_the_roof() {
         // 10 kB at 10 GB/s are 1000 ns; it took 1250. Half the bytes take half, the rest stays.
-        let base = Baseline::new(&step(cost(10_000, 0, 0), 1250.0), Overlap::Apart).unwrap();
-        let mut noisy = step(cost(10_000, 0, 0), 1250.0);
-        noisy.wall *= 2.0;
-        assert!(Baseline::new(&noisy, Overlap::Apart).is_none());
+        let mut measured = step(cost(10_000, 0, 0), 1250.0);
+        measured.gpu = Some(2500.0);
+        let base = Baseline::new(&measured, &roof(), Overlap::Apart).unwrap();
         assert_eq!(base.predict(&roof(), &[dispatched(cost(5_000, 0, 0))]), Some(1250.0 + 500.0));
         assert_eq!(base.predict(&roof(), &[]), None);
+    }
+
+    #[test]
+    fn rows_that_are_lost_or_do_not_add_up_predict_nothing() {
+        let why = |change: &dyn Fn(&mut MeasuredStep)| {
+            let mut measured = step(cost(10_000, 0, 0), 1250.0);
+            measured.gpu = Some(2500.0);
+            change(&mut measured);
+            Baseline::new(&measured, &roof(), Overlap::Apart).err().unwrap_or_default()
+        };
+        assert_eq!(why(&|_| ()), "");
+        assert_eq!(why(&|s| s.gpu = Some(2000.0)), "its kernels add up to 125 % of it");
+        // A second kernel of a third of the time, too noisy to judge; one of a fifth would do.
+        let second = |s: &mut MeasuredStep, part: f64| {
+            let mut noisy = s.groups[0].clone();
+            noisy.samples = [0.5, 0.6, 1.0, 1.4, 1.5].map(|x| x * part * 1250.0).to_vec();
+            s.groups.push(noisy);
+            s.gpu = Some(2500.0 * (1.0 + part));
+        };
+        assert_eq!(why(&|s| second(s, 0.5)), "33 % of its kernels' time is lost in noise");
+        assert_eq!(why(&|s| second(s, 0.2)), "");
+        // Below nothing is not nothing.
+        assert_eq!(why(&|s| second(s, -0.5)), "33 % of its kernels' time is lost in noise");
+        assert_eq!(why(&|s| s.groups[0].samples.clear()), "some of its kernels have no time");
     }
 
     #[test]
@@ -176,7 +218,9 @@ mod tests {
         // 1000 ns of f32 and 1000 of integers, then four times the f32.
         let (before, after) = (cost(10, 100_000, 50_000), cost(10, 400_000, 50_000));
         let gain = |overlap| {
-            let base = Baseline::new(&step(before.clone(), 2000.0), overlap).unwrap();
+            let mut measured = step(before.clone(), 2000.0);
+            measured.gpu = Some(4000.0);
+            let base = Baseline::new(&measured, &roof(), overlap).unwrap();
             (base.predict(&roof(), &[dispatched(after.clone())]).unwrap() - 500.0) / 4000.0
         };
         assert_eq!((gain(Overlap::Shared), gain(Overlap::Apart)), (2.5, 4.0));

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::report::{Model, Report, SCHEMA_VERSION};
+use super::report::{KernelRow, Model, Report, SCHEMA_VERSION};
 use super::{DeviceReport, steps, summary};
 use crate::profile::Watched;
 
@@ -10,7 +10,7 @@ use crate::profile::Watched;
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// It is no JSON of a report.
-    #[error("this is no report of `ridgepoint roofline --json`: {0}")]
+    #[error("this is no report of `ridgepoint roofline --json`")]
     Json(#[from] serde_json::Error),
     /// It was written by another version.
     #[error(
@@ -50,6 +50,7 @@ impl Report {
             report.kernels.extend(rows);
             report.steps.push(reconciled);
         }
+        window.iter().for_each(|step| report.timer.count(step.counts));
         report.summary = summary(&report);
         report
     }
@@ -73,6 +74,18 @@ impl Report {
     /// A ceiling's figure.
     pub fn ceiling(&self, name: &str) -> Option<f64> {
         self.ceilings.iter().find(|c| c.name == name).map(|c| c.value)
+    }
+}
+
+impl KernelRow {
+    /// The median, if there are samples; it may be below 0.
+    pub fn median(&self) -> Option<f64> {
+        self.time_ns.map(|time| time.p50)
+    }
+
+    /// The median, if it is a time: above 0.
+    pub fn time(&self) -> Option<f64> {
+        self.median().filter(|time| *time > 0.0)
     }
 }
 

@@ -80,11 +80,11 @@ pub struct Timer {
     /// The interval around an empty dispatch over what one costs by slope: 1 at best, and the
     /// reason why short kernels can't be timed one by one where it is large.
     pub stamp_cost: Option<f64>,
-    /// Pairs of stamps that were read.
+    /// Pairs of stamps that were read: by the self-test, and by the steps of a report.
     pub samples: u64,
-    /// Stamps that were zero.
+    /// Of these, pairs with a stamp of zero.
     pub zeros: u64,
-    /// Pairs whose end came before their begin.
+    /// Of these, pairs whose end came before their begin.
     pub negatives: u64,
 }
 
@@ -186,11 +186,11 @@ pub struct KernelRow {
     pub workgroups: u64,
     /// How it was timed.
     pub timed_by: TimedBy,
-    /// Time of one dispatch over the samples.
-    pub time_ns: Percentiles,
+    /// Time of one dispatch over the samples; below 0 where a difference is lost in noise, none without samples.
+    pub time_ns: Option<Percentiles>,
     /// 95 % interval of the median of `time_ns`.
-    pub interval_ns: Range,
-    /// Part of the step's kernel time: a step's shares add up to 1.
+    pub interval_ns: Option<Range>,
+    /// Part of the step's kernel time: a step's shares add up to 1, and a row without a time has none of it.
     pub share: f64,
     /// Bytes of one dispatch: each distinct byte once, and what the loads ask for.
     pub bytes: Range,
@@ -215,8 +215,8 @@ pub struct KernelRow {
     pub elasticity: Option<Elasticity>,
     /// The least time of one dispatch that costs and ceilings allow.
     pub floor_ns: f64,
-    /// What all of its calls could save in this step at best.
-    pub headroom_ns: f64,
+    /// What all of its calls could save in this step at best; none without a time above 0.
+    pub headroom_ns: Option<f64>,
     /// Parts of the ceilings that were reached.
     pub of_ceiling: OfCeiling,
 }
@@ -264,9 +264,9 @@ pub struct Range {
 /// Parts of ceilings, 1 for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OfCeiling {
-    /// Of the memory's, by the compulsory bytes.
-    pub memory: f64,
-    /// Of the busiest pipe's.
+    /// Of the memory's, by the compulsory bytes; none without a time above 0.
+    pub memory: Option<f64>,
+    /// Of the busiest pipe's, likewise.
     pub pipe: Option<f64>,
 }
 
@@ -345,14 +345,14 @@ pub struct Step {
     pub sequences: u64,
     /// Tokens of each sequence after the step.
     pub context: u64,
-    /// Sum of its kernels' medians.
+    /// Sum of its kernels' medians, of those that have one.
     pub kernels_ns: f64,
     /// GPU span of the same step, unprofiled; none without trusted stamps.
     pub gpu_ns: Option<f64>,
     /// Wall clock of the same step, unprofiled.
     pub wall_ns: f64,
-    /// `kernels_ns` over `gpu_ns` (over `wall_ns` where there is none).
-    pub coverage: f64,
+    /// `kernels_ns` over `gpu_ns` (over `wall_ns` where there is none); none where a kernel has no time.
+    pub coverage: Option<f64>,
     /// Wall clock of the profiled step over the unprofiled one, less 1.
     pub profiling_tax: Option<f64>,
     /// 1 - `gpu_ns` / `wall_ns`.
@@ -379,12 +379,15 @@ pub struct Host {
 pub struct Advice {
     /// The step that gains.
     pub step: String,
-    /// `weight_format`, `batch`, `context`, `kv_cache_dtype`, `kernel`, ...
+    /// `weight_format`, `batch` or `context`: what `ridgepoint explain` can turn.
     pub knob: String,
     /// From what to what, in words.
     pub change: String,
-    /// Time a token before over time a token after, at best: 1.3 is 30 % more tokens.
+    /// Time a token before over time a token after, predicted: 1.3 is 30 % more tokens.
     pub predicted_gain: f64,
+    /// The same as measured, where the changed step is in this report.
+    #[serde(default)]
+    pub measured_gain: Option<f64>,
     /// What the prediction rests on.
     pub because: String,
 }

@@ -2,6 +2,7 @@
 
 use super::report::{Grade, Timer};
 use crate::profile::timer::Findings;
+use crate::profile::{Counts, Stamps};
 
 /// Twice the work may take this part of twice the time.
 const LINEAR: [f64; 2] = [1.9, 2.1];
@@ -35,10 +36,41 @@ pub fn grade(findings: Option<&Findings>, launch: Option<f64>) -> Timer {
     }
 }
 
-/// Whether an interval around a single dispatch tells of that dispatch, once what stamps cost is taken
-/// off: the device's other passes don't leak into it.
-pub fn isolates(timer: &Timer) -> bool {
-    timer.grade != Grade::WallOnly && timer.isolation.is_some_and(|i| (i - 1.0).abs() <= ISOLATED)
+impl Timer {
+    /// Where stamps around a single dispatch may go on a device with these features; none where they tell
+    /// nothing of it.
+    pub fn around_a_dispatch(&self, features: wgpu::Features) -> Option<Stamps> {
+        let has = |feature| features.contains(feature);
+        // Once what stamps cost is taken off, nothing else of the device may leak into an interval.
+        let isolates = self.isolation.is_some_and(|i| (i - 1.0).abs() <= ISOLATED);
+        match self.grade {
+            Grade::WallOnly => None,
+            _ if !has(wgpu::Features::TIMESTAMP_QUERY) => None,
+            _ if isolates && has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) => Some(Stamps::Inside),
+            Grade::Trusted => Some(Stamps::Passes),
+            Grade::BatchOnly => None,
+        }
+    }
+
+    /// Why [`Timer::around_a_dispatch`] gives none.
+    pub fn refusal(&self) -> String {
+        let grade = match self.grade {
+            Grade::WallOnly => "wall_only",
+            Grade::BatchOnly => "batch_only",
+            Grade::Trusted => "trusted",
+        };
+        format!(
+            "this device's timer is {grade} ({}), so that its stamps tell nothing of single dispatches",
+            self.reason
+        )
+    }
+
+    /// Counts a run's stamps with those of the self-test.
+    pub fn count(&mut self, counts: Counts) {
+        self.samples += counts.pairs;
+        self.zeros += counts.zeros;
+        self.negatives += counts.negatives;
+    }
 }
 
 fn judged(findings: Option<&Findings>, stamp_cost: Option<f64>) -> (Grade, String) {

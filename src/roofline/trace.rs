@@ -79,9 +79,10 @@ fn kernels(events: &mut Vec<Value>, report: &Report, step: &Step, start: f64) ->
     let mut at = start;
     let mut inside = Vec::new();
     for row in report.kernels.iter().filter(|row| row.step == step.name) {
-        let long = row.calls as f64 * row.time_ns.p50;
+        // A difference lost in noise may be negative, and time doesn't run backwards.
+        let long = (row.calls as f64 * row.median().unwrap_or(0.0)).max(0.0);
         let args = json!({
-            "shape": row.shape, "calls": row.calls, "median_ns": row.time_ns.p50,
+            "shape": row.shape, "calls": row.calls, "median_ns": row.median(),
             "bytes": row.bytes.low, "ops": row.ops, "share": row.share,
             "verdict": words(row.verdict), "reason": row.reason, "floor_ns": row.floor_ns,
         });
@@ -146,9 +147,19 @@ mod tests {
             trace["traceEvents"].as_array().unwrap().iter().filter(|e| e["cat"] == "kernel").collect();
         for (event, row) in kernels.iter().zip(&report.kernels) {
             assert_eq!(event["name"], row.kernel.as_str());
-            let long = row.calls as f64 * row.time_ns.p50 / 1000.0;
+            let long = row.calls as f64 * row.median().unwrap() / 1000.0;
             assert!((number(event, "dur") - long).abs() <= 0.001, "{event}");
         }
+    }
+
+    #[test]
+    fn a_negative_median_takes_no_time_back() {
+        let mut report = sample::report();
+        let time = report.kernels[1].time_ns.as_mut().unwrap();
+        time.p50 *= -1.0;
+        report.kernels[4].time_ns = None;
+        let expected = 2 * report.steps.len() + report.kernels.len() + 4 * report.steps.len();
+        assert_eq!(check(&trace(&report)), expected);
     }
 
     #[test]

@@ -21,10 +21,9 @@ fn median(values: Vec<f64>) -> Option<f64> {
 
 /// The kinds of steps of a window, the most frequent first, each as one measured step.
 pub fn steps(window: &[Watched]) -> Vec<MeasuredStep> {
-    let kind = |w: &Watched| (w.tokens, w.sequences, w.dispatched.len());
     let mut kinds: Vec<Vec<&Watched>> = Vec::new();
     for step in window {
-        match kinds.iter_mut().find(|k| k.first().is_some_and(|first| kind(first) == kind(step))) {
+        match kinds.iter_mut().find(|k| k.first().is_some_and(|first| first.kind() == step.kind())) {
             Some(kind) => kind.push(step),
             None => kinds.push(vec![step]),
         }
@@ -42,18 +41,33 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
     let plain = median(of_kind(Watch::Plain).filter_map(|w| span(&w)).collect());
     let padded = median(of_kind(Watch::Padded).filter_map(|w| span(&w)).collect());
     let nothing = plain.zip(padded).map(|(plain, padded)| (padded - plain) / of.len().max(1) as f64);
-    let readings: Vec<Reading> =
-        of_kind(Watch::Stamped).map(|w| reading(&w.times, &of, &groups, true)).collect();
+    let wall = |how: Watch| median(of_kind(how).map(|w| w.times.wall().0 as f64).collect());
+    let by_pass = kind.iter().any(|w| w.how == Watch::Passes);
+    let stamped = if by_pass { Watch::Passes } else { Watch::Stamped };
+    let read_of = |w: &Watched| {
+        let padded = w.how == Watch::Stamped;
+        reading(&w.times, &of, &groups, padded)
+    };
+    let readings: Vec<Reading> = of_kind(stamped).map(|w| read_of(w)).collect();
     let read = median(readings.iter().filter_map(|r| r.nothing).collect());
-    let cost = read.zip(nothing).map(|(read, nothing)| read - nothing);
+    // Where nothing is put between, the tax of a pass bounds what its stamps cost.
+    let tax = wall(Watch::Passes).zip(wall(Watch::Plain));
+    let cost = match tax {
+        Some((passes, plain)) => Some(((passes - plain) / of.len().max(1) as f64).max(0.0)),
+        None => read.zip(nothing).map(|(read, nothing)| read - nothing),
+    };
     let group = |(i, (d, calls)): (usize, &(crate::profile::Dispatched, u64))| {
-        let raw: Vec<f64> = readings.iter().filter_map(|r| r.groups.get(i).copied().flatten()).collect();
-        let long = |time: f64| cost.is_some_and(|cost| time > ABOVE_NULL * cost);
-        let (timed_by, off) = if median(raw.clone()).is_some_and(long) {
-            (TimedBy::InsidePass, 0.0)
-        } else {
-            (TimedBy::NullSubtracted, cost.unwrap_or(0.0))
+        let mut raw: Vec<f64> = readings.iter().filter_map(|r| r.groups.get(i).copied().flatten()).collect();
+        let long = median(raw.clone()).zip(cost).is_some_and(|(time, cost)| time > ABOVE_NULL * cost);
+        let (timed_by, off) = match (by_pass, long) {
+            (true, _) => (TimedBy::PassPerDispatch, 0.0),
+            (false, true) => (TimedBy::InsidePass, 0.0),
+            (false, false) => (TimedBy::NullSubtracted, cost.unwrap_or(0.0)),
         };
+        // A server's steps can't leave a kernel out, so what a pass of its own drowns has no time.
+        if cost.is_none() || (by_pass && !long) {
+            raw.clear();
+        }
         Group {
             kernel: d.kernel.clone(),
             shape: d.shape.clone(),
@@ -67,7 +81,6 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
     let part = |f: fn(&Watched) -> Nanos| {
         median(of_kind(Watch::Plain).map(|w| f(w).0 as f64).collect()).unwrap_or(0.0)
     };
-    let wall = |how: Watch| median(of_kind(how).map(|w| w.times.wall().0 as f64).collect());
     Some(MeasuredStep {
         name: name(middle.tokens, middle.sequences, middle.context),
         tokens: middle.tokens,
@@ -76,7 +89,7 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
         groups: groups.iter().enumerate().map(group).collect(),
         gpu: plain,
         wall: wall(Watch::Plain)?,
-        profiled_wall: wall(Watch::Stamped),
+        profiled_wall: wall(stamped),
         host: Host {
             plan_ns: part(|w| w.times.plan),
             record_ns: part(|w| w.times.record),
@@ -99,7 +112,7 @@ fn name(tokens: u64, sequences: u64, context: u64) -> String {
 mod tests {
     use super::*;
     use crate::cost::Cost;
-    use crate::profile::{Dispatched, StepTimes};
+    use crate::profile::{Counts, Dispatched, StepTimes};
 
     fn step(how: Watch, context: u64, spans: &[f64], wall: u64) -> Watched {
         let d = |kernel: &str, shape: String| Dispatched {
@@ -111,7 +124,7 @@ mod tests {
         let dispatched = vec![d("linear", "a".into()), d("attention", format!("to {context}"))];
         let spans = spans.iter().copied().map(Some).collect();
         let times = StepTimes { spans, wait: Nanos(wall), ..StepTimes::default() };
-        Watched { how, tokens: 1, sequences: 1, context, dispatched, times }
+        Watched { how, tokens: 1, sequences: 1, context, dispatched, times, counts: Counts::default() }
     }
 
     #[test]
@@ -138,9 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_stamps_has_walls_alone() {
-        let window: Vec<Watched> = (0..4).map(|i| step(Watch::Plain, 5 + i, &[], 90)).collect();
+    fn a_pass_for_each_dispatch_tells_of_those_that_are_long_beside_it() {
+        let mut window = Vec::new();
+        for round in 0..5 {
+            window.push(step(Watch::Plain, 100 + round, &[5300.0], 5400));
+            // Two passes of their own take 200 more: 100 each, of which the second drowns.
+            window.push(step(Watch::Passes, 100 + round, &[5000.0, 300.0], 5600));
+        }
         let s = steps(&window).remove(0);
-        assert!(s.gpu.is_none() && s.wall == 90.0 && s.groups.iter().all(|g| g.samples.is_empty()));
+        let found: Vec<(usize, TimedBy)> = s.groups.iter().map(|g| (g.samples.len(), g.timed_by)).collect();
+        assert_eq!(found, [(5, TimedBy::PassPerDispatch), (0, TimedBy::PassPerDispatch)]);
+        assert_eq!(s.groups[0].samples[0], 5000.0);
+        assert_eq!((s.gpu, s.profiled_wall), (Some(5300.0), Some(5600.0)));
     }
 }

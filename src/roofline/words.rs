@@ -1,5 +1,7 @@
 //! The report in plain words: what bounds each step, and what would gain most.
 
+use super::doubts;
+use super::predict::weakness;
 use super::report::{Advice, KernelRow, Report, Step, Verdict};
 
 fn milliseconds(ns: f64) -> String {
@@ -19,9 +21,6 @@ fn bound(verdict: Verdict, pipe: Option<&str>) -> String {
     }
 }
 
-/// Coverage outside of this is said.
-const COVERED: [f64; 2] = [0.95, 1.05];
-
 /// The report's paragraph.
 pub fn summary(report: &Report) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -33,6 +32,7 @@ pub fn summary(report: &Report) -> String {
         parts.push(of_step(step, &rows));
     }
     parts.extend(report.advice.first().map(best));
+    parts.extend(doubts::said(&report.ceilings).map(|doubt| format!("The {doubt}.")));
     parts.join(" ")
 }
 
@@ -55,32 +55,71 @@ fn of_step(step: &Step, rows: &[&KernelRow]) -> String {
     if let Some((verdict, pipe, share)) = kinds.first() {
         text += &format!("; {:.0} % of its kernels' time is {}", 100.0 * share, bound(*verdict, *pipe));
     }
+    if let Some(weakness) = weakness(step, rows) {
+        text += &format!(". From its rows nothing is predicted, since {weakness}");
+        return text + &idle(step) + ".";
+    }
     let told = rows.iter().filter(|r| r.verdict != Verdict::Unknown);
-    if let Some(row) = told.max_by(|a, b| a.headroom_ns.total_cmp(&b.headroom_ns))
-        && row.headroom_ns > 0.0
+    let headroom = told.filter_map(|row| Some((row, row.headroom_ns?)));
+    if let Some((row, headroom)) = headroom.max_by(|a, b| a.1.total_cmp(&b.1))
+        && headroom > 0.0
     {
         text += &format!(
-            ". The most to win is in {} ({}): {} at its ceiling",
+            ". The kernel that is furthest from its ceiling is {} ({}), which takes {} more than there",
             row.kernel,
             row.shape,
-            milliseconds(row.headroom_ns)
+            milliseconds(headroom)
         );
     }
-    if !(COVERED[0]..=COVERED[1]).contains(&step.coverage) {
-        text += &format!(
-            ". Its kernels add up to {:.0} % of the step, so single rows are that uncertain",
-            100.0 * step.coverage
-        );
-    }
-    if let Some(idle) = step.gpu_idle.filter(|idle| *idle > 0.1) {
-        text += &format!(". The GPU waits for the host {:.0} % of the time", 100.0 * idle);
-    }
-    text + "."
+    text + &idle(step) + "."
 }
 
+fn idle(step: &Step) -> String {
+    let much = step.gpu_idle.filter(|idle| *idle > 0.1);
+    much.map_or(String::new(), |idle| {
+        format!(". The GPU waits for the host {:.0} % of the time", 100.0 * idle)
+    })
+}
+
+/// A bound is only what costs and ceilings give; this is a prediction, or what was measured.
 fn best(advice: &Advice) -> String {
-    format!(
-        "What would gain most in '{}' is {}: at best {:.2} times the tokens a second, because {}.",
-        advice.step, advice.change, advice.predicted_gain, advice.because
-    )
+    let gain = match advice.measured_gain {
+        Some(measured) => format!(
+            "measured here, {measured:.2} times the tokens a second ({:.2} were predicted: {})",
+            advice.predicted_gain, advice.because
+        ),
+        None => {
+            format!("predicted, {:.2} times the tokens a second ({})", advice.predicted_gain, advice.because)
+        }
+    };
+    format!("What gains most in '{}' is {}: {gain}.", advice.step, advice.change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roofline::sample;
+
+    #[test]
+    fn a_gain_is_called_predicted_or_measured_and_never_a_bound() {
+        let mut report = sample::report();
+        let text = summary(&report);
+        assert!(text.contains("predicted, 5.10 times the tokens a second"), "{text}");
+        report.advice[0].measured_gain = Some(4.25);
+        let text = summary(&report);
+        assert!(text.contains("measured here, 4.25 times") && text.contains("5.10 were predicted"), "{text}");
+        assert!(!text.contains("at best") && !text.contains("in doubt"), "{text}");
+        report.ceilings[0].agreed = false;
+        assert!(summary(&report).contains("The ceilings are in doubt (no two rounds agreed of"));
+    }
+
+    #[test]
+    fn a_step_whose_rows_are_weak_names_no_kernel() {
+        let mut report = sample::report();
+        assert!(summary(&report).contains("furthest from its ceiling"));
+        report.steps.iter_mut().for_each(|step| step.coverage = Some(1.19));
+        let text = summary(&report);
+        assert!(text.contains("nothing is predicted, since its kernels add up to 119 % of it"), "{text}");
+        assert!(!text.contains("furthest"), "{text}");
+    }
 }

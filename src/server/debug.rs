@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -17,9 +18,10 @@ use crate::engine::{Engine, Spanned};
 use crate::format::{Hyper, ModelFile};
 use crate::kernels::rope_cache::CacheType;
 use crate::model::Runner;
+use crate::profile::Stamps;
 use crate::roofline::DeviceReport;
 use crate::roofline::html::html;
-use crate::roofline::report::{Model, Report};
+use crate::roofline::report::{Grade, Model, Report};
 
 /// Steps of a window, by default and at most.
 const STEPS: [usize; 2] = [30, 3000];
@@ -41,6 +43,8 @@ pub struct Roofline {
 struct Seen {
     model: Option<Model>,
     work: Option<Work>,
+    /// Where this device's stamps around a dispatch may go.
+    stamps: Option<Stamps>,
     latest: VecDeque<Value>,
     report: Option<Report>,
 }
@@ -93,6 +97,8 @@ impl Roofline {
         let runner = engine.runner();
         let mut seen = self.seen();
         let weights = runner.memory.weights.0;
+        let features = runner.gpu.device.features();
+        seen.stamps = self.device.as_ref().and_then(|d| d.timer.around_a_dispatch(features));
         seen.work = Some(Work::of(&runner.hyper, weights, runner.limits.cache_type));
         if let Some(model) = &mut seen.model {
             model.weight_bytes = weights;
@@ -127,6 +133,17 @@ impl Roofline {
             ApiError::new(StatusCode::CONFLICT, message).code("no_ceilings")
         })
     }
+
+    /// How windows are stamped; a device whose timer can't be trusted with it has none.
+    fn stamps(&self, device: &DeviceReport) -> Result<Stamps, ApiError> {
+        self.seen().stamps.ok_or_else(|| {
+            let message = format!(
+                "{}: run `ridgepoint roofline MODEL` on this machine, which leaves kernels out of its steps and needs no stamps",
+                device.timer.refusal()
+            );
+            ApiError::new(StatusCode::CONFLICT, message).code("no_stamps")
+        })
+    }
 }
 
 /// A model's facts from its file; `weight_bytes` is what the file holds until it is loaded.
@@ -157,7 +174,11 @@ pub struct Window {
 ///
 /// # Errors
 /// When no ceilings are known, or no step came.
-pub async fn profile(State(app): State<Arc<App>>, Query(asked): Query<Window>) -> Result<Response, ApiError> {
+pub async fn profile(
+    State(app): State<Arc<App>>,
+    asked: Result<Query<Window>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(asked) = asked.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
     let within = |name: &str, value: u64, most: u64| {
         let message = format!("expected 1 to {most}");
         if (1..=most).contains(&value) { Ok(value) } else { Err(ApiError::field(name, message)) }
@@ -165,8 +186,9 @@ pub async fn profile(State(app): State<Arc<App>>, Query(asked): Query<Window>) -
     let steps = within("steps", asked.steps.unwrap_or(STEPS[0]) as u64, STEPS[1] as u64)?;
     let wait = within("wait", asked.wait.unwrap_or(WAIT[0]), WAIT[1])?;
     let device = app.roofline.device()?.clone();
+    let stamps = app.roofline.stamps(&device)?;
     let _one = app.roofline.window.lock().await;
-    let seen = app.service.watch_steps(steps as usize, Duration::from_secs(wait)).await?;
+    let seen = app.service.watch_steps(steps as usize, stamps, Duration::from_secs(wait)).await?;
     if seen.is_empty() {
         let message = format!("no step ran within {wait} seconds: send requests while the window is open");
         return Err(ApiError::new(StatusCode::CONFLICT, message).code("idle"));
@@ -190,9 +212,10 @@ pub struct Form {
 /// When there was no window.
 pub async fn roofline(
     State(app): State<Arc<App>>,
-    Query(form): Query<Form>,
+    form: Result<Query<Form>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let Query(form) = form.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
     let report = app.roofline.seen().report.clone().ok_or_else(|| {
         let message = "no window was profiled yet: POST /debug/profile?steps=30 while requests run";
         ApiError::new(StatusCode::NOT_FOUND, message).code("no_window")
@@ -218,7 +241,10 @@ pub async fn latest(State(app): State<Arc<App>>) -> Response {
     };
     let latest: Vec<Value> = app.roofline.seen().latest.iter().cloned().collect();
     let ceilings = json!({"read_cold": value("read_cold"), "fma_f32": value("fma_f32")});
-    reply::json(&json!({"ceilings": ceilings, "steps": latest}))
+    let device = app.roofline.device.as_ref();
+    let spanless = device.filter(|d| d.timer.grade == Grade::WallOnly);
+    let why = spanless.map(|d| format!("this device's timer is wall_only: {}", d.timer.reason));
+    reply::json(&json!({"ceilings": ceilings, "steps": latest, "no_spans": why}))
 }
 
 #[cfg(test)]

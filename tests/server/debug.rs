@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ridgepoint::profile::timer::Findings;
 use ridgepoint::roofline::report::Report;
 use serde_json::json;
 
@@ -22,7 +23,7 @@ fn without_ceilings_and_windows_it_says_what_to_do() {
     assert_eq!((missing.status, missing.json()["error"]["code"].clone()), (404, json!("no_window")));
     assert_eq!(
         server.get("/debug/steps").json(),
-        json!({"ceilings": {"read_cold": null, "fma_f32": null}, "steps": []})
+        json!({"ceilings": {"read_cold": null, "fma_f32": null}, "steps": [], "no_spans": null})
     );
     assert_eq!(server.get("/debug/profile").status, 405);
 }
@@ -32,8 +33,13 @@ fn a_window_of_a_busy_server_becomes_a_report() {
     let cache = tempfile::tempdir().unwrap();
     keep(cache.path(), Some(&sound()));
     let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
-    for bad in ["steps=0", "steps=99999", "wait=0"] {
-        assert_eq!(server.post(&format!("/debug/profile?{bad}"), &json!({})).status, 400, "{bad}");
+    for bad in ["steps=0", "steps=99999", "wait=0", "steps=abc"] {
+        let refused = server.post(&format!("/debug/profile?{bad}"), &json!({}));
+        let error = refused.json()["error"]["message"].clone();
+        assert!(
+            refused.status == 400 && error.as_str().is_some_and(|e| e.contains(&bad[..4])),
+            "{bad}: {error}"
+        );
     }
     let idle = server.post("/debug/profile?wait=1", &json!({}));
     assert_eq!((idle.status, idle.json()["error"]["code"].clone()), (409, json!("idle")));
@@ -70,6 +76,27 @@ fn a_window_of_a_busy_server_becomes_a_report() {
     let steps = latest["steps"].as_array().unwrap();
     assert!(!steps.is_empty() && steps.iter().all(|s| s["gops"].as_f64() > Some(0.0)), "{latest}");
     assert!(server.metric("ridgepoint:gpu_spans_total", "") > 0.0);
+}
+
+#[test]
+fn a_timer_that_can_not_be_trusted_watches_no_steps_and_says_why() {
+    let cache = tempfile::tempdir().unwrap();
+    keep(cache.path(), Some(&Findings { agreement: Some(41.67), ..sound() }));
+    let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
+    let refused = server.post("/debug/profile", &json!({}));
+    let error = &refused.json()["error"];
+    assert_eq!((refused.status, error["code"].clone()), (409, json!("no_stamps")));
+    let said =
+        |text: &str| ["wall_only", "41.67", "ridgepoint roofline"].iter().all(|part| text.contains(part));
+    assert!(said(error["message"].as_str().unwrap()), "{error}");
+    let latest = server.get("/debug/steps").json();
+    assert!(latest["no_spans"].as_str().is_some_and(|why| why.contains("wrong units")), "{latest}");
+    let attached = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+        .args(["roofline", "--attach", &format!("http://{}", server.address)])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&attached.stderr).into_owned();
+    assert!(!attached.status.success() && said(&error), "{error}");
 }
 
 #[test]

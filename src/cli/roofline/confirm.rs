@@ -38,10 +38,9 @@ impl Meter<'_> {
         // Whatever happened, the steps that follow are real ones.
         self.turn(Counterfactual::Real, &|_| true, false);
         for (row, [longer, shorter]) in rows.iter_mut().zip(measured?) {
-            let time = row.time_ns.p50;
-            if !changes(&row.kernel) || row.share < WORTH || time <= 0.0 {
+            let Some(time) = row.time().filter(|_| changes(&row.kernel) && row.share >= WORTH) else {
                 continue;
-            }
+            };
             if let Some((arithmetic, bytes)) = elastic(longer, time).zip(elastic(shorter, time)) {
                 mark(row, Elasticity { arithmetic, bytes });
             }

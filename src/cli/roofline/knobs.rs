@@ -2,10 +2,11 @@
 
 use crate::profile::Dispatched;
 use crate::quant::{Format, Layout, by_name};
-use crate::roofline::report::{Advice, KernelRow, Step, Verdict};
+use crate::roofline::report::{Advice, Step};
 use crate::roofline::{Baseline, MeasuredStep, Overlap, Roof, grouped, reformatted};
 
 use super::meter::{Config, Meter};
+use super::prompt::Prompt;
 
 /// A change of a configuration.
 #[derive(Clone, Debug)]
@@ -16,6 +17,13 @@ pub enum Knob {
         name: &'static str,
         /// The sizes.
         to: Config,
+    },
+    /// A prompt in steps of another size.
+    Budget {
+        /// The prompt as it is.
+        from: Prompt,
+        /// With the other budget.
+        to: Prompt,
     },
     /// Weights in another format.
     Weights {
@@ -52,8 +60,8 @@ pub enum By {
 impl By {
     fn words(self) -> &'static str {
         match self {
-            Self::Ceilings => "each kernel keeps the part of its ceiling that it reached",
-            Self::Growth => "the step grows as it did from twice the sequences and half the context",
+            Self::Ceilings => "if each kernel keeps the part of its ceiling that it reached",
+            Self::Growth => "by how the step grew with twice the sequences and half the context",
         }
     }
 }
@@ -63,6 +71,7 @@ impl Knob {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Config { name, .. } => name,
+            Self::Budget { .. } => "budget",
             Self::Weights { .. } => "weight_format",
         }
     }
@@ -74,6 +83,9 @@ impl Knob {
                 format!("a batch of {} sequences for {}", to.sequences, from.sequences)
             }
             Self::Config { to, .. } => format!("a context of {} tokens for {}", to.context, from.context),
+            Self::Budget { from, to } => {
+                format!("steps of {} tokens for steps of {}", to.budget, from.budget)
+            }
             Self::Weights { from, to } => format!("weights in {} for {}", to.name(), from.name()),
         }
     }
@@ -155,22 +167,31 @@ fn sizes(meter: &mut Meter<'_>, base: Config) -> anyhow::Result<Option<Sizes>> {
     Ok(Some(Sizes::fitted(base, meter.walls([base, wider, shorter])?)))
 }
 
-/// What each knob would gain, the most first.
+/// Predictions, and knobs that have none.
+#[derive(Clone, Debug, Default)]
+pub struct Predictions {
+    /// The most gain first.
+    pub made: Vec<Predicted>,
+    /// The knobs without, and why.
+    pub withheld: Vec<(Knob, String)>,
+}
+
+/// What each knob would gain.
 pub fn predict(
     meter: &mut Meter<'_>,
     roof: &Roof,
     step: &MeasuredStep,
     config: Config,
     knobs: Vec<Knob>,
-) -> anyhow::Result<Vec<Predicted>> {
+) -> anyhow::Result<Predictions> {
     let overlap = if meter.runner.gpu.adapter.is_software() { Overlap::Shared } else { Overlap::Apart };
-    let Some(base) = Baseline::new(step, overlap) else { return Ok(Vec::new()) };
+    let base = Baseline::new(step, roof, overlap);
     let sizes = if knobs.is_empty() { None } else { sizes(meter, config)? };
-    let mut predicted = Vec::new();
+    let mut found = Predictions::default();
     for knob in knobs {
         let to = match &knob {
             Knob::Config { to, .. } => *to,
-            Knob::Weights { .. } => config,
+            Knob::Weights { .. } | Knob::Budget { .. } => config,
         };
         let mut described = meter.describe(to)?;
         if let Knob::Weights { from, to } = &knob {
@@ -180,17 +201,28 @@ pub fn predict(
             }
         }
         let (groups, _) = grouped(&described);
-        // Beyond the sizes that were measured by how they grow; else by what ceilings allow.
-        let measured = to.sequences > 2 * config.sequences || to.context < config.context / 2;
-        let grown = sizes.filter(|_| measured).map(|s| step.wall * s.wall(to) / s.wall(config));
-        if let Some(wall) = grown.or_else(|| base.predict(roof, &groups)) {
-            let by = if grown.is_some() { By::Growth } else { By::Ceilings };
-            let gain = step.wall / wall * to.sequences as f64 / config.sequences as f64;
-            predicted.push(Predicted { knob, wall, gain, by });
+        // Beyond the sizes that were measured by how they grow, which asks no row; else by what ceilings allow.
+        let beyond = to.sequences > 2 * config.sequences || to.context < config.context / 2;
+        let resized = sizes.filter(|_| to != config);
+        let grown = resized.map(|s| step.wall * s.wall(to) / s.wall(config));
+        let by_rows = || match &base {
+            Ok(base) => base.predict(roof, &groups).ok_or_else(|| "other kernels would run".to_string()),
+            Err(weakness) => Err(weakness.clone()),
+        };
+        let wall = match grown.filter(|_| beyond || base.is_err()) {
+            Some(wall) => Ok((wall, By::Growth)),
+            None => by_rows().map(|wall| (wall, By::Ceilings)),
+        };
+        match wall {
+            Ok((wall, by)) => {
+                let gain = step.wall / wall * to.sequences as f64 / config.sequences as f64;
+                found.made.push(Predicted { knob, wall, gain, by });
+            }
+            Err(why) => found.withheld.push((knob, why)),
         }
     }
-    predicted.sort_by(|a, b| b.gain.total_cmp(&a.gain));
-    Ok(predicted)
+    found.made.sort_by(|a, b| b.gain.total_cmp(&a.gain));
+    Ok(found)
 }
 
 fn of_format(d: &Dispatched, format: &dyn Format) -> bool {
@@ -200,37 +232,39 @@ fn of_format(d: &Dispatched, format: &dyn Format) -> bool {
 /// Knobs that gain less are no advice.
 const WORTH: f64 = 1.02;
 
-/// Advice of a step: its knobs, and the kernel that is furthest from its ceiling.
-pub fn advice(step: &Step, config: Config, predicted: &[Predicted], rows: &[KernelRow]) -> Vec<Advice> {
-    let mut all: Vec<Advice> = predicted
-        .iter()
-        .map(|p| Advice {
-            step: step.name.clone(),
-            knob: p.knob.name().to_string(),
-            change: p.knob.change(config),
-            predicted_gain: p.gain,
-            because: p.by.words().to_string(),
+/// The advice of all steps, the most gain first. What a change was measured to gain is known where the step
+/// that it leads to was measured too.
+pub fn advice(predicted: &[(Config, Vec<Predicted>)], steps: &[Step]) -> Vec<Advice> {
+    let find = |config: Config| steps.iter().find(|step| step.name == config.name());
+    let token = |step: &Step| step.wall_ns / step.tokens as f64;
+    let all = predicted.iter().flat_map(|(config, all)| all.iter().map(|p| (*config, p)));
+    let mut all: Vec<Advice> = all
+        .map(|(config, p)| {
+            let there = match p.knob {
+                Knob::Config { to, .. } => find(to),
+                Knob::Weights { .. } | Knob::Budget { .. } => None,
+            };
+            let measured = find(config).zip(there).map(|(from, to)| token(from) / token(to));
+            Advice {
+                step: config.name(),
+                knob: p.knob.name().to_string(),
+                change: p.knob.change(config),
+                predicted_gain: p.gain,
+                measured_gain: measured,
+                because: p.by.words().to_string(),
+            }
         })
         .collect();
-    let told = |r: &&KernelRow| r.step == step.name && r.verdict != Verdict::Unknown && r.headroom_ns > 0.0;
-    let rows = rows.iter().filter(told);
-    if let Some(row) = rows.max_by(|a, b| a.headroom_ns.total_cmp(&b.headroom_ns)) {
-        all.push(Advice {
-            step: step.name.clone(),
-            knob: "kernel".to_string(),
-            change: format!("a {} ({}) at its ceiling", row.kernel, row.shape),
-            predicted_gain: step.wall_ns / (step.wall_ns - row.headroom_ns).max(1.0),
-            because: row.reason.clone(),
-        });
-    }
-    all.retain(|a| a.predicted_gain >= WORTH);
-    all.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
+    let gain = |a: &Advice| a.measured_gain.unwrap_or(a.predicted_gain);
+    all.retain(|a| gain(a) >= WORTH);
+    all.sort_by(|a, b| gain(b).total_cmp(&gain(a)));
     all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::report::Host;
 
     #[test]
     fn growth_is_told_from_three_sizes() {
@@ -244,5 +278,34 @@ mod tests {
         // A shorter context that took longer is noise, and more sequences that took less.
         let s = Sizes::fitted(base, [60.0, 50.0, 70.0]);
         assert_eq!((s.key, s.each, s.fixed), (0.0, 0.0, 60.0));
+    }
+
+    #[test]
+    fn a_change_that_was_measured_has_its_measured_gain() {
+        let base = Config { tokens: 1, sequences: 1, context: 64 };
+        let wide = Config { sequences: 8, ..base };
+        let step = |config: Config, wall_ns: f64| Step {
+            name: config.name(),
+            tokens: config.sequences as u64,
+            sequences: config.sequences as u64,
+            context: 64,
+            kernels_ns: wall_ns,
+            gpu_ns: None,
+            wall_ns,
+            coverage: Some(1.0),
+            profiling_tax: None,
+            gpu_idle: None,
+            host: Host::default(),
+        };
+        let knob = |to| Knob::Config { name: "batch", to };
+        let predicted = |sequences: usize, gain: f64| {
+            let knob = knob(Config { sequences, ..base });
+            Predicted { knob, wall: 1.0, gain, by: By::Growth }
+        };
+        let made = vec![(base, vec![predicted(8, 2.11), predicted(4, 2.2), predicted(2, 1.01)])];
+        let found = advice(&made, &[step(base, 100.0), step(wide, 320.0)]);
+        let gains: Vec<_> = found.iter().map(|a| (a.predicted_gain, a.measured_gain)).collect();
+        assert_eq!(gains, [(2.11, Some(2.5)), (2.2, None)]);
+        assert!(found.iter().all(|a| a.knob == "batch"), "what nothing turns is no knob: {found:?}");
     }
 }

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::cache::BlockId;
 use crate::gpu::{Bound, Gpu, Program};
-use crate::model::{Entry, Outputs, Profile, Results, Runner, Stamps, Want};
+use crate::model::{Entry, Outputs, Profile, Results, Runner, Want};
 use crate::profile::stats::Samples;
-use crate::profile::{Dispatched, Ring, StepTimes};
-use crate::roofline::isolates;
+use crate::profile::{Counts, Dispatched, Ring, Stamps, StepTimes};
 use crate::roofline::report::{Grade, Host, TimedBy, Timer};
 use crate::roofline::{Group, MeasuredStep, grouped};
 
@@ -66,15 +65,15 @@ impl<'a> Meter<'a> {
     /// A meter. `budget` is for the kernels of one step.
     pub fn new(runner: &'a mut Runner, timer: &Timer, budget: Duration) -> anyhow::Result<Self> {
         let ring = if timer.grade == Grade::WallOnly { None } else { Ring::new(&runner.gpu) };
-        let inside = runner.gpu.has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
-        let stamps = match ring {
-            Some(_) if inside && isolates(timer) => Some(Stamps::Inside),
-            Some(_) if timer.grade == Grade::Trusted => Some(Stamps::Passes),
-            _ => None,
-        };
+        let stamps = timer.around_a_dispatch(runner.gpu.device.features());
         let nothing = nothing(&runner.gpu)?;
         let (results, one_block) = (Results::default(), false);
         Ok(Self { runner, ring, stamps, nothing, budget, results, one_block })
+    }
+
+    /// What became of all stamps so far.
+    pub fn counts(&self) -> Counts {
+        self.ring.as_ref().map_or(Counts::default(), |ring| ring.counts)
     }
 
     /// One step, with what the profile says but the ring, which is the meter's.
@@ -221,7 +220,10 @@ impl<'a> Meter<'a> {
 }
 
 /// Medians of what every first and every second run gives, once the first three of each have warmed up.
-fn in_turn(budget: Duration, mut run: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<(f64, f64)> {
+pub(super) fn in_turn(
+    budget: Duration,
+    mut run: impl FnMut() -> anyhow::Result<f64>,
+) -> anyhow::Result<(f64, f64)> {
     let mut walls = [Vec::new(), Vec::new()];
     let start = Instant::now();
     while walls[0].len() < 3 + ROUNDS[0] || (start.elapsed() < budget && walls[0].len() < 200) {

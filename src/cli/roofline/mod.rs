@@ -4,6 +4,7 @@ mod attach;
 mod confirm;
 mod knobs;
 mod meter;
+mod prompt;
 mod setup;
 mod stamped;
 mod table;
@@ -23,10 +24,11 @@ use crate::roofline::summary;
 use crate::roofline::trace::trace;
 
 use attach::Attach;
-pub(super) use knobs::{By, Knob, Predicted, advice, knobs, main_formats, predict};
+pub(super) use knobs::{By, Knob, Predicted, Predictions, advice, knobs, main_formats, predict};
 pub(super) use meter::{Config, Meter};
+pub(super) use prompt::{Prompt, budgets};
 pub(super) use setup::{Prepared, Reformat, SetupArgs};
-pub(super) use table::time;
+pub(super) use table::{time, word};
 use workload::Workload;
 
 /// Say what bounds each kernel of a model's steps, and what would gain most
@@ -47,6 +49,10 @@ pub struct Roofline {
     /// Decodes of so many sequences at once, comma-separated; 0 for none
     #[arg(long, short = 'b', value_delimiter = ',', default_value = "1,8", value_name = "SEQUENCES")]
     batch: Vec<usize>,
+    /// Confirm verdicts: do each larger kernel's arithmetic twice, and take its bytes away, and see what
+    /// the time does
+    #[arg(long)]
+    confirm: bool,
     /// Print the report as JSON (docs/roofline.md documents it)
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -91,18 +97,31 @@ impl Roofline {
         Ok(())
     }
 
+    /// Finds out before minutes of measuring whether what was asked for can be written.
+    fn can_write(&self) -> anyhow::Result<()> {
+        for path in [&self.html, &self.svg, &self.trace].into_iter().flatten() {
+            let there = path.exists();
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            opened.with_context(|| format!("can't write {}", path.display()))?;
+            if !there {
+                std::fs::remove_file(path).with_context(|| format!("can't write {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        self.can_write()?;
         let served = self.attach.report();
         let served = served.or_else(|| self.workload.report(global, &self.setup, self.attach.steps));
         let report = match served {
             Some(served) => served?,
             None => {
                 let configs = self.configs();
-                let mut prepared = self.setup.prepare(global, &configs)?;
-                report(global, &mut prepared, &configs)?
+                let mut prepared = self.setup.without_budget()?.prepare(global, &configs)?;
+                self.measure(global, &mut prepared, &configs)?
             }
         };
-        self.draw(&report)?;
         let mut out = std::io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &report)?;
@@ -112,35 +131,42 @@ impl Roofline {
         } else {
             table::print(&mut out, &report)?;
         }
-        Ok(())
+        out.flush()?;
+        self.draw(&report)
     }
-}
 
-/// Measures the steps and puts the report together.
-fn report(global: &Global, prepared: &mut Prepared, configs: &[Config]) -> anyhow::Result<Report> {
-    let device = prepared.device.clone();
-    let roof = device.roof();
-    let mut report = Report::new(device, Some(prepared.model.clone()));
-    let most_sequences = prepared.runner.limits.sequences;
-    let weights = main_formats(&prepared.model.formats);
-    let confirm = prepared.confirm;
-    let mut meter = prepared.meter()?;
-    for &config in configs {
-        if !global.quiet {
-            eprintln!("measuring {}", config.name());
+    /// Measures the steps and puts the report together.
+    fn measure(
+        &self,
+        global: &Global,
+        prepared: &mut Prepared,
+        configs: &[Config],
+    ) -> anyhow::Result<Report> {
+        let device = prepared.device.clone();
+        let roof = device.roof();
+        let mut report = Report::new(device, Some(prepared.model.clone()));
+        let most_sequences = prepared.runner.limits.sequences;
+        let weights = main_formats(&prepared.model.formats);
+        let mut meter = prepared.meter()?;
+        let mut predictions = Vec::new();
+        for &config in configs {
+            if !global.quiet {
+                eprintln!("measuring {}", config.name());
+            }
+            let step = meter.measure(config)?;
+            let (mut rows, reconciled) = step.analyse(&roof);
+            if self.confirm {
+                meter.confirm(config, &mut rows)?;
+            }
+            let all = if config.tokens == 1 { knobs(config, most_sequences, &weights) } else { Vec::new() };
+            let predicted = predict(&mut meter, &roof, &step, config, all)?;
+            predictions.push((config, predicted.made));
+            report.kernels.extend(rows);
+            report.steps.push(reconciled);
         }
-        let step = meter.measure(config)?;
-        let (mut rows, reconciled) = step.analyse(&roof);
-        if confirm {
-            meter.confirm(config, &mut rows)?;
-        }
-        let all = if config.tokens == 1 { knobs(config, most_sequences, &weights) } else { Vec::new() };
-        let predicted = predict(&mut meter, &roof, &step, config, all)?;
-        report.advice.extend(advice(&reconciled, config, &predicted, &rows));
-        report.kernels.extend(rows);
-        report.steps.push(reconciled);
+        report.timer.count(meter.counts());
+        report.advice = advice(&predictions, &report.steps);
+        report.summary = summary(&report);
+        Ok(report)
     }
-    report.advice.sort_by(|a, b| b.predicted_gain.total_cmp(&a.predicted_gain));
-    report.summary = summary(&report);
-    Ok(report)
 }

@@ -28,10 +28,6 @@ pub struct SetupArgs {
     /// About how long to time the kernels of one step
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     seconds: f64,
-    /// Confirm verdicts: do each larger kernel's arithmetic twice, and take its bytes away, and see what
-    /// the time does
-    #[arg(long)]
-    confirm: bool,
 }
 
 /// From one format to another.
@@ -46,8 +42,6 @@ pub struct Prepared {
     pub model: Model,
     /// The model.
     pub runner: Runner,
-    /// Whether verdicts are to be confirmed.
-    pub confirm: bool,
     budget: Duration,
 }
 
@@ -55,6 +49,24 @@ impl SetupArgs {
     /// The model's tokenizer.
     pub fn tokenizer(&self, global: &Global) -> anyhow::Result<Tokenizer> {
         Ok(ModelFile::open(&self.load().model.resolve(global)?)?.tokenizer()?)
+    }
+
+    /// Most tokens of a served step.
+    pub fn step_tokens(&self) -> usize {
+        self.load.step_tokens() as usize
+    }
+
+    /// Made-up steps are of the sizes that other flags give them.
+    ///
+    /// # Errors
+    /// When a budget was given, which would go unheard.
+    pub fn without_budget(&self) -> anyhow::Result<&Self> {
+        if let Some(n) = self.load.max_num_batched_tokens {
+            anyhow::bail!(
+                "--max-num-batched-tokens {n}: each step here is as large as its prompt or its batch; leave it out, or see what it does to a prompt with `ridgepoint explain --prefill`, or to requests with `ridgepoint roofline --workload`"
+            );
+        }
+        Ok(self)
     }
 
     fn load(&self) -> LoadArgs {
@@ -80,6 +92,11 @@ impl SetupArgs {
         if !(0.1..=3600.0).contains(&self.seconds) {
             anyhow::bail!("--seconds {}: expected 0.1 to 3600", self.seconds);
         }
+        if let Some(n) = self.load.max_model_len {
+            anyhow::bail!(
+                "--max-model-len {n}: the steps here say how long their contexts are; leave it out"
+            );
+        }
         if configs.is_empty() {
             anyhow::bail!("there is no step to measure: give --prefill or --batch");
         }
@@ -90,7 +107,7 @@ impl SetupArgs {
         if configs.iter().any(|c| c.context == 0 || c.sequences > 1024) {
             anyhow::bail!("expected contexts of at least 1 token and at most 1024 sequences");
         }
-        load.max_num_batched_tokens = u32::try_from(tokens)?;
+        load.max_num_batched_tokens = Some(u32::try_from(tokens)?);
         let mut opened = load.open(global)?;
         if let Some((from, to)) = change {
             let changed = opened.file.requantize(from, to);
@@ -113,7 +130,7 @@ impl SetupArgs {
         let mut model = facts(&opened.file, &runner.hyper, limits.cache_type);
         model.weight_bytes = runner.memory.weights.0;
         let budget = Duration::from_secs_f64(self.seconds);
-        Ok(Prepared { device, model, runner, confirm: self.confirm, budget })
+        Ok(Prepared { device, model, runner, budget })
     }
 }
 

@@ -9,8 +9,8 @@
 use std::time::Instant;
 
 use super::meter::{Config, Meter, ROUNDS, Timed, median};
-use crate::model::{Profile, Stamps};
-use crate::profile::{Dispatched, StepTimes};
+use crate::model::Profile;
+use crate::profile::{Dispatched, Stamps, StepTimes};
 use crate::roofline::report::TimedBy;
 use crate::roofline::{ABOVE_NULL, reading};
 

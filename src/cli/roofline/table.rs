@@ -43,7 +43,7 @@ fn timed_by(by: TimedBy) -> &'static str {
     match by {
         TimedBy::InsidePass => "stamps",
         TimedBy::PassPerDispatch => "pass",
-        TimedBy::NullSubtracted => "pass-null",
+        TimedBy::NullSubtracted => "stamps less null",
         TimedBy::LeaveOneOut => "left out",
         TimedBy::LeaveOneOutWall => "left out, wall",
         TimedBy::Simulated => "simulated",
@@ -70,7 +70,7 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         writeln!(out, "a software adapter: these are the processor's figures, no GPU's")?;
     }
     let reason = if report.timer.reason.is_empty() { "" } else { ": " };
-    writeln!(out, "timer {:?}{reason}{}", report.timer.grade, report.timer.reason)?;
+    writeln!(out, "timer {}{reason}{}", word(report.timer.grade), report.timer.reason)?;
     for step in &report.steps {
         writeln!(out)?;
         writeln!(out, "{}", step.name)?;
@@ -83,7 +83,7 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
             "  kernels {}, GPU span {span}, wall {}: coverage {}, profiling tax {}, GPU idle {}; host: plan {}, record {}, submit {}, wait {}",
             time(step.kernels_ns),
             time(step.wall_ns),
-            percent(step.coverage),
+            step.coverage.map_or("not known".to_string(), percent),
             step.profiling_tax.map_or("none (nothing is stamped inside)".to_string(), percent),
             step.gpu_idle.map_or("not known".to_string(), percent),
             time(step.host.plan_ns),
@@ -114,23 +114,22 @@ const HEAD: [&str; 13] = [
 
 fn cells(r: &KernelRow) -> [String; 13] {
     let busiest = r.pipe.as_deref().and_then(|pipe| r.ops.get(pipe)).map_or(0.0, |ops| *ops as f64);
-    let rate = |amount: f64| if r.time_ns.p50 > 0.0 { amount / r.time_ns.p50 } else { 0.0 };
+    let none = || "-".to_string();
+    let rate = |amount: f64| r.time().map_or_else(none, |time| format!("{:.1}", amount / time));
     let pipe = r.pipe.as_deref().unwrap_or("");
     [
         r.kernel.clone(),
         r.shape.clone(),
         r.calls.to_string(),
-        time(r.time_ns.p50),
-        format!("[{} .. {}]", time(r.time_ns.p10), time(r.time_ns.p90)),
+        r.median().map_or_else(none, time),
+        r.time_ns.map_or_else(none, |t| format!("[{} .. {}]", time(t.p10), time(t.p90))),
         percent(r.share),
-        format!("{:.1} ({})", rate(r.bytes.low), percent(r.of_ceiling.memory)),
-        r.of_ceiling
-            .pipe
-            .map_or(String::new(), |part| format!("{:.1} {pipe} ({})", rate(busiest), percent(part))),
+        r.of_ceiling.memory.map_or_else(none, |part| format!("{} ({})", rate(r.bytes.low), percent(part))),
+        r.of_ceiling.pipe.map_or_else(none, |part| format!("{} {pipe} ({})", rate(busiest), percent(part))),
         format!("{:.2}..{:.2}", r.intensity.low, r.intensity.high),
         side(r.side).to_string(),
         verdict(r),
-        time(r.headroom_ns),
+        r.headroom_ns.map_or_else(none, time),
         timed_by(r.timed_by).to_string(),
     ]
 }
@@ -152,7 +151,7 @@ fn lines(out: &mut impl Write, rows: &[[String; 13]]) -> io::Result<()> {
 }
 
 /// A variant's name as the JSON has it.
-fn word(value: impl serde::Serialize) -> String {
+pub(in crate::cli) fn word(value: impl serde::Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().unwrap_or_default().to_string()
 }
@@ -181,11 +180,11 @@ fn fields(r: &KernelRow) -> Vec<(String, String)> {
     add("calls", r.calls.to_string());
     add("workgroups", r.workgroups.to_string());
     add("timed_by", word(r.timed_by));
-    add("time_ns_p10", r.time_ns.p10.to_string());
-    add("time_ns_p50", r.time_ns.p50.to_string());
-    add("time_ns_p90", r.time_ns.p90.to_string());
-    add("interval_ns_low", r.interval_ns.low.to_string());
-    add("interval_ns_high", r.interval_ns.high.to_string());
+    add("time_ns_p10", known(r.time_ns.map(|times| times.p10)));
+    add("time_ns_p50", known(r.time_ns.map(|times| times.p50)));
+    add("time_ns_p90", known(r.time_ns.map(|times| times.p90)));
+    add("interval_ns_low", known(r.interval_ns.map(|interval| interval.low)));
+    add("interval_ns_high", known(r.interval_ns.map(|interval| interval.high)));
     add("share", r.share.to_string());
     add("bytes_low", r.bytes.low.to_string());
     add("bytes_high", r.bytes.high.to_string());
@@ -205,8 +204,8 @@ fn fields(r: &KernelRow) -> Vec<(String, String)> {
         add(&format!("elasticity_{name}_high"), known(elastic.map(|e| e.high)));
     }
     add("floor_ns", r.floor_ns.to_string());
-    add("headroom_ns", r.headroom_ns.to_string());
-    add("of_memory", r.of_ceiling.memory.to_string());
+    add("headroom_ns", known(r.headroom_ns));
+    add("of_memory", known(r.of_ceiling.memory));
     add("of_pipe", known(r.of_ceiling.pipe));
     add("reason", text(&r.reason));
     fields

@@ -58,9 +58,6 @@ impl Workload {
     }
 }
 
-/// The most tokens of a step.
-const STEP: usize = 512;
-
 fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow::Result<Report> {
     let lines = lines(path)?;
     let tokenizer = Arc::new(setup.tokenizer(global)?);
@@ -79,10 +76,18 @@ fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow
     }
     let length = |r: &GenerationRequest| r.prompt.len() + r.params.max_tokens.unwrap_or(0) as usize;
     let context = requests.iter().map(length).max().unwrap_or(1);
-    let longest = requests.iter().map(|r| r.prompt.len()).max().unwrap_or(1).clamp(1, STEP);
+    let longest =
+        requests.iter().map(|r| r.prompt.len()).max().unwrap_or(1).clamp(1, setup.step_tokens().max(1));
     let prompts = Config { tokens: longest, sequences: 1, context };
     let decodes = Config { tokens: 1, sequences: requests.len(), context };
     let prepared = setup.prepare(global, &[prompts, decodes])?;
+    let timer = &prepared.device.timer;
+    let stamps = timer.around_a_dispatch(prepared.runner.gpu.device.features()).with_context(|| {
+        format!(
+            "--workload: {}: leave --workload out, and kernels are left out of made-up steps, which needs no stamps",
+            timer.refusal()
+        )
+    })?;
     let limits = prepared.runner.limits;
     let config = SchedulerConfig {
         max_num_seqs: limits.sequences as u32,
@@ -98,7 +103,7 @@ fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow
     if !global.quiet {
         eprintln!("serving {} requests", lines.len());
     }
-    engine.watch(steps as usize)?;
+    engine.watch(steps as usize, stamps)?;
     let mut events = Vec::new();
     let mut seen = None;
     while engine.has_work() && seen.is_none() {

@@ -11,22 +11,10 @@ use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
-use crate::profile::{Dispatched, Ring, Spans, StepTimes};
+use crate::profile::{Dispatched, Ring, Spans, Stamps, StepTimes};
 
 /// Workgroups of a dispatch of nothing: enough to wake every worker of a software driver, as a kernel does.
 const NOTHING: u32 = 32;
-
-/// Where stamps go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stamps {
-    /// At the ends of the step's one pass.
-    #[default]
-    Span,
-    /// Around each dispatch, within the one pass (TIMESTAMP_QUERY_INSIDE_PASSES).
-    Inside,
-    /// At the ends of a pass for each dispatch.
-    Passes,
-}
 
 /// How a step is profiled. The default is not at all.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Comparison, Factors, KernelRatio, Other};
+use super::{Comparison, Factors, Figures, KernelRatio, Other};
 use crate::roofline::html::page;
 use crate::roofline::plot::{overlay, words};
 use crate::roofline::report::Report;
@@ -59,11 +59,11 @@ fn section(body: &mut String, comparison: &Comparison, other: &Other) {
     for step in &other.steps {
         let _ = writeln!(
             body,
-            "<tr class=\"step\"><td colspan=\"11\">{}: kernels {} → {}, {:.2} ×{}</td></tr>",
+            "<tr class=\"step\"><td colspan=\"11\">{}: kernels {} → {}, {}{}</td></tr>",
             escape(&step.step),
             time(step.kernels_ns[0]),
             time(step.kernels_ns[1]),
-            step.ratio,
+            times(step.ratio),
             if step.significant { "" } else { " (within noise)" }
         );
         for kernel in other.kernels.iter().filter(|k| k.step == step.step) {
@@ -79,7 +79,12 @@ fn section(body: &mut String, comparison: &Comparison, other: &Other) {
     }
 }
 
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or("–".into(), |ratio| format!("{ratio:.2} ×"))
+}
+
 fn line(body: &mut String, k: &KernelRatio) {
+    let median = |figures: &Figures| figures.time_ns.map_or("–".into(), |t| time(t.p50));
     let factor =
         |get: fn(&Factors) -> f64| k.factors.as_ref().map_or("–".into(), |f| format!("{:.2} ×", get(f)));
     let percent = |part: Option<f64>| part.map_or("–".into(), |p| format!("{:.0} %", 100.0 * p));
@@ -91,19 +96,20 @@ fn line(body: &mut String, k: &KernelRatio) {
     };
     let _ = writeln!(
         body,
-        "<tr{}><td>{}<br><span class=\"small\">{}</span><td>{}<td>{}<td>{:.2} ×<td>{}<td>{}<td>{}<td class=\"left\">{}<td>{} → {}<td>{} → {}<td class=\"left\">{}</tr>",
+        "<tr{}><td>{}<br><span class=\"small\">{}{}</span><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td class=\"left\">{}<td>{} → {}<td>{} → {}<td class=\"left\">{}</tr>",
         if k.significant { " class=\"changed\"" } else { "" },
         escape(&k.kernel),
         escape(&k.shape),
-        time(k.baseline.time_ns.p50),
-        time(k.here.time_ns.p50),
-        k.ratio,
+        k.became.as_ref().map_or(String::new(), |b| format!(" → {} {}", escape(&b.kernel), escape(&b.shape))),
+        median(&k.baseline),
+        median(&k.here),
+        times(k.ratio),
         factor(|f| f.device),
         factor(|f| f.work),
         factor(|f| f.kernel),
         blame,
-        percent(Some(k.baseline.of_memory)),
-        percent(Some(k.here.of_memory)),
+        percent(k.baseline.of_memory),
+        percent(k.here.of_memory),
         percent(k.baseline.of_pipe),
         percent(k.here.of_pipe),
         verdict

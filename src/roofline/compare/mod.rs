@@ -7,16 +7,16 @@
 //! than noise, `html` draws.
 
 mod html;
+mod place;
 mod significance;
 #[cfg(test)]
 mod tests;
-
-use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::report::{KernelRow, Percentiles, Range, Report, Side, Verdict};
 pub use html::html;
+use place::{Pairs, named, paired};
 use significance::{Medians, holm};
 
 /// The version of the JSON's shape.
@@ -98,8 +98,8 @@ pub struct StepRatio {
     pub kernels_ns: [f64; 2],
     /// Wall clocks.
     pub wall_ns: [f64; 2],
-    /// Of the sums, this report's over the baseline's.
-    pub ratio: f64,
+    /// Of the sums, this report's over the baseline's; none where either is not above 0.
+    pub ratio: Option<f64>,
     /// The chance of such a ratio by noise alone; none where nothing tells.
     pub p: Option<f64>,
     /// Whether it is more than noise, all comparisons of the report considered.
@@ -134,20 +134,40 @@ pub enum Blame {
 /// One side of a kernel's row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Time of a dispatch.
-    pub time_ns: Percentiles,
+    /// Time of a dispatch, if there is one.
+    pub time_ns: Option<Percentiles>,
     /// Part of its step.
     pub share: f64,
     /// Operations per byte.
     pub intensity: Range,
     /// Part of the own memory ceiling.
-    pub of_memory: f64,
+    pub of_memory: Option<f64>,
     /// Part of the own pipe's ceiling.
     pub of_pipe: Option<f64>,
+    /// Which pipe.
+    pub pipe: Option<String>,
     /// Predicted side.
     pub side: Side,
     /// Verdict.
     pub verdict: Verdict,
+}
+
+impl Figures {
+    /// The ceiling that is nearest, memory or the pipe, and the part of it that is reached.
+    pub fn nearest(&self) -> Option<(&str, f64)> {
+        let pipe = self.pipe.as_deref().zip(self.of_pipe);
+        let both = [self.of_memory.map(|part| ("memory", part)), pipe];
+        both.into_iter().flatten().max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+}
+
+/// Another kernel or format at the same place of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Became {
+    /// The kernel.
+    pub kernel: String,
+    /// What it works on.
+    pub shape: String,
 }
 
 /// A kernel of both reports.
@@ -159,12 +179,14 @@ pub struct KernelRatio {
     pub kernel: String,
     /// What it works on.
     pub shape: String,
+    /// What does the same here, where another format or another kernel is at this place of the step.
+    pub became: Option<Became>,
     /// The baseline's figures.
     pub baseline: Figures,
     /// This report's.
     pub here: Figures,
-    /// Of the medians, this report's over the baseline's.
-    pub ratio: f64,
+    /// Of the medians, this report's over the baseline's; none where either is no time above 0.
+    pub ratio: Option<f64>,
     /// Its factors; none where the ceilings don't tell.
     pub factors: Option<Factors>,
     /// The greatest of them.
@@ -192,18 +214,17 @@ impl Comparison {
         let mut found = Vec::new();
         for other in &self.others {
             let name = &other.subject.file;
-            for s in other.steps.iter().filter(|s| s.significant && s.ratio > 1.0 + threshold) {
-                found.push(format!("{name}: {}: kernels take {:.2} times as long", s.step, s.ratio));
+            for s in other.steps.iter().filter(|s| s.significant) {
+                let Some(ratio) = s.ratio.filter(|ratio| *ratio > 1.0 + threshold) else { continue };
+                found.push(format!("{name}: {}: kernels take {ratio:.2} times as long", s.step));
             }
             let large = |k: &&KernelRatio| k.baseline.share.max(k.here.share) >= LEAST_SHARE;
-            let slow = |k: &&KernelRatio| k.significant && k.ratio > 1.0 + threshold;
-            for k in other.kernels.iter().filter(large).filter(slow) {
+            for k in other.kernels.iter().filter(|k| k.significant).filter(large) {
+                let Some(ratio) = k.ratio.filter(|ratio| *ratio > 1.0 + threshold) else { continue };
                 found.push(format!(
-                    "{name}: {}: {} {} takes {:.2} times as long{}",
+                    "{name}: {}: {} takes {ratio:.2} times as long{}",
                     k.step,
-                    k.kernel,
-                    k.shape,
-                    k.ratio,
+                    k.title(),
                     match k.blame {
                         Blame::None => "",
                         Blame::Device => " (the device)",
@@ -229,15 +250,6 @@ impl Subject {
     }
 }
 
-/// What names a row in every report.
-fn key(row: &KernelRow) -> (&str, &str, &str) {
-    (&row.step, &row.kernel, &row.shape)
-}
-
-fn named((step, kernel, shape): (&str, &str, &str)) -> String {
-    format!("{step}: {kernel} {shape}")
-}
-
 impl Other {
     fn new(baseline: &Report, file: &str, here: &Report) -> Self {
         let ceilings = baseline.ceilings.iter().filter_map(|a| {
@@ -246,11 +258,9 @@ impl Other {
             let (name, unit) = (a.name.clone(), a.unit.clone());
             Some(CeilingRatio { name, unit, baseline: a.value, here: b.value, ratio })
         });
-        let rows: BTreeMap<_, _> = here.kernels.iter().map(|row| (key(row), row)).collect();
-        let old: BTreeMap<_, _> = baseline.kernels.iter().map(|row| (key(row), row)).collect();
-        let pairs = || baseline.kernels.iter().filter_map(|a| Some((a, *rows.get(&key(a))?)));
+        let Pairs { both, only_in_baseline, only_here } = paired(&baseline.kernels, &here.kernels);
         let mut kernels: Vec<KernelRatio> =
-            pairs().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
+            both.into_iter().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
         let mut steps: Vec<StepRatio> = baseline
             .steps
             .iter()
@@ -261,7 +271,7 @@ impl Other {
                     step: a.name.clone(),
                     kernels_ns: [a.kernels_ns, b.kernels_ns],
                     wall_ns: [a.wall_ns, b.wall_ns],
-                    ratio: b.kernels_ns / a.kernels_ns,
+                    ratio: ratio(Some(a.kernels_ns), Some(b.kernels_ns)),
                     p: significance::p(sum(baseline), sum(here)),
                     significant: false,
                 })
@@ -277,8 +287,8 @@ impl Other {
             ceilings: ceilings.collect(),
             steps,
             kernels,
-            only_in_baseline: old.keys().filter(|k| !rows.contains_key(*k)).map(|k| named(*k)).collect(),
-            only_here: rows.keys().filter(|k| !old.contains_key(*k)).map(|k| named(*k)).collect(),
+            only_in_baseline: only_in_baseline.into_iter().map(named).collect(),
+            only_here: only_here.into_iter().map(named).collect(),
         }
     }
 }
@@ -291,6 +301,12 @@ fn least(cost: &KernelRow, by: &Report, other: &Report) -> f64 {
     pipes.chain(memory).chain(both("launch")).fold(0.0, f64::max)
 }
 
+/// `b` over `a`, of times.
+fn ratio(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    let time = |t: Option<f64>| t.filter(|t| *t > 0.0);
+    Some(time(b)? / time(a)?)
+}
+
 impl KernelRatio {
     fn new(baseline: &Report, a: &KernelRow, here: &Report, b: &KernelRow) -> Self {
         let figures = |row: &KernelRow| Figures {
@@ -299,15 +315,16 @@ impl KernelRatio {
             intensity: row.intensity,
             of_memory: row.of_ceiling.memory,
             of_pipe: row.of_ceiling.pipe,
+            pipe: row.pipe.clone(),
             side: row.side,
             verdict: row.verdict,
         };
-        let ratio = b.time_ns.p50 / a.time_ns.p50;
+        let ratio = ratio(a.median(), b.median());
         let own = least(a, baseline, here);
         let moved = least(a, here, baseline);
         let other = least(b, here, baseline);
         let known = own > 0.0 && moved > 0.0 && other > 0.0;
-        let factors = known.then(|| {
+        let factors = ratio.filter(|_| known).map(|ratio| {
             let (device, work) = (moved / own, other / moved);
             Factors { device, work, kernel: ratio / (device * work) }
         });
@@ -315,6 +332,7 @@ impl KernelRatio {
             step: a.step.clone(),
             kernel: a.kernel.clone(),
             shape: a.shape.clone(),
+            became: place::became(a, b),
             baseline: figures(a),
             here: figures(b),
             ratio,
@@ -325,12 +343,19 @@ impl KernelRatio {
         }
     }
 
+    /// The kernel and what it works on, with what it became.
+    pub fn title(&self) -> String {
+        let name = format!("{} {}", self.kernel, self.shape);
+        let Some(became) = &self.became else { return name };
+        place::changed(&name, &format!("{} {}", became.kernel, became.shape))
+    }
+
     fn judge(&mut self, significant: bool) {
         self.significant = significant;
-        let Some(f) = self.factors.filter(|_| significant) else { return };
+        let Some((ratio, f)) = self.ratio.zip(self.factors).filter(|_| significant) else { return };
         let causes = [(Blame::Device, f.device), (Blame::Work, f.work), (Blame::Kernel, f.kernel)];
         // Only what pushed the time the way that it went.
-        let way = self.ratio.ln().signum();
+        let way = ratio.ln().signum();
         let push = |factor: f64| factor.ln() * way;
         let greatest = causes.into_iter().max_by(|x, y| push(x.1).total_cmp(&push(y.1)));
         self.blame = greatest.filter(|(_, f)| push(*f) > CAUSE.ln()).map_or(Blame::None, |(blame, _)| blame);

@@ -5,7 +5,7 @@
 //! errors is a normal deviate if they are the same. Many rows are compared at once, so that p values
 //! are held to Holm's levels (Holm 1979), which keep the chance of any false alarm below alpha.
 
-use crate::roofline::report::{KernelRow, TimedBy};
+use crate::roofline::report::{KernelRow, Range, TimedBy};
 
 /// Half a 95 % interval in standard errors.
 const HALF: f64 = 1.959_964;
@@ -20,9 +20,9 @@ pub(super) struct Medians {
 impl Medians {
     /// Of one row.
     pub fn of(row: &KernelRow) -> Option<Self> {
-        let (low, high) = (row.interval_ns.low, row.interval_ns.high);
-        let sound = row.time_ns.p50 > 0.0 && low > 0.0 && high >= low && high.is_finite();
-        sound.then(|| Self { log: row.time_ns.p50.ln(), error: error(row) })
+        let Range { low, high } = row.interval_ns?;
+        let sound = low > 0.0 && high >= low && high.is_finite();
+        Some(Self { log: row.time().filter(|_| sound)?.ln(), error: error(row) })
     }
 
     /// Of the sum of rows, each with its calls.
@@ -30,7 +30,7 @@ impl Medians {
         let (mut sum, mut variance) = (0.0, Some(0.0));
         for row in rows {
             Self::of(row)?;
-            let time = row.calls as f64 * row.time_ns.p50;
+            let time = row.calls as f64 * row.time()?;
             sum += time;
             variance = variance.zip(error(row)).map(|(v, e)| v + (time * e).powi(2));
         }
@@ -39,7 +39,8 @@ impl Medians {
 }
 
 fn error(row: &KernelRow) -> Option<f64> {
-    let error = (row.interval_ns.high / row.interval_ns.low).ln() / (2.0 * HALF);
+    let Range { low, high } = row.interval_ns?;
+    let error = (high / low).ln() / (2.0 * HALF);
     // A simulated time has no noise; else, an interval that is a point is one of too few samples.
     (error > 0.0 || row.timed_by == TimedBy::Simulated).then_some(error)
 }
@@ -83,15 +84,14 @@ pub(super) fn holm(p: &[Option<f64>], alpha: f64) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roofline::report::Range;
     use crate::roofline::sample;
 
     /// A measured row with this median and this half of its interval, as a part of the median.
     fn row(median: f64, half: f64) -> KernelRow {
         let mut row = sample::report().kernels[0].clone();
         row.timed_by = TimedBy::InsidePass;
-        row.time_ns.p50 = median;
-        row.interval_ns = Range { low: median / (1.0 + half), high: median * (1.0 + half) };
+        row.time_ns.as_mut().unwrap().p50 = median;
+        row.interval_ns = Some(Range { low: median / (1.0 + half), high: median * (1.0 + half) });
         row
     }
 

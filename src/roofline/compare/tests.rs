@@ -16,6 +16,45 @@ fn against(name: &str) -> Comparison {
     Comparison::new(("simulated", &report("simulated")), &[(name, &report(name))])
 }
 
+/// Changes a row's time and its interval.
+fn takes(row: &mut KernelRow, median: f64, interval: f64) {
+    row.time_ns.as_mut().unwrap().p50 *= median;
+    let range = row.interval_ns.as_mut().unwrap();
+    (range.low, range.high) = (interval * range.low, interval * range.high);
+}
+
+#[test]
+fn what_has_no_time_has_no_ratio() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    takes(&mut b.kernels[1], -1.0, -1.0);
+    (b.kernels[2].time_ns, b.kernels[2].interval_ns) = (None, None);
+    b.steps[0].kernels_ns = -5.0;
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let other = &comparison.others[0];
+    for k in &other.kernels[1..3] {
+        assert!(k.ratio.is_none() && k.factors.is_none() && k.p.is_none() && !k.significant, "{k:?}");
+    }
+    assert_eq!(other.steps[0].ratio, None);
+    assert_eq!(comparison.slower(0.0), Vec::<String>::new());
+    let page = html(&comparison, &[&a, &b]);
+    assert!(!page.contains("NaN") && !page.contains("-1.00 ×"), "{page}");
+}
+
+#[test]
+fn the_nearest_ceiling_is_the_one_that_binds() {
+    let comparison = against("simulated");
+    let of = |kernel: &str| {
+        let found = comparison.others[0].kernels.iter().find(|k| k.kernel == kernel).unwrap();
+        found.here.nearest().unwrap()
+    };
+    assert!(of("linear_split").0 == "memory" && of("linear_split").1 > 0.6);
+    assert!(
+        of("linear_tiled").0.starts_with("fma") && of("linear_tiled").1 > 0.6,
+        "{:?}",
+        of("linear_tiled")
+    );
+}
+
 #[test]
 fn half_the_bandwidth_is_blamed_on_the_device() {
     let comparison = against("half-bandwidth");
@@ -35,7 +74,7 @@ fn half_the_bandwidth_is_blamed_on_the_device() {
     // What arithmetic bounds doesn't care.
     let prefill = other.kernels.iter().filter(|k| k.kernel == "linear_tiled");
     for k in prefill {
-        assert!((k.ratio - 1.0).abs() < 0.1 && k.blame != Blame::Device, "{k:?}");
+        assert!((k.ratio.unwrap() - 1.0).abs() < 0.1 && k.blame != Blame::Device, "{k:?}");
     }
     // Launching adds to the time of the smallest, where a floor is the greatest of its parts.
     let mut large = other.kernels.iter().filter(|k| k.here.share >= LEAST_SHARE);
@@ -51,7 +90,7 @@ fn a_kernel_that_takes_twice_as_long_is_blamed_itself_and_alone() {
             let f = k.factors.unwrap();
             assert!((f.device - 1.0).abs() < 1e-9 && (f.kernel - 2.0).abs() < 0.1, "{k:?}");
         } else {
-            assert!((k.ratio - 1.0).abs() < 0.03, "{k:?}");
+            assert!((k.ratio.unwrap() - 1.0).abs() < 0.03, "{k:?}");
         }
     }
     let slower = comparison.slower(0.1);
@@ -64,7 +103,7 @@ fn a_report_is_no_slower_than_itself() {
     let comparison = against("simulated");
     assert_eq!(comparison.slower(0.0), Vec::<String>::new());
     let other = &comparison.others[0];
-    assert!(other.kernels.iter().all(|k| k.ratio == 1.0 && k.blame == Blame::None && !k.significant));
+    assert!(other.kernels.iter().all(|k| k.ratio == Some(1.0) && k.blame == Blame::None && !k.significant));
     assert!(other.only_here.is_empty() && other.only_in_baseline.is_empty());
 }
 
@@ -75,8 +114,7 @@ fn more_bytes_are_blamed_on_the_work() {
     {
         // Weights of twice the size take twice the time.
         (row.bytes.low, row.bytes.high) = (2.0 * row.bytes.low, 2.0 * row.bytes.high);
-        row.time_ns.p50 *= 2.0;
-        (row.interval_ns.low, row.interval_ns.high) = (2.0 * row.interval_ns.low, 2.0 * row.interval_ns.high);
+        takes(row, 2.0, 2.0);
     }
     let comparison = Comparison::new(("a", &a), &[("b", &b)]);
     let changed: Vec<_> = comparison.others[0].kernels.iter().filter(|k| k.significant).collect();
@@ -86,13 +124,48 @@ fn more_bytes_are_blamed_on_the_work() {
 #[test]
 fn rows_of_one_report_are_listed_and_not_compared() {
     let (a, mut b) = (report("simulated"), report("simulated"));
-    b.kernels[1].kernel = "linear_lanes".into();
+    b.kernels[1].kernel = "gather".into();
     let comparison = Comparison::new(("a", &a), &[("b", &b)]);
     let other = &comparison.others[0];
     assert_eq!(other.kernels.len(), a.kernels.len() - 1);
-    assert!(
-        other.only_here[0].contains("linear_lanes") && other.only_in_baseline[0].contains("linear_split")
-    );
+    assert!(other.only_here[0].contains("gather") && other.only_in_baseline[0].contains("linear_split"));
+}
+
+#[test]
+fn two_formats_are_compared_place_by_place_and_the_work_is_blamed() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    for row in b.kernels.iter_mut().filter(|r| r.kernel == "linear_split" && r.shape.contains("Q4_0")) {
+        // Twice the bytes a weight, by another kernel of the family.
+        row.shape = row.shape.replace("Q4_0", "Q8_0");
+        row.kernel = "linear_lanes".into();
+        (row.bytes.low, row.bytes.high) = (2.0 * row.bytes.low, 2.0 * row.bytes.high);
+        takes(row, 2.0, 2.0);
+    }
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let other = &comparison.others[0];
+    assert_eq!(other.kernels.len(), a.kernels.len());
+    assert!(other.only_here.is_empty() && other.only_in_baseline.is_empty());
+    let changed: Vec<_> = other.kernels.iter().filter(|k| k.became.is_some()).collect();
+    assert_eq!(changed.len(), 8);
+    assert!(changed.iter().all(|k| k.significant && k.blame == Blame::Work), "{changed:?}");
+    assert_eq!(changed[0].title(), "linear_split->linear_lanes qkv 3072x2048 Q4_0->Q8_0");
+    assert!(comparison.slower(0.1).iter().any(|s| s.contains("Q4_0->Q8_0") && s.contains("(more work)")));
+    assert!(html(&comparison, &[&a, &b]).contains("→ linear_lanes qkv 3072x2048 Q8_0"));
+}
+
+#[test]
+fn a_place_with_two_formats_pairs_the_same_names_first() {
+    let (mut a, mut b) = (report("simulated"), report("simulated"));
+    // The baseline's layers have Q4_0 and then Q6_K; the other's all have Q6_K.
+    let mut half = a.kernels[1].clone();
+    half.shape = half.shape.replace("Q4_0", "Q6_K");
+    b.kernels[1].shape.clone_from(&half.shape);
+    a.kernels.insert(2, half);
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let other = &comparison.others[0];
+    assert!(other.kernels.iter().all(|k| k.became.is_none()));
+    assert_eq!(other.only_in_baseline.len(), 1);
+    assert!(other.only_in_baseline[0].contains("Q4_0"), "{:?}", other.only_in_baseline);
 }
 
 #[test]
@@ -100,8 +173,8 @@ fn noise_as_large_as_the_difference_raises_no_alarm() {
     let (mut a, mut b) = (report("simulated"), report("slow-kernel"));
     for row in a.kernels.iter_mut().chain(&mut b.kernels) {
         row.timed_by = crate::roofline::report::TimedBy::InsidePass;
-        row.interval_ns.low = row.time_ns.p50 / 2.5;
-        row.interval_ns.high = row.time_ns.p50 * 2.5;
+        let median = row.time().unwrap();
+        row.interval_ns = Some(Range { low: median / 2.5, high: median * 2.5 });
     }
     let comparison = Comparison::new(("a", &a), &[("b", &b)]);
     assert_eq!(comparison.slower(0.1), Vec::<String>::new());

@@ -1,0 +1,71 @@
+//! Which rows of two reports do the same: those at the same place of a step, whatever format their
+//! weights have and whichever kernel of a family was chosen for that.
+
+use super::Became;
+use crate::quant::by_name;
+use crate::roofline::report::KernelRow;
+
+/// A place in a step: its name, the kernel's family, and the shape without the format.
+type Place<'a> = (&'a str, &'a str, Vec<&'a str>);
+
+fn place(row: &KernelRow) -> Place<'_> {
+    // `linear_lanes` and `linear_split` compute the same.
+    let family = row.kernel.split('_').next().unwrap_or_default();
+    let shape = row.shape.split(' ').filter(|word| by_name(word).is_none());
+    (&row.step, family, shape.collect())
+}
+
+/// The rows of two reports.
+pub(super) struct Pairs<'a> {
+    /// At the same place in both, in the baseline's order.
+    pub both: Vec<(&'a KernelRow, &'a KernelRow)>,
+    /// Those of the baseline alone.
+    pub only_in_baseline: Vec<&'a KernelRow>,
+    /// Those of the other alone.
+    pub only_here: Vec<&'a KernelRow>,
+}
+
+/// Pairs rows. A place may hold several, as where half of the layers have another format: then the
+/// same names go together first, and the rest in the order of dispatch.
+pub(super) fn paired<'a>(baseline: &'a [KernelRow], here: &'a [KernelRow]) -> Pairs<'a> {
+    let mut left: Vec<&KernelRow> = here.iter().collect();
+    let mut take = |same: &dyn Fn(&KernelRow) -> bool| {
+        let at = left.iter().position(|row| same(row))?;
+        Some(left.remove(at))
+    };
+    let exactly =
+        |a: &KernelRow, b: &KernelRow| (&a.step, &a.kernel, &a.shape) == (&b.step, &b.kernel, &b.shape);
+    let mut found: Vec<Option<&KernelRow>> = baseline.iter().map(|a| take(&|b| exactly(a, b))).collect();
+    for (a, found) in baseline.iter().zip(&mut found) {
+        if found.is_none() {
+            *found = take(&|b| place(a) == place(b));
+        }
+    }
+    let rows = || baseline.iter().zip(&found);
+    Pairs {
+        both: rows().filter_map(|(a, b)| Some((a, (*b)?))).collect(),
+        only_in_baseline: rows().filter(|(_, b)| b.is_none()).map(|(a, _)| a).collect(),
+        only_here: left,
+    }
+}
+
+/// What `b` is at the place of `a`, where that is another kernel or format.
+pub(super) fn became(a: &KernelRow, b: &KernelRow) -> Option<Became> {
+    let other = (&a.kernel, &a.shape) != (&b.kernel, &b.shape);
+    other.then(|| Became { kernel: b.kernel.clone(), shape: b.shape.clone() })
+}
+
+/// Names the row in a list.
+pub(super) fn named(row: &KernelRow) -> String {
+    format!("{}: {} {}", row.step, row.kernel, row.shape)
+}
+
+/// `Q4_1->Q8_0` for each word that changed; both, where they have other numbers of words.
+pub(super) fn changed(a: &str, b: &str) -> String {
+    let words = || a.split(' ').zip(b.split(' '));
+    if a.split(' ').count() != b.split(' ').count() {
+        return format!("{a} -> {b}");
+    }
+    let word = |(a, b): (&str, &str)| if a == b { a.to_string() } else { format!("{a}->{b}") };
+    words().map(word).collect::<Vec<_>>().join(" ")
+}
