@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(subgroup_invocation_id) l
     let key_row = cache_row(new_block, 0u, kv_head, pos % BLOCK);
     let value_row = cache_row(new_block, 1u, kv_head, pos % BLOCK);
     let key_norm = shared_rms(key_base, lane);
-    let first = wg.y * HB % GROUP == 0u;
+    let first = wg.y * HB % GROUP == 0u && wg.z == 0u;
     var new_k: array<vec4<u32>, LOADS>;
     var new_v: array<vec4<u32>, LOADS>;
     for (var l = 0u; l < LOADS; l++) {
@@ -82,7 +82,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(subgroup_invocation_id) l
     var m: array<f32, HB>;
     var sum: array<f32, HB>;   // of this lane's keys
     for (var h = 0u; h < HB; h++) { m[h] = LOWEST; }
-    for (var key = low / WG * WG; key <= pos; key += WG) {
+    let keys = keys_of(low, pos, WG, wg.z);
+    for (var key = keys.x; key < keys.y; key += WG) {
         let block = tables[tile.w + key / BLOCK];
         let own = key + lane;
         var s: array<vec4<f32>, HB>;
@@ -152,13 +153,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(subgroup_invocation_id) l
     }
     for (var h = 0u; h < HB; h++) {
         let total = subgroupAdd(sum[h]);
-        let to = tile.x * p.o_stride + (head0 + h) * QUADS_PER_HEAD;
+        let to = output_of(tile.x, head0 + h, wg.z);
+#ifdef SPLIT
+        if (lane == 0u) { o[to + QUADS_PER_HEAD] = vec4(m[h], total, 0.0, 0.0); }
+#endif
         for (var l = 0u; l < LOADS; l++) {
             let v = l * 8u + lane;
             if (v >= VECS) { continue; }
             for (var e = 0u; e < QUADS; e++) {
                 let d = v * QUADS + e;
-                if (d < QUADS_PER_HEAD) { o[to + d] = ol[(h * LOADS + l) * QUADS + e] / total; }
+                if (d < QUADS_PER_HEAD) { o[to + d] = ol[(h * LOADS + l) * QUADS + e] / divisor(total); }
             }
         }
     }

@@ -41,8 +41,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var own: array<vec4<f32>, OWN>;
     var m = LOWEST;
     var l = 0.0;
-    let last = tile.z + tile.y - 1u;
-    for (var key = first_key(tile.z) / KT * KT; key <= last; key += KT) {
+    let keys = keys_of(first_key(tile.z), tile.z + tile.y - 1u, KT, wg.z);
+    for (var key = keys.x; key < keys.y; key += KT) {
         let block = tables[tile.w + key / BLOCK];
         stage(cache_row(block, 0u, kv_head, key % BLOCK), tid);
         workgroupBarrier();
@@ -94,8 +94,12 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         workgroupBarrier();
     }
     if (r / HB >= tile.y) { return; }
+    let to = output_of(tile.x + t, head, wg.z);
+#ifdef SPLIT
+    if (part == 0u) { o[to + QUADS_PER_HEAD] = vec4(m, l, 0.0, 0.0); }
+#endif
     for (var i = 0u; i < OWN; i++) {
         let d = part + i * 4u;
-        if (d < QUADS_PER_HEAD) { o[(tile.x + t) * p.o_stride + head * QUADS_PER_HEAD + d] = own[i] / l; }
+        if (d < QUADS_PER_HEAD) { o[to + d] = own[i] / divisor(l); }
     }
 }

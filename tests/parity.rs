@@ -7,8 +7,9 @@ use std::sync::{Arc, LazyLock};
 use ridgepoint::cache::{BlockId, CacheConfig};
 use ridgepoint::format::ModelFile;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, LimitProfile, OpenOptions};
-use ridgepoint::kernels::Noise;
+use ridgepoint::kernels::attention::Splitting;
 use ridgepoint::kernels::rope_cache::CacheType;
+use ridgepoint::kernels::{Noise, U};
 use ridgepoint::model::{Entry, Limits, Outputs, Reference, Results, Runner, Want};
 use serde::Deserialize;
 
@@ -164,6 +165,56 @@ fn low_limits_change_nothing() {
         let expected = std::fs::read_to_string(dir.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&expected).unwrap();
         check(&gpu, name, &dir, &expected, F32.0, F32.1);
+    }
+}
+
+/// The last tokens of two sequences of unlike length in one step, their keys shared by more and more workgroups,
+/// against the step that isn't split.
+#[test]
+fn splits_along_the_context_change_the_order_of_sums_alone() {
+    const LENGTHS: [usize; 2] = [120, 41];
+    for name in ["llama", "mistral-window", "qwen3"] {
+        // Rotated on the way, and before.
+        for cache in [CacheType::F32, CacheType::Q8_0] {
+            let mut runner = load(&GPU, &PathBuf::from("tests/data/tiny").join(name), cache);
+            let mut noise = Noise::new(7);
+            let blocks: Vec<BlockId> = noise.shuffled(BLOCKS as usize).into_iter().map(BlockId).collect();
+            let tables = blocks.split_at(8);
+            let tokens =
+                LENGTHS.map(|n| (0..n).map(|_| noise.below(runner.hyper.vocab) as u32).collect::<Vec<_>>());
+            for (tokens, blocks) in tokens.iter().zip([tables.0, tables.1]) {
+                logits(&mut runner, blocks, &tokens[..tokens.len() - 1], 0, 80);
+            }
+            let entries: Vec<Entry<'_>> = tokens
+                .iter()
+                .zip([tables.0, tables.1])
+                .map(|(tokens, blocks)| Entry {
+                    tokens: &tokens[tokens.len() - 1..],
+                    start: tokens.len() - 1,
+                    blocks,
+                    outputs: Outputs::Last,
+                })
+                .collect();
+            let layers = runner.hyper.layers;
+            let mut decode = |most| {
+                // Without a limit of workgroups, and a key enough for one.
+                runner.set_splitting(Splitting { groups: usize::MAX, keys: 1, most });
+                let merges = runner.describe(&entries, Want::Rows).unwrap();
+                let merges = merges.iter().filter(|d| d.kernel == "attention_merge").count();
+                assert_eq!(merges, if most > 1 { layers } else { 0 });
+                let mut results = Results::default();
+                runner.run(&entries, Want::Rows, &mut results).unwrap();
+                results.logits
+            };
+            let whole = decode(1);
+            // What either may be off by, of each layer's attention (`kernels/attention/proof.rs`).
+            let tolerance = 2.0 * layers as f64 * (32.0 + 3.0 * LENGTHS[0] as f64) * 2.0 * U;
+            for most in [2, 3, 8, 64] {
+                let off = f64::from(difference(&decode(most), &whole));
+                println!("{name} {cache:?}, {most} splits: off by {off:.1e} of {tolerance:.1e}");
+                assert!(off <= tolerance, "{name} {cache:?}, {most} splits: off by {off:e}");
+            }
+        }
     }
 }
 

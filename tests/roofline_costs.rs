@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ridgepoint::cost::{Cost, Role};
-use ridgepoint::kernels::attention::{self, Intake, Tile};
+use ridgepoint::kernels::attention::{self, Intake, Tile, merge};
 use ridgepoint::kernels::linear::{self, Activation, Form};
 use ridgepoint::kernels::rope_cache::{self, CacheType, Heads, QkNorm};
 use ridgepoint::kernels::{argmax, embed, gated, top_k};
@@ -195,8 +195,9 @@ fn attention_costs_what_its_loops_do() {
         let variant = attention::Variant::Tiled;
         let tiles: Vec<Tile> = runs.iter().flat_map(|r| r.cut(variant.tile_tokens(&h))).collect();
         assert!(tiles.len() > runs.len());
-        let cost = attention::cost(&h, window, &tiles, variant, Intake::Cached);
-        let counted = run_attention(&h, window, &tiles, h.heads / variant.grid(&h, tiles.len())[1] as usize);
+        let cost = attention::cost(&h, window, &tiles, variant, Intake::Cached, 1);
+        let together = h.heads / variant.grid(&h, tiles.len(), 1)[1] as usize;
+        let counted = run_attention(&h, window, &tiles, together);
         assert_eq!(cost.work.f32.0, counted.f32, "window {window}");
         assert_eq!(cost.work.special.0, counted.special, "window {window}");
         let row = 2 * h.dim as u64 * 2;
@@ -238,7 +239,7 @@ fn attention_that_rotates_costs_what_its_loops_do() {
     let tile = |first, position, table| Tile { first, tokens: 1, position, table };
     let tiles = [tile(0, 0, 0), tile(1, 40, 2), tile(2, 99, 9)];
     let variant = attention::Variant::Keys;
-    let cost = attention::cost(&h, 0, &tiles, variant, Intake::Projected(QkNorm::Off));
+    let cost = attention::cost(&h, 0, &tiles, variant, Intake::Projected(QkNorm::Off), 1);
     let counted = run_projected(&h, &tiles);
     assert_eq!(cost.work.f32.0, counted.f32);
     assert_eq!(cost.work.special.0, counted.special);
@@ -246,8 +247,33 @@ fn attention_that_rotates_costs_what_its_loops_do() {
     assert_eq!(floor(&cost, Role::Input), counted.bytes(Role::Input, 4));
     assert_eq!(floor(&cost, Role::Output), counted.bytes(Role::Output, 4));
     // Beside the same launch over what is cached already, it reads and rotates more, and no less.
-    let cached = attention::cost(&h, 0, &tiles, variant, Intake::Cached);
+    let cached = attention::cost(&h, 0, &tiles, variant, Intake::Cached, 1);
     assert!(cost.work.f32.0 > cached.work.f32.0 && cost.bytes().0 > cached.bytes().0);
+}
+
+/// The rows that attention's splits leave are those that are put together: tokens x heads x splits of them.
+#[test]
+fn splits_of_attention_cost_their_rows() {
+    let h = Heads { heads: 6, kv_heads: 2, dim: 16, block: 16, cache: CacheType::F16 };
+    let tiles = [Tile { first: 0, tokens: 1, position: 99, table: 0 }];
+    let variant = attention::Variant::Keys;
+    let [whole, split] = [1, 5].map(|splits| attention::cost(&h, 0, &tiles, variant, Intake::Cached, splits));
+    assert_eq!(
+        (split.work, split.of(Role::Cache)),
+        (whole.work, whole.of(Role::Cache)),
+        "each key is read once"
+    );
+    assert_eq!(issued(&split, Role::Input), 5 * issued(&whole, Role::Input));
+    assert_eq!(floor(&split, Role::Input), floor(&whole, Role::Input));
+    // A head's 16 numbers, its maximum, its sum, and two of padding.
+    assert_eq!(floor(&split, Role::Output), 4 * 5 * 6 * (16 + 4));
+    let merged = merge::cost(h.heads, h.dim, 5, 1);
+    assert_eq!(floor(&merged, Role::Input), floor(&split, Role::Output));
+    assert_eq!(floor(&merged, Role::Output), floor(&whole, Role::Output));
+    // Four lanes a head: each reads its vec4 and twice the maximum's, of each row.
+    assert_eq!(issued(&merged, Role::Input), 6 * 5 * 4 * 3 * 16);
+    // A weight for each row and a division for each head; multiply-adds of the numbers and of the sum.
+    assert_eq!((merged.work.special.0, merged.work.f32.0), (6 * 5 + 6, 6 * 5 * 2 * 17));
 }
 
 #[test]

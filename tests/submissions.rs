@@ -7,7 +7,8 @@ use ridgepoint::cache::{BlockId, CacheConfig};
 use ridgepoint::format::ModelFile;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::kernels::rope_cache::CacheType;
-use ridgepoint::model::{Entry, Limits, Outputs, Profile, Results, Runner, Stamps, Want};
+use ridgepoint::model::{Entry, Limits, Outputs, Profile, Results, Runner, Want};
+use ridgepoint::profile::Stamps;
 use ridgepoint::profile::{PROBES, Ring};
 
 /// A device of the test's own: the counter is the device's.

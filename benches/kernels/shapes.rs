@@ -49,9 +49,8 @@ pub struct Subject {
 
 /// Kernels with shapes of their own.
 pub fn has(kernel: &str) -> bool {
-    matches!(kernel, "argmax" | "embed" | "gated")
+    matches!(kernel, "argmax" | "attention_keys" | "attention_lanes" | "attention_tiled" | "embed" | "gated")
         || kernel.starts_with("linear_")
-        || kernel.starts_with("attention_")
 }
 
 /// The subjects of a kernel on a layer, made as they are asked for.
@@ -234,20 +233,20 @@ fn attend(variant: attention::Variant, h: &Heads, tokens: usize, position: usize
     let tiles: Vec<Tile> = run.cut(variant.tile_tokens(h)).collect();
     Case {
         label: format!("{tokens} tokens from {position}"),
-        program: variant.program(h, Intake::Cached),
+        program: variant.program(h, Intake::Cached, 1),
         needs: variant.needs(),
         inputs: vec![
             Input::Uniform(attention::params(h, (0, 1), 0, h.heads * h.dim / 4, Intake::Cached)),
-            Input::Uniform(words(&[tokens as u32, 0, tiles.len() as u32, 0])),
+            Input::Uniform(words(&[tokens as u32, 0, tiles.len() as u32, 1])),
             storage(&q),
             Input::Storage(bytemuck::cast_slice(&cache).to_vec()),
             Input::Storage(bytemuck::cast_slice(&tiles).to_vec()),
             Input::Storage(words(&table)),
             storage(&vec![0.0; tokens * h.heads * h.dim]),
         ],
-        grid: variant.grid(h, tiles.len()),
+        grid: variant.grid(h, tiles.len(), 1),
         expected: vec![Expected { binding: 6, values: Values::F32(expected) }],
-        cost: attention::cost(h, 0, &tiles, variant, Intake::Cached),
+        cost: attention::cost(h, 0, &tiles, variant, Intake::Cached, 1),
     }
 }
 

@@ -9,8 +9,11 @@
 // tables  block ids, a run per sequence
 // ROPE    every tile is one token, and what comes in is Q, K and V as the projection left them (qkv,
 //         tokens q_stride apart): Q and K are rotated here (lib/rope), and K and V cached
-// A workgroup serves HB query heads of one KV head. Grid: tiles, HEADS / HB. The softmax is computed online
-// (Milakov & Gimelshein 2018; Dao et al. 2022): a running maximum m, sum l and output o.
+// SPLIT   step.splits workgroups along z share a tile's keys (Dao et al. 2023), and o holds what
+//         attention_merge puts together: splits x tokens x HEADS x (D / 4 + 1) vec4<f32>, a head's output
+//         before the division, then (m, l, 0, 0); l = 0 where a split has no keys
+// A workgroup serves HB query heads of one KV head. Grid: tiles, HEADS / HB, splits. The softmax is computed
+// online (Milakov & Gimelshein 2018; Dao et al. 2022): a running maximum m, sum l and output o.
 const HEADS = 1u;
 const HB = 1u;   // query heads per workgroup; divides HEADS / KV_HEADS
 #import lib/cache
@@ -61,6 +64,36 @@ fn nothing() -> f32 { return bitcast<f32>(p.pad0); }
 fn first_key(pos: u32) -> u32 {
     if (p.window == 0u || pos < p.window) { return 0u; }
     return pos + 1u - p.window;
+}
+
+// The keys begin..end that a workgroup goes through, in rounds of `round`, of those from `low` to `last` that
+// its tile sees.
+fn keys_of(low: u32, last: u32, round: u32, z: u32) -> vec2<u32> {
+    let begin = low / round * round;
+    let rounds = (last - begin) / round + 1u;
+#ifdef SPLIT
+    return begin + round * (rounds * vec2(z, z + 1u) / step.splits);
+#else
+    return vec2(begin, begin + round * rounds);
+#endif
+}
+
+// The first vec4 in o of a token's head.
+fn output_of(t: u32, head: u32, z: u32) -> u32 {
+#ifdef SPLIT
+    return ((z * step.tokens + t) * HEADS + head - p.first_head) * (QUADS_PER_HEAD + 1u);
+#else
+    return t * p.o_stride + head * QUADS_PER_HEAD;
+#endif
+}
+
+// What an output is divided by: with SPLIT not here.
+fn divisor(l: f32) -> f32 {
+#ifdef SPLIT
+    return 1.0;
+#else
+    return l;
+#endif
 }
 
 // The word of a row's scales, where it has one.

@@ -3,5 +3,5 @@ struct Step {
     tokens: u32,   // tokens computed in this step
     outputs: u32,  // tokens whose logits are wanted
     tiles: u32,    // attention tiles
-    pad: u32,
+    splits: u32,   // workgroups that share an attention tile's keys
 }

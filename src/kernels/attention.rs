@@ -8,11 +8,19 @@
 //! few heads. Three kernels: [`Lanes`] broadcasts keys from registers, [`Keys`] scores
 //! a key per lane, [`Tiled`] stages keys in workgroup memory.
 //!
+//! Where tiles and heads are too few to fill the device, several workgroups share a tile's keys along the
+//! context, each for its own maximum and sum (Dao et al. 2023), and a fourth kernel, [`Merge`], puts their
+//! rows together. [`Splitting`] is the rule.
+//!
 //! In a step that computes one token of each sequence [`Keys`] also does the rotation and the write into the
 //! cache (`rope_cache`), in the same order of operations, so that the bits are the same:
 //! [`Intake::Projected`]. [`Tiled`] could, but one such program took llvmpipe's compiler up to a minute.
 
+pub mod merge;
 mod proof;
+
+use std::sync::LazyLock;
+use std::thread;
 
 use super::rope_cache::{self, Heads, QkNorm};
 use super::{LANE_NEEDS, Needs, broadcasts, words};
@@ -20,6 +28,7 @@ use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::units::Flops;
 
+pub use merge::Merge;
 pub use proof::{Keys, Lanes, Tiled};
 
 /// Neighbouring tokens of one sequence: what a workgroup works on.
@@ -47,6 +56,20 @@ impl Tile {
             table: self.table,
         })
     }
+
+    /// The first key that it sees, with a window or without (0).
+    fn first_key(&self, window: usize) -> u32 {
+        first_key(self.position, window)
+    }
+
+    /// Keys that it sees.
+    fn keys(&self, window: usize) -> usize {
+        (self.position + self.tokens - self.first_key(window)) as usize
+    }
+}
+
+fn first_key(position: u32, window: usize) -> u32 {
+    if window == 0 { 0 } else { (position + 1).saturating_sub(window as u32) }
 }
 
 /// What comes in.
@@ -123,19 +146,28 @@ impl Variant {
         }
     }
 
-    /// The program.
-    pub fn program(self, h: &Heads, intake: Intake) -> Program {
+    /// Keys of a round: what workgroups along the context share are whole rounds.
+    fn round(self, h: &Heads) -> u32 {
+        match self {
+            Self::Keys | Self::Lanes { .. } => LANES as u32,
+            Self::Tiled if h.dim > 128 => 8,
+            Self::Tiled => 16,
+        }
+    }
+
+    /// The program, of one of `splits` along the context.
+    pub fn program(self, h: &Heads, intake: Intake, splits: usize) -> Program {
         let per_group = self.heads_per_group(h) as u32;
         let program = match self {
             Self::Keys => Program::new("attention_keys").number("WG", LANES as u32).flag("WIDE"),
             Self::Lanes { heads } => Program::new("attention_lanes")
                 .number("WG", LANES as u32)
                 .number("HL", heads)
-                .number("KT", 8)
+                .number("KT", self.round(h))
                 .flag("WIDE"),
-            Self::Tiled => Program::new("attention_tiled").number("KT", if h.dim > 128 { 8 } else { 16 }),
+            Self::Tiled => Program::new("attention_tiled").number("KT", self.round(h)),
         };
-        let program = h.specialise(program).number("HB", per_group);
+        let program = h.specialise(program).number("HB", per_group).flags((splits > 1).then_some("SPLIT"));
         match intake {
             Intake::Cached => program,
             Intake::Projected(norm) => program.flag("ROPE").flags(norm.flag()),
@@ -150,10 +182,70 @@ impl Variant {
         }
     }
 
-    /// Workgroups for `tiles` tiles.
-    pub fn grid(self, h: &Heads, tiles: usize) -> [u32; 3] {
-        [tiles as u32, (h.heads / self.heads_per_group(h)) as u32, 1]
+    /// Workgroups for `tiles` tiles, `splits` along the context.
+    pub fn grid(self, h: &Heads, tiles: usize, splits: usize) -> [u32; 3] {
+        [tiles as u32, (h.heads / self.heads_per_group(h)) as u32, splits as u32]
     }
+}
+
+/// When workgroups share a tile's keys along the context, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splitting {
+    /// Workgroups that fill the device: no more are made of fewer.
+    pub groups: usize,
+    /// Keys that are worth a workgroup, and a share of the dispatch that puts the rows together.
+    pub keys: usize,
+    /// Splits, at most.
+    pub most: usize,
+}
+
+/// wgpu doesn't say how many cores a GPU has. This many workgroups keep most of them busy.
+const GPU_GROUPS: usize = 128;
+
+/// Workgroups that fill a software driver: three for each core, so that the last ones don't wait for one.
+fn software_groups() -> usize {
+    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+    3 * *CORES
+}
+
+impl Splitting {
+    /// The rule for a device.
+    pub fn of(gpu: &Gpu) -> Self {
+        let most = (gpu.limits.max_compute_workgroups_per_dimension as usize).min(64);
+        if gpu.adapter.is_software() {
+            Self { groups: software_groups(), keys: 256, most }
+        } else {
+            Self { groups: GPU_GROUPS, keys: 64, most }
+        }
+    }
+
+    /// Splits for a step's `tiles`, where `rows` partial rows have room; 1 for none.
+    pub fn splits(&self, h: &Heads, variant: Variant, window: usize, tiles: &[Tile], rows: usize) -> usize {
+        if matches!(variant, Variant::Lanes { .. }) {
+            return 1;
+        }
+        let groups: u32 = variant.grid(h, tiles.len(), 1).iter().product();
+        let longest = tiles.iter().map(|tile| tile.keys(window)).max().unwrap_or(0);
+        let tokens: usize = tiles.iter().map(|tile| tile.tokens as usize).sum();
+        let most = [
+            self.groups / (groups as usize).max(1),
+            longest / self.keys.max(1),
+            rows / (tokens * h.heads).max(1),
+            self.most,
+        ];
+        most.into_iter().min().unwrap_or(1).max(1)
+    }
+}
+
+/// Floats of a partial row: a head's output, its maximum and sum, and two of padding.
+pub fn partial_row(dim: usize) -> usize {
+    dim + 4
+}
+
+/// Partial rows that the rule leaves behind, at most, on whatever device: each workgroup has up to
+/// [`QUERIES`].
+pub fn partial_rows() -> usize {
+    GPU_GROUPS.max(software_groups()) * QUERIES
 }
 
 /// The uniform buffer's bytes, for the `at`-th of `parts` buffers of a layer's cache. `window` 0: every
@@ -192,16 +284,22 @@ pub fn params(
 
 /// The cost of tiles: two products of D per query and key seen, an exponential each; and what
 /// [`rope_cache::cost`] counts, less the rotated queries that nobody writes and reads, with
-/// [`Intake::Projected`].
-pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant, intake: Intake) -> Cost {
+/// [`Intake::Projected`]. Each of several `splits` reads the queries and leaves partial rows.
+pub fn cost(
+    h: &Heads,
+    window: usize,
+    tiles: &[Tile],
+    variant: Variant,
+    intake: Intake,
+    splits: usize,
+) -> Cost {
     let (mut pairs, mut tokens) = (0, 0);
     // Rows of the cache: what each tile reads, and each row of a sequence once.
     let (mut read, mut distinct) = (0, 0);
-    let first = |position: u32| if window == 0 { 0 } else { (position + 1).saturating_sub(window as u32) };
     let mut of: Option<(u32, u32, u32)> = None;
     for tile in tiles {
-        let seen = |position: u32| u64::from(position + 1 - first(position));
-        let (low, end) = (first(tile.position), tile.position + tile.tokens);
+        let seen = |position: u32| u64::from(position + 1 - first_key(position, window));
+        let (low, end) = (tile.first_key(window), tile.position + tile.tokens);
         pairs += (tile.position..end).map(seen).sum::<u64>();
         read += u64::from(end - low);
         tokens += u64::from(tile.tokens);
@@ -226,12 +324,14 @@ pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant, intake: 
         work.f32 = Flops(work.f32.0 + numbers);
     }
     let table = 16 * tiles.len() as u64;
+    let times = splits as u64;
+    let out = if splits == 1 { q } else { times * tokens * heads * 4 * partial_row(h.dim) as u64 };
     match intake {
         Intake::Cached => Cost { work, traffic: vec![] }
             .moves(Role::Cache, distinct * per_row, read * per_row * rereads)
-            .moves(Role::Input, q, q)
-            .moves(Role::Output, q, q)
-            .moves(Role::Tables, table, table),
+            .moves(Role::Input, q, times * q)
+            .moves(Role::Output, out, out)
+            .moves(Role::Tables, table, times * table),
         Intake::Projected(norm) => {
             let rope = rope_cache::cost(h, norm, tokens as usize);
             let work = Work { f32: Flops(work.f32.0 + rope.work.f32.0), ..work };
@@ -239,9 +339,9 @@ pub fn cost(h: &Heads, window: usize, tiles: &[Tile], variant: Variant, intake: 
             // The new rows are written, not read, but for loads that are thrown away.
             Cost { work, traffic: vec![] }
                 .moves(Role::Cache, distinct * per_row, read * per_row * rereads + tokens * per_row)
-                .moves(Role::Input, input.0, input.1)
-                .moves(Role::Output, q, q)
-                .moves(Role::Tables, table + angles.0, table + angles.1)
+                .moves(Role::Input, input.0, times * input.1)
+                .moves(Role::Output, out, out)
+                .moves(Role::Tables, table + angles.0, times * (table + angles.1))
         }
     }
 }

@@ -26,6 +26,7 @@ pub const KERNELS: &[&dyn Kernel] = &[
     &argmax::Argmax,
     &attention::Keys,
     &attention::Lanes,
+    &attention::Merge,
     &attention::Tiled,
     &embed::Embed,
     &gated::Gated,

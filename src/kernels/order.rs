@@ -11,6 +11,7 @@
 //! * attention: one lane layout whatever the chunk, keys in rounds that begin at multiples of the
 //!   round's size, no split along the context.
 
+use super::attention::{Splitting, Tile};
 use super::rope_cache::Heads;
 use super::{attention, broadcasts, linear};
 use crate::gpu::Gpu;
@@ -33,6 +34,23 @@ impl Order {
         }
         let columns = [1, 2, 4].into_iter().find(|&c| n <= c as usize).unwrap_or(8);
         if broadcasts(gpu) { linear::Variant::Lanes { columns } } else { linear::Variant::Split { columns } }
+    }
+
+    /// Workgroups that share the keys of each of `tiles` along the context, where `rows` partial rows have
+    /// room.
+    pub fn splits(
+        self,
+        rule: Splitting,
+        heads: &Heads,
+        variant: attention::Variant,
+        window: usize,
+        tiles: &[Tile],
+        rows: usize,
+    ) -> usize {
+        match self {
+            Self::Free => rule.splits(heads, variant, window, tiles, rows),
+            Self::Fixed => 1,
+        }
     }
 
     /// The attention kernel's variant for a step whose longest run of tokens is `longest`.

@@ -1,7 +1,8 @@
 //! What a step's dispatches are, in the words and costs of reports.
 
+use super::op::Way;
 use crate::gpu::Dispatch;
-use crate::kernels::attention::{self, Intake, Tile};
+use crate::kernels::attention::{self, Intake, Tile, merge};
 use crate::kernels::linear::{self, Form};
 use crate::kernels::rope_cache::{self, Heads, QkNorm};
 use crate::kernels::{argmax, embed, gated, top_k};
@@ -53,7 +54,7 @@ pub(super) fn attention(
     h: &Heads,
     window: usize,
     tiles: &[Tile],
-    variant: attention::Variant,
+    way: Way,
     intake: Intake,
 ) -> Dispatched {
     let tokens: u32 = tiles.iter().map(|t| t.tokens).sum();
@@ -63,8 +64,15 @@ pub(super) fn attention(
         Intake::Projected(QkNorm::Off) => " rope",
         Intake::Projected(QkNorm::On(_)) => " norm rope",
     };
-    let shape = format!("{}/{} heads of {} x {tokens} to {longest}{fused}", h.heads, h.kv_heads, h.dim);
-    dispatched(d, shape, attention::cost(h, window, tiles, variant, intake))
+    let split = if way.splits > 1 { format!(" in {}", way.splits) } else { String::new() };
+    let shape =
+        format!("{}/{} heads of {} x {tokens} to {longest}{split}{fused}", h.heads, h.kv_heads, h.dim);
+    dispatched(d, shape, attention::cost(h, window, tiles, way.variant, intake, way.splits))
+}
+
+pub(super) fn merge(d: Dispatch<'_>, h: &Heads, splits: usize, n: usize) -> Dispatched {
+    let shape = format!("{splits} of {} heads of {} x {n}", h.heads, h.dim);
+    dispatched(d, shape, merge::cost(h.heads, h.dim, splits, n))
 }
 
 pub(super) fn gated(d: Dispatch<'_>, width: usize, n: usize) -> Dispatched {

@@ -2,8 +2,10 @@
 //!
 //! `h` is the residual stream. Per layer: QKV with the norm fused in; rotation and cache write;
 //! attention; output, added to `h`; gate and up with norm and activation; down, added to `h`. In a step
-//! of one token of each sequence, attention rotates and caches on the way.
+//! of one token of each sequence, attention rotates and caches on the way; in one of few tiles and long
+//! contexts it is split along the context, and its rows are put together after it.
 
+mod attention;
 mod counterfactual;
 
 use std::collections::HashMap;
@@ -13,15 +15,16 @@ pub use counterfactual::Counterfactual;
 
 use super::Error;
 use super::describe;
-use super::op::{Attention, Intake, Linear};
+use super::op::{Attention, Linear, Way};
 use super::plan::{Plan, Sections};
 use super::scratch::{Scratch, padded};
 use super::weights::{Matrix, Weights};
 use crate::format::Hyper;
 use crate::gpu::{Binding, Bound, Dispatch, Gpu};
+use crate::kernels::attention::{Splitting, merge, partial_row};
 use crate::kernels::linear::{Activation, Form, Params};
 use crate::kernels::rope_cache::{Heads, QkNorm};
-use crate::kernels::{Order, attention, embed, gated, rope_cache};
+use crate::kernels::{Order, embed, gated, rope_cache};
 use crate::profile::Dispatched;
 use crate::quant::Format;
 
@@ -34,8 +37,20 @@ enum Op {
     Embed { bound: Bound, units: usize, format: &'static dyn Format, k: usize },
     Linear(Linear),
     Rope { bound: Bound, norm: QkNorm },
-    Attention(Attention),
+    Attention(Box<Attention>),
+    Merge { bound: Bound },
     Gated { bound: Bound, width: usize },
+}
+
+impl Op {
+    /// Whether a step has it, whose attention runs in this way.
+    fn runs(&self, way: Way) -> bool {
+        match self {
+            Self::Rope { .. } => !way.alone,
+            Self::Merge { .. } => way.splits > 1,
+            Self::Embed { .. } | Self::Linear(_) | Self::Attention(_) | Self::Gated { .. } => true,
+        }
+    }
 }
 
 /// All ops of a model.
@@ -43,11 +58,16 @@ enum Op {
 pub(super) struct Forward {
     /// The order of sums in the steps to come.
     pub order: Order,
+    /// When their attention is split along the context.
+    pub splitting: Splitting,
     heads: Heads,
     /// What one buffer of a layer's cache holds of them.
     part: Heads,
-    /// Whether the last step's attention rotated and cached: each sequence had one token.
-    alone: bool,
+    window: usize,
+    /// Partial rows that there is room for.
+    partial_rows: usize,
+    /// How the last step's attention ran.
+    way: Option<Way>,
     ops: Vec<Op>,
     /// The head's ops, which run only where logits are wanted.
     head: Vec<Op>,
@@ -158,11 +178,9 @@ impl Forward {
         let hidden = padded(hyper.hidden);
         let q_rows = hyper.heads * hyper.head_dim;
         let qkv_rows = q_rows + 2 * hyper.kv_heads * hyper.head_dim;
-        let window = hyper.sliding_window.unwrap_or(0);
         b.embed(&weights.embedding)?;
         let normed = Form { norm: true, ..Form::default() };
         let added = Form { residual: true, ..Form::default() };
-        let part = heads.part(parts);
         for (layer, cache) in weights.layers.iter().zip(caches.chunks(parts)) {
             let mut y_offset = 0;
             for m in &layer.qkv {
@@ -184,44 +202,7 @@ impl Forward {
                 )?;
                 y_offset += m.outputs;
             }
-            let norm = if layer.qk_norm.is_some() { QkNorm::On(hyper.rms_eps) } else { QkNorm::Off };
-            let pipeline = gpu.pipeline(&rope_cache::program(&heads, parts, norm))?;
-            for (i, cache) in cache.iter().enumerate() {
-                let params = b.uniform("rope", &rope_cache::params(norm, i * part.kv_heads));
-                let mut bindings: Vec<Binding<'_>> = vec![
-                    (&params).into(),
-                    b.step(),
-                    (&scratch.qkv).into(),
-                    (&scratch.angles).into(),
-                    b.part(sections.places),
-                    (&scratch.q).into(),
-                    cache.into(),
-                ];
-                bindings.extend(layer.qk_norm.as_ref().map(Binding::from));
-                let bound = gpu.bind(&pipeline, &bindings)?;
-                b.ops.push(Op::Rope { bound, norm });
-            }
-            for (i, cache) in cache.iter().enumerate() {
-                let intake = |kind, input: &wgpu::Buffer, rotation| {
-                    let params = attention::params(&heads, (i, parts), window, padded(q_rows) / 4, kind);
-                    let params = gpu.uniform_with("attention", &params);
-                    Intake { kind, params, input: input.clone(), rotation }
-                };
-                let mut rotation = vec![scratch.angles.clone()];
-                rotation.extend(layer.qk_norm.clone());
-                b.ops.push(Op::Attention(Attention {
-                    cache: cache.clone(),
-                    out: scratch.attended.clone(),
-                    cached: intake(attention::Intake::Cached, &scratch.q, Vec::new()),
-                    projected: intake(attention::Intake::Projected(norm), &scratch.qkv, rotation),
-                    step: scratch.step.clone(),
-                    tiles: sections.tiles,
-                    tables: sections.tables,
-                    window,
-                    twice: false,
-                    bound: Vec::new(),
-                }));
-            }
+            b.attention(cache, layer.qk_norm.as_ref(), heads)?;
             let bias = layer.output_bias.as_ref();
             let form = Form { bias: bias.is_some(), ..added };
             b.linear(
@@ -313,7 +294,18 @@ impl Forward {
                 bias: None,
             },
         )?;
-        Ok(Self { order: Order::default(), heads, part, alone: false, ops, head: b.ops })
+        let row = 4 * partial_row(hyper.head_dim) as u64;
+        Ok(Self {
+            order: Order::default(),
+            splitting: Splitting::of(gpu),
+            heads,
+            part: heads.part(parts),
+            window: hyper.sliding_window.unwrap_or(0),
+            partial_rows: (scratch.partial.size() / row) as usize,
+            way: None,
+            ops,
+            head: b.ops,
+        })
     }
 
     /// Builds what steps of these sizes (tokens of one sequence, logits of the last) will run.
@@ -325,9 +317,10 @@ impl Forward {
                     Op::Linear(l) => drop(l.bound(gpu, n, order)?),
                     Op::Attention(a) => {
                         let variant = order.attention(gpu, &self.part, n);
-                        a.bound(gpu, &self.part, variant, n == 1 && variant.rotates(&self.part))?;
+                        let alone = n == 1 && variant.rotates(&self.part);
+                        a.bound(gpu, &self.part, Way { variant, alone, splits: 1 })?;
                     }
-                    Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
+                    Op::Embed { .. } | Op::Rope { .. } | Op::Merge { .. } | Op::Gated { .. } => {}
                 }
             }
         }
@@ -342,31 +335,34 @@ impl Forward {
     /// Hands out a step's dispatches in order, each with a way to say what it is. `longest` is the
     /// longest run of tokens of one sequence.
     pub fn each(&mut self, gpu: &Gpu, plan: &Plan, longest: usize, visit: Visit<'_>) -> Result<(), Error> {
-        let (n, heads, order) = (plan.tokens, self.heads, self.order);
-        let alone = longest == 1 && order.attention(gpu, &self.part, 1).rotates(&self.part);
-        self.alone = alone;
-        for op in &mut self.ops {
+        let (n, heads, part, order) = (plan.tokens, self.heads, self.part, self.order);
+        let window = self.window;
+        let variant = order.attention(gpu, &part, longest);
+        let alone = longest == 1 && variant.rotates(&part);
+        let way = Way { variant, alone, splits: plan.splits };
+        self.way = Some(way);
+        for op in self.ops.iter_mut().filter(|op| op.runs(way)) {
             match op {
                 Op::Embed { bound, units, format, k } => {
                     let dispatch = Dispatch { bound, grid: embed::grid(*units, n) };
                     visit(dispatch, &|| describe::embed(dispatch, *format, *k, n))?;
                 }
                 Op::Linear(l) => linear(l, gpu, n, order, visit)?,
-                Op::Rope { .. } if alone => {}
                 Op::Rope { bound, norm } => {
                     let dispatch = Dispatch { bound, grid: rope_cache::grid(&heads, n) };
                     visit(dispatch, &|| describe::rope(dispatch, &heads, *norm, n))?;
                 }
                 Op::Attention(a) => {
-                    let part = self.part;
-                    let variant = order.attention(gpu, &part, longest);
-                    let grid = variant.grid(&part, plan.tiles.len());
-                    let window = a.window;
-                    let (intake, bound) = a.bound(gpu, &part, variant, alone)?;
+                    let grid = variant.grid(&part, plan.tiles.len(), way.splits);
+                    let (intake, bound) = a.bound(gpu, &part, way)?;
                     let dispatch = Dispatch { bound, grid };
                     visit(dispatch, &|| {
-                        describe::attention(dispatch, &part, window, &plan.tiles, variant, intake)
+                        describe::attention(dispatch, &part, window, &plan.tiles, way, intake)
                     })?;
+                }
+                Op::Merge { bound } => {
+                    let dispatch = Dispatch { bound, grid: merge::grid(part.heads, part.dim, n) };
+                    visit(dispatch, &|| describe::merge(dispatch, &part, way.splits, n))?;
                 }
                 Op::Gated { bound, width } => {
                     let dispatch = Dispatch { bound, grid: gated::grid(*width, n) };

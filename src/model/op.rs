@@ -49,6 +49,8 @@ impl Linear {
 pub(super) struct Attention {
     pub cache: wgpu::Buffer,
     pub out: wgpu::Buffer,
+    /// What is written in place of `out` where workgroups share a tile's keys.
+    pub partial: wgpu::Buffer,
     /// What comes in where queries are rotated and the cache is filled before.
     pub cached: Intake,
     /// What comes in where a step computes one token of each sequence.
@@ -56,10 +58,19 @@ pub(super) struct Attention {
     pub step: wgpu::Buffer,
     pub tiles: (u64, u64),
     pub tables: (u64, u64),
-    pub window: usize,
     /// As [`Linear::twice`].
     pub twice: bool,
-    pub bound: Vec<((attention::Variant, bool, bool), Bound)>,
+    pub bound: Vec<((attention::Variant, [bool; 3]), Bound)>,
+}
+
+/// How the attention of a step runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub variant: attention::Variant,
+    /// Each sequence has one token in the step, which attention rotates and caches itself.
+    pub alone: bool,
+    /// Workgroups that share a tile's keys along the context.
+    pub splits: usize,
 }
 
 /// One way into attention: parameters, what is read, and what the rotation needs.
@@ -72,21 +83,20 @@ pub(super) struct Intake {
 }
 
 impl Attention {
-    /// `alone`: each sequence has one token in the step.
     pub fn bound(
         &mut self,
         gpu: &Gpu,
         heads: &Heads,
-        variant: attention::Variant,
-        alone: bool,
+        Way { variant, alone, splits }: Way,
     ) -> Result<(attention::Intake, &Bound), Error> {
-        let key = (variant, alone, self.twice);
+        let split = splits > 1;
+        let key = (variant, [alone, split, self.twice]);
         let intake = if alone { &self.projected } else { &self.cached };
         let at = match self.bound.iter().position(|(k, _)| *k == key) {
             Some(at) => at,
             None => {
-                let program = variant.program(heads, intake.kind).flags(self.twice.then_some("TWICE"));
-                let pipeline = gpu.pipeline(&program)?;
+                let program = variant.program(heads, intake.kind, splits);
+                let pipeline = gpu.pipeline(&program.flags(self.twice.then_some("TWICE")))?;
                 let part = |(offset, size)| Binding { buffer: &self.step, offset, size: Some(size) };
                 let mut bindings = vec![
                     (&intake.params).into(),
@@ -95,7 +105,7 @@ impl Attention {
                     (&self.cache).into(),
                     part(self.tiles),
                     part(self.tables),
-                    (&self.out).into(),
+                    if split { &self.partial } else { &self.out }.into(),
                 ];
                 bindings.extend(intake.rotation.iter().map(Binding::from));
                 self.bound.push((key, gpu.bind(&pipeline, &bindings)?));

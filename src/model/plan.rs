@@ -109,6 +109,8 @@ pub(super) struct Plan {
     /// First token and number of those whose states are wanted.
     pub states: Vec<(usize, usize)>,
     pub tiles: Vec<Tile>,
+    /// Workgroups that share a tile's keys along the context.
+    pub splits: usize,
 }
 
 impl Plan {
@@ -169,6 +171,12 @@ impl Plan {
         // The tables come last, and only the used part of them is uploaded.
         self.words.truncate(tables + table.max(1));
         Ok(())
+    }
+
+    /// Says how many workgroups share a tile's keys; after [`Plan::fill`], which counts the tiles.
+    pub fn split(&mut self, splits: usize) {
+        self.splits = splits;
+        self.words[3] = splits as u32;
     }
 
     /// What makes the unchecked kernels sound: every index lies inside what it points into.

@@ -16,6 +16,7 @@ use super::{Architecture, Error, LoadProgress};
 use crate::cache::{BlockCopy, BlockId, CacheConfig};
 use crate::format::{Hyper, ModelFile};
 use crate::gpu::{Bound, Gpu, Pace, Readback};
+use crate::kernels::attention::Splitting;
 use crate::kernels::rope_cache::{CacheType, Heads};
 use crate::kernels::{Order, argmax, top_k};
 use crate::profile::Spans;
@@ -328,6 +329,11 @@ impl Runner {
         self.forward.order = order;
     }
 
+    /// Sets when attention is split along the context, from the next step on.
+    pub fn set_splitting(&mut self, splitting: Splitting) {
+        self.forward.splitting = splitting;
+    }
+
     /// Builds the kernels that steps of these sizes will run, and runs each once on block 0, since
     /// some drivers compile at the first dispatch. Call it before any request.
     ///
@@ -339,9 +345,13 @@ impl Runner {
         for &n in tokens {
             // Above 8 tokens the kernels are those of any longer prompt.
             let ids = vec![0; n.min(16).min(self.heads.block).min(self.limits.tokens)];
-            let entry = Entry { tokens: &ids, start: 0, blocks: &[BlockId(0)], outputs: Outputs::Last };
-            for want in [Want::Argmax, Want::Candidates] {
-                self.run(&[entry], want, &mut results)?;
+            let split = self.forward.splits_from(&self.gpu, ids.len(), self.limits.context);
+            for start in [Some(0), split].into_iter().flatten() {
+                let blocks = vec![BlockId(0); (start + ids.len()).div_ceil(self.heads.block)];
+                let entry = Entry { tokens: &ids, start, blocks: &blocks, outputs: Outputs::Last };
+                for want in [Want::Argmax, Want::Candidates] {
+                    self.run(&[entry], want, &mut results)?;
+                }
             }
         }
         Ok(())

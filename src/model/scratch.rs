@@ -4,7 +4,7 @@ use super::Error;
 use super::plan::Sections;
 use crate::format::Hyper;
 use crate::gpu::Gpu;
-use crate::kernels::{argmax, rope_cache, top_k};
+use crate::kernels::{argmax, attention, rope_cache, top_k};
 use crate::quant::UNIT;
 
 /// The scratch buffers of a step, each of one use so that independent ops need no barrier.
@@ -15,6 +15,8 @@ pub(super) struct Scratch {
     pub qkv: wgpu::Buffer,
     pub q: wgpu::Buffer,
     pub attended: wgpu::Buffer,
+    /// What splits of attention along the context leave.
+    pub partial: wgpu::Buffer,
     pub gate_up: Option<wgpu::Buffer>,
     pub mlp: wgpu::Buffer,
     pub logits: wgpu::Buffer,
@@ -43,7 +45,8 @@ impl Scratch {
         let q = h.heads * h.head_dim;
         let apart = if gate_up_apart { 2 * h.intermediate } else { 0 };
         let per_token = padded(h.hidden) + qkv + q + padded(q) + apart + padded(h.intermediate);
-        4 * (tokens * per_token + outputs * h.vocab + positions * h.head_dim) as u64
+        let partial = attention::partial_rows() * attention::partial_row(h.head_dim);
+        4 * (tokens * per_token + partial + outputs * h.vocab + positions * h.head_dim) as u64
     }
 
     pub fn new(
@@ -57,6 +60,9 @@ impl Scratch {
     ) -> Result<Self, Error> {
         let storage = |what: &str, n: usize| gpu.storage(what, 4 * n as u64);
         let q = h.heads * h.head_dim;
+        // Where a binding holds less, there are fewer splits.
+        let binding = gpu.limits.max_storage_buffer_binding_size.min(gpu.limits.max_buffer_size) / 4;
+        let partial = attention::partial_rows() * attention::partial_row(h.head_dim);
         let angles = rope_cache::angles(&h.rope.inverse_frequencies(), positions);
         Ok(Self {
             step: gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -71,6 +77,7 @@ impl Scratch {
             qkv: storage("QKV", tokens * (h.heads + 2 * h.kv_heads) * h.head_dim)?,
             q: storage("rotated queries", tokens * q)?,
             attended: storage("attention output", tokens * padded(q))?,
+            partial: storage("attention's partial rows", partial.min(binding as usize))?,
             gate_up: if gate_up_apart {
                 Some(storage("gate and up", tokens * 2 * h.intermediate)?)
             } else {

@@ -19,9 +19,9 @@ const WORTH: f64 = 0.02;
 /// By how much a dispatch is longer with its arithmetic done twice, and shorter without its bytes, ns.
 type Changes = [Vec<f64>; 2];
 
-/// Whose work can be changed.
+/// Whose work can be changed: of the kernels that multiply by weights, keys or values.
 fn changes(kernel: &str) -> bool {
-    ["linear", "attention"].iter().any(|name| kernel.starts_with(name))
+    ["linear", "attention"].iter().any(|name| kernel.starts_with(name)) && kernel != "attention_merge"
 }
 
 impl Meter<'_> {

@@ -23,9 +23,9 @@ impl Forward {
     /// Changes the dispatches that `of` names by their place in the last step, which gave logits; the
     /// others become real again.
     pub fn counterfactual(&mut self, gpu: &Gpu, change: Counterfactual, of: &dyn Fn(usize) -> bool) {
-        let alone = self.alone;
+        let way = self.way;
         let ops = self.ops.iter_mut().chain(&mut self.head);
-        let ops = ops.filter(|op| !(alone && matches!(op, Op::Rope { .. })));
+        let ops = ops.filter(|op| way.is_none_or(|way| op.runs(way)));
         for (at, op) in ops.enumerate() {
             let change = if of(at) { change } else { Counterfactual::Real };
             let twice = change == Counterfactual::Twice;
@@ -38,7 +38,7 @@ impl Forward {
                     }
                 }
                 Op::Attention(a) => a.twice = twice,
-                Op::Embed { .. } | Op::Rope { .. } | Op::Gated { .. } => {}
+                Op::Embed { .. } | Op::Rope { .. } | Op::Merge { .. } | Op::Gated { .. } => {}
             }
         }
         // Else the next step would carry these writes.

@@ -131,7 +131,9 @@ impl Runner {
         let (heads, order) = (self.heads, self.forward.order);
         let tile = |longest| order.attention(gpu, &heads, longest).tile_tokens(&heads);
         self.plan.fill(&self.bounds, &self.sections, entries, tile)?;
-        Ok(entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0))
+        let longest = entries.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
+        self.plan.split(self.forward.splits(gpu, longest, &self.plan.tiles));
+        Ok(longest)
     }
 
     fn each(&mut self, gpu: &Gpu, longest: usize, want: Want, visit: Visit<'_>) -> Result<(), Error> {
