@@ -36,9 +36,7 @@ impl DeviceArgs {
         let remeasure = if self.remeasure { Remeasure::Always } else { Remeasure::IfAbsent };
         let folder = cache_root()?.join("ceilings");
         Ok(DeviceReport::get(gpu, &folder, remeasure, &mut |what| {
-            if !global.quiet {
-                eprintln!("measuring the device: {what}");
-            }
+            global.note(&format!("measuring the device: {what}"));
         })?)
     }
 }
