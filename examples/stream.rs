@@ -10,7 +10,7 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use ridgepoint::cache::CacheConfig;
-use ridgepoint::engine::service::{Service, State};
+use ridgepoint::engine::service::{Loading, Service, State};
 use ridgepoint::engine::{Engine, Event, Finish, GenerationRequest};
 use ridgepoint::format::tokenizer::Special;
 use ridgepoint::format::{ModelFile, Tokenizer};
@@ -20,11 +20,11 @@ use ridgepoint::model::{Limits, Runner};
 use ridgepoint::sample::SamplingParams;
 use ridgepoint::scheduler::SchedulerConfig;
 
-/// Reads a model; on the engine's thread, which tells of the bytes read meanwhile.
+/// Reads a model; on the engine's thread, which tells how far it is.
 fn load(
     model: &Path,
     tokenizer: Arc<Tokenizer>,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(Loading),
 ) -> anyhow::Result<Engine> {
     let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted)?;
     let file = ModelFile::open(model)?;
@@ -37,7 +37,8 @@ fn load(
         cache: CacheConfig::new(16 * context.div_ceil(16) as u32),
         cache_type: CacheType::F16,
     };
-    let runner = Runner::load(&gpu, &file, limits, progress)?;
+    let runner =
+        Runner::load(&gpu, &file, limits, &mut |done, total| progress(Loading::weights(done, total)))?;
     Ok(Engine::new(runner, tokenizer, SchedulerConfig { max_num_seqs: 16, ..SchedulerConfig::default() })?)
 }
 
@@ -55,7 +56,7 @@ pub async fn stream(
         Box::new(()),
     )?;
     let mut state = service.watch();
-    let state = state.wait_for(|state| !matches!(state, State::Loading { .. })).await?.clone();
+    let state = state.wait_for(|state| !matches!(state, State::Loading(_))).await?.clone();
     anyhow::ensure!(state == State::Ready, "the engine is not ready: {state:?}");
     let answers = prompts.iter().enumerate().map(|(place, prompt)| {
         let (service, tokenizer) = (&service, &tokenizer);

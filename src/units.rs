@@ -92,6 +92,8 @@ impl Bytes {
             "mb" => 1e6,
             "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
             "gb" => 1e9,
+            "t" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+            "tb" => 1e12,
             _ => return Err(bad()),
         };
         let bytes = value * scale;
@@ -108,6 +110,8 @@ mod tests {
         assert_eq!(Bytes::parse("12MiB"), Ok(Bytes(12 << 20)));
         assert_eq!(Bytes::parse("1.5g"), Ok(Bytes(3 << 29)));
         assert_eq!(Bytes::parse("77"), Ok(Bytes(77)));
+        assert_eq!(Bytes::parse("100TiB"), Ok(Bytes(100 << 40)));
+        assert_eq!(Bytes::parse("2tb"), Ok(Bytes(2_000_000_000_000)));
         assert!(Bytes::parse("twelve").is_err());
         assert!(Bytes::parse("1e400GiB").is_err());
         assert_eq!(Bytes(98_362_432).to_string(), "93.8 MiB");

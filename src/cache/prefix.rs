@@ -194,7 +194,7 @@ impl<S: BuildHasher> PrefixIndex<S> {
 mod tests {
     use std::hash::{BuildHasherDefault, Hasher};
 
-    use super::{BlockId, Link, PrefixIndex, Salt};
+    use super::{BlockId, Link, NIL, PrefixIndex, Salt};
 
     const ROOT: Link = Link::Root(Salt(0));
 
@@ -205,6 +205,34 @@ mod tests {
         fn write(&mut self, _: &[u8]) {}
         fn finish(&self) -> u64 {
             7
+        }
+    }
+
+    /// Blocks that a look-up of each indexed block touches: the mean, and the most.
+    fn probes(index: &PrefixIndex) -> (f64, usize) {
+        let chain = |bucket: &u32| {
+            let next = |at: &u32| Some(index.nodes[*at as usize].next).filter(|next| *next != NIL);
+            std::iter::successors(Some(*bucket).filter(|at| *at != NIL), next).count()
+        };
+        let chains: Vec<usize> = index.buckets.iter().map(chain).collect();
+        let all: usize = chains.iter().map(|n| n * (n + 1) / 2).sum();
+        (all as f64 / f64::from(index.len()), chains.into_iter().max().unwrap_or(0))
+    }
+
+    #[test]
+    fn a_look_up_touches_as_few_blocks_in_a_large_index_as_in_a_small_one() {
+        for blocks in [1 << 8, 1 << 12, 1 << 16] {
+            let mut index = PrefixIndex::new(blocks, 2);
+            let mut parent = ROOT;
+            for block in 0..blocks {
+                // Half of them one long prefix, half of them first blocks.
+                let link = if block % 2 == 0 { ROOT } else { parent };
+                let after = index.insert(BlockId(block), link, &[block, 0]);
+                parent = if block % 2 == 0 { parent } else { after };
+            }
+            assert_eq!(index.len(), blocks);
+            let (mean, most) = probes(&index);
+            assert!(mean < 2.0 && most < 16, "{blocks} blocks: {mean} probes, {most} at most");
         }
     }
 

@@ -38,12 +38,10 @@ impl DeviceArgs {
         let remeasure = if self.remeasure { Remeasure::Always } else { Remeasure::IfAbsent };
         let folder = cache_root()?.join("ceilings");
         let report = DeviceReport::get(gpu, &folder, remeasure, &mut |what| {
-            if !global.quiet {
-                eprintln!("measuring the device: {what}");
-            }
+            global.note(&format!("measuring the device: {what}"));
         })?;
-        if let Some(doubt) = report.doubt().filter(|_| !global.quiet) {
-            eprintln!("note: {doubt}");
+        if let Some(doubt) = report.doubt() {
+            global.note(&format!("note: {doubt}"));
         }
         Ok(report)
     }

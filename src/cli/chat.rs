@@ -9,6 +9,7 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use super::Global;
+use super::chat_template::ChatTemplateArg;
 use super::load::LoadArgs;
 use super::sampling::SamplingArgs;
 use super::session::Session;
@@ -34,6 +35,8 @@ pub struct Chat {
     load: LoadArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    template: ChatTemplateArg,
     /// The system message
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -56,9 +59,9 @@ impl Chat {
         let opened = self.load.open(global)?;
         params.validate(opened.hyper.vocab)?;
         let tokenizer = opened.file.tokenizer()?;
-        let template = opened.file.chat_template(None)?.with_context(|| {
+        let template = self.template.resolve(&opened.file)?.with_context(|| {
             format!(
-                "{} has no chat template: use 'ridgepoint run --raw' for plain text",
+                "{} has no chat template: give one with --chat-template, or use 'ridgepoint run --raw' for plain text",
                 opened.path.display()
             )
         })?;

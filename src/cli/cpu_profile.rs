@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::Global;
+
 /// The flag.
 #[derive(Debug, Default, Args)]
 pub(super) struct CpuProfile {
@@ -43,18 +45,17 @@ fn target(text: &str) -> Result<Target, String> {
 
 impl CpuProfile {
     /// Runs `work`, and if the flag is given, writes a profile of it, also when it fails.
-    pub(super) fn around(
+    pub(super) fn around<T>(
         &self,
-        quiet: bool,
-        work: impl FnOnce() -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+        global: &Global,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let Some(target) = &self.cpu_profile else { return work() };
         let sampler = sampler::Sampler::start()?;
         let result = work();
         let samples = sampler.write(&target.path, target.format)?;
-        if !quiet {
-            eprintln!("{samples} samples of the host's stacks in {}", target.path.display());
-        }
+        let path = target.path.display();
+        global.note(&format!("{samples} samples of the host's stacks in {path}"));
         result
     }
 }
@@ -130,6 +131,8 @@ mod sampler {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -141,11 +144,15 @@ mod tests {
         }
     }
 
+    fn quiet() -> Global {
+        crate::cli::Cli::parse_from(["ridgepoint", "--quiet", "man"]).global
+    }
+
     #[test]
     fn without_the_flag_only_the_work_runs() {
         let mut ran = false;
         CpuProfile::default()
-            .around(true, || {
+            .around(&quiet(), || {
                 ran = true;
                 Ok(())
             })
@@ -161,7 +168,7 @@ mod tests {
             let path = folder.path().join(name);
             let flag = CpuProfile { cpu_profile: Some(target(path.to_str().unwrap()).unwrap()) };
             let mut sum = 0.0_f64;
-            let result = flag.around(true, || {
+            let result = flag.around(&quiet(), || {
                 sum = (0..40_000_000).map(|i| f64::from(i).sqrt()).sum();
                 Ok(())
             });

@@ -12,7 +12,7 @@ use super::load::{LoadArgs, Opened};
 use crate::cache::CacheConfig;
 use crate::engine::{Ahead, Engine, Options, Spans};
 use crate::kernels::Order;
-use crate::model::{CacheBudget, Footprint, Limits};
+use crate::model::{CacheBudget, Footprint, Limits, Runner};
 use crate::scheduler::{Policy, Scheduler, SchedulerConfig};
 use crate::units::Bytes;
 
@@ -165,6 +165,19 @@ impl EngineArgs {
             num_blocks: sizes.blocks(budget, gpu)?,
             enable_prefix_caching: !self.no_enable_prefix_caching,
         };
+        let block = Runner::block_bytes(&opened.hyper, self.load.block_size as usize, cache_type);
+        if let Some(asked) = self.kv_cache_memory {
+            let taken = Bytes(block * u64::from(cache.num_blocks));
+            if taken < asked {
+                tracing::info!(
+                    "of the asked --kv-cache-memory {asked} the cache takes {taken}: whole blocks of {}, and no more \
+                     than {} sequences of {} tokens can use",
+                    Bytes(block),
+                    sequences,
+                    opened.context
+                );
+            }
+        }
         // What the scheduler would refuse is refused now.
         Scheduler::new(config, cache)?;
         if cache.capacity_tokens() < opened.context as u64 {

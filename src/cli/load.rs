@@ -97,11 +97,11 @@ pub fn open_gpu(global: &Global, checks: Checks) -> anyhow::Result<Arc<Gpu>> {
     let pipelines = cache_root().ok().map(|root| root.join("pipelines"));
     let options = OpenOptions { checks, limits: global.limits.into(), pipelines };
     let gpu = while_slow(global, "the adapter's driver", || Gpu::open_with(&choice, &options))?;
-    if !global.quiet && gpu.adapter.is_software() {
-        eprintln!(
+    if gpu.adapter.is_software() {
+        global.note(&format!(
             "note: {} is a software adapter ({}): figures are this processor's, not a GPU's",
             gpu.adapter.name, gpu.why
-        );
+        ));
     }
     Ok(gpu)
 }

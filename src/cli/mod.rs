@@ -7,6 +7,7 @@
 mod bench;
 mod ceilings;
 mod chat;
+mod chat_template;
 mod compare;
 mod completions;
 mod cpu_profile;
@@ -88,6 +89,9 @@ pub struct Cli {
     global: Global,
 }
 
+/// The log's name for what people would read on stderr: shown whatever the log's level is, as that is.
+const NOTES: &str = "ridgepoint::note";
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -139,7 +143,20 @@ impl Global {
 
     /// A progress display on stderr, silent with `--quiet`.
     pub fn progress(&self) -> Bar {
-        Bar::new(if self.quiet { progress::Show::Nothing } else { progress::Show::for_stderr() })
+        Bar::new(match self.log_format {
+            _ if self.quiet => progress::Show::Nothing,
+            LogFormat::Text => progress::Show::for_stderr(),
+            LogFormat::Json => progress::Show::Log,
+        })
+    }
+
+    /// Tells the user something on stderr, in the log's form; nothing with `--quiet`.
+    pub fn note(&self, text: &str) {
+        match self.log_format {
+            _ if self.quiet => {}
+            LogFormat::Text => eprintln!("{text}"),
+            LogFormat::Json => tracing::info!(target: NOTES, "{text}"),
+        }
     }
 }
 
@@ -204,18 +221,23 @@ pub fn main() -> ExitCode {
     let matches = negatives_are_values(Cli::command()).get_matches_from(llama_cpps(std::env::args_os()));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     hide_caught_panics();
-    let started = survive_a_full_disk().and_then(|()| start_log(&cli));
-    outcome(started.and_then(|()| cli.command.run(&cli.global)))
+    if let Err(error) = survive_a_full_disk().and_then(|()| start_log(&cli)) {
+        return outcome(Err(error), LogFormat::Text);
+    }
+    outcome(cli.command.run(&cli.global), cli.global.log_format)
 }
 
 /// The exit code of a command that ended so; an error is printed.
-fn outcome(ended: anyhow::Result<()>) -> ExitCode {
+fn outcome(ended: anyhow::Result<()>, format: LogFormat) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as in `ridgepoint models list | head -1`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            match format {
+                LogFormat::Text => report(&error),
+                LogFormat::Json => tracing::error!(target: NOTES, "{error:#}"),
+            }
             ExitCode::FAILURE
         }
     }
@@ -295,6 +317,10 @@ fn start_log(cli: &Cli) -> anyhow::Result<()> {
             "--log '{level}' can't be read: {error}; expected error, warn, info, debug, trace, or a filter"
         )
     })?;
+    let filter = match cli.global.log_format {
+        LogFormat::Text => filter,
+        LogFormat::Json => filter.add_directive(format!("{NOTES}=info").parse()?),
+    };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match cli.global.log_format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),

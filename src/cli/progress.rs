@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Global;
+use super::{Global, NOTES};
 use crate::hub::Progress;
 use crate::units::Bytes;
 
@@ -16,8 +16,10 @@ use crate::units::Bytes;
 pub enum Show {
     /// A bar that moves.
     Bar,
-    /// Plain lines, for a log.
+    /// Plain lines.
     Lines,
+    /// Lines of the log.
+    Log,
     /// Nothing.
     Nothing,
 }
@@ -42,6 +44,14 @@ impl Bar {
         Self { show, bar: Mutex::new(None) }
     }
 
+    fn line(&self, text: &str) {
+        match self.show {
+            Show::Nothing => {}
+            Show::Bar | Show::Lines => eprintln!("{text}"),
+            Show::Log => tracing::info!(target: NOTES, "{text}"),
+        }
+    }
+
     /// Does something with the bar in use, if one is.
     fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
         if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
@@ -54,7 +64,9 @@ impl Progress for Bar {
     fn begin(&self, what: &str, total: Option<Bytes>) {
         match self.show {
             Show::Nothing => {}
-            Show::Lines => eprintln!("{what}{}", total.map(|t| format!(" ({t})")).unwrap_or_default()),
+            Show::Lines | Show::Log => {
+                self.line(&format!("{what}{}", total.map(|t| format!(" ({t})")).unwrap_or_default()));
+            }
             Show::Bar => {
                 let (bar, template) = match total {
                     Some(total) => (
@@ -83,9 +95,7 @@ impl Progress for Bar {
     }
 
     fn note(&self, text: &str) {
-        if self.show != Show::Nothing {
-            eprintln!("note: {text}");
-        }
+        self.line(&format!("note: {text}"));
     }
 }
 
@@ -101,7 +111,7 @@ pub fn while_slow<T>(global: &Global, what: &str, work: impl FnOnce() -> T) -> T
     std::thread::scope(|scope| {
         scope.spawn(move || {
             if waiting.recv_timeout(SILENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("waiting for {what}");
+                global.note(&format!("waiting for {what}"));
             }
         });
         let result = work();

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::Global;
+use super::chat_template::ChatTemplateArg;
 use super::cpu_profile::CpuProfile;
 use super::load::LoadArgs;
 use super::sampling::SamplingArgs;
@@ -26,6 +27,8 @@ pub struct Run {
     /// Continue the text as it is, without the model's chat template
     #[arg(long)]
     raw: bool,
+    #[command(flatten)]
+    template: ChatTemplateArg,
     /// What comes before the question, where the template has a place for it
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     system: Option<String>,
@@ -35,7 +38,7 @@ pub struct Run {
 
 impl Run {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        self.profile.around(global.quiet, || self.answer(global))
+        self.profile.around(global, || self.answer(global))
     }
 
     fn answer(&self, global: &Global) -> anyhow::Result<()> {
@@ -49,7 +52,7 @@ impl Run {
         let opened = self.load.open(global)?;
         params.validate(opened.hyper.vocab)?;
         let tokenizer = opened.file.tokenizer()?;
-        let template = opened.file.chat_template(None)?;
+        let template = self.template.resolve(&opened.file)?;
         let ids = match &template {
             Some(template) if !self.raw => {
                 let mut messages: Vec<Message> = Vec::new();

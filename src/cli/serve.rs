@@ -1,6 +1,6 @@
 //! `ridgepoint serve`: an OpenAI server.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use clap::Args;
 
 use super::Global;
 use super::ceilings::DeviceArgs;
+use super::chat_template::ChatTemplateArg;
 use super::cpu_profile::CpuProfile;
 use super::engine_args::EngineArgs;
 use super::load::keep_pipelines;
 use super::progress::while_slow;
-use crate::engine::service::Service;
+use crate::engine::service::{Loading, Service};
 use crate::engine::{Engine, Options, Pooling, Spans};
 use crate::format::{ModelFile, gguf};
 use crate::gpu::Gpu;
@@ -29,7 +30,7 @@ use crate::server::debug::{Roofline, facts};
 use crate::server::metrics::{Metrics, Watcher};
 use crate::server::openai::now;
 use crate::server::request::fields::Unknown;
-use crate::server::{self, Config};
+use crate::server::{self, Config, End};
 
 /// Serve a model to many users at once, by OpenAI's API
 #[derive(Debug, Args)]
@@ -40,8 +41,8 @@ pub struct Serve {
     #[command(flatten)]
     engine: EngineArgs,
     /// The address to listen on; one beyond loopback needs an API key or --no-auth
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "RIDGEPOINT_HOST")]
-    host: IpAddr,
+    #[arg(long, value_name = "ADDRESS|NAME", default_value = "127.0.0.1", env = "RIDGEPOINT_HOST")]
+    host: String,
     /// The port to listen on; 0 for any free one
     #[arg(long, default_value_t = 8080, env = "RIDGEPOINT_PORT")]
     port: u16,
@@ -60,6 +61,8 @@ pub struct Serve {
     /// How /v1/embeddings makes one vector of a text's states [default: as the file says, else mean]
     #[arg(long, value_enum)]
     pooling: Option<PoolingArg>,
+    #[command(flatten)]
+    template: ChatTemplateArg,
     /// Names, beside localhost and addresses, under which a server on loopback without a key may be asked, or *
     /// for all: any other is taken for a web page's attempt to reach this machine
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
@@ -79,6 +82,10 @@ pub struct Serve {
     /// Seconds that running requests have to finish on SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     shutdown_timeout: u64,
+    /// Seconds that a client may leave what it is sent unread before its connection is closed and its
+    /// requests are aborted
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    stall_timeout: u64,
     /// Most connections at once
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_connections: usize,
@@ -90,6 +97,10 @@ pub struct Serve {
     profile: CpuProfile,
 }
 
+/// Tokens of steps that every kernel's variant is compiled for at the start: those of one and of few tokens,
+/// and those for many.
+const WIDTHS: [usize; 5] = [1, 2, 4, 8, 64];
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum PoolingArg {
     Mean,
@@ -98,7 +109,10 @@ enum PoolingArg {
 
 impl Serve {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        self.profile.around(global.quiet, || self.serve(global))
+        match self.profile.around(global, || self.serve(global))? {
+            End::Drained => Ok(()),
+            End::WhileLoading => leave(),
+        }
     }
 
     /// The device's ceilings, where they are known or asked for.
@@ -110,9 +124,10 @@ impl Serve {
         Ok(cache_root().ok().and_then(|root| DeviceReport::recall(gpu, &root.join("ceilings"))))
     }
 
-    fn serve(&self, global: &Global) -> anyhow::Result<()> {
+    fn serve(&self, global: &Global) -> anyhow::Result<End> {
         let caps = self.caps()?;
-        let config = self.config(&caps)?;
+        let addresses = self.addresses()?;
+        let config = self.config(&caps, &addresses)?;
         let mut engine = self.engine.clone();
         if let Some(model) = &self.positional {
             engine.load.model.model.clone_from(model);
@@ -123,7 +138,7 @@ impl Serve {
             names: self.names(&opened.path),
             any_name: self.any_model_name,
             tokenizer: tokenizer.clone(),
-            template: opened.file.chat_template(None)?.map(|template| {
+            template: self.template.resolve(&opened.file)?.map(|template| {
                 template.bounded(caps.get(Cap::TemplateFuel) as u64, caps.get(Cap::TemplateBytes))
             }),
             context: opened.context,
@@ -141,24 +156,33 @@ impl Serve {
         let roofline = Arc::new(Roofline::new(device));
         roofline.opened(facts(&opened.file, &opened.hyper, limits.cache_type));
         let waiting = global.clone();
-        let read = move |progress: &mut dyn FnMut(u64, u64)| {
+        let read = move |progress: &mut dyn FnMut(Loading)| {
+            let kernels = |done: usize| Loading::kernels(done as u64, WIDTHS.len() as u64);
             let runner = while_slow(&waiting, "the model's weights", || {
-                Runner::load(&opened.gpu, &opened.file, limits, progress)
+                Runner::load(&opened.gpu, &opened.file, limits, &mut |done, total| {
+                    // What is left then is the kernels.
+                    progress(if done < total { Loading::weights(done, total) } else { kernels(0) });
+                })
             })?;
             let (scheduler, options) =
                 (engine.scheduler(opened.context), Options { spans, ..engine.options() });
             let mut engine = Engine::with_options(runner, tokenizer, scheduler, options)?;
-            // The widths of the kernels for few tokens, and those for many.
             while_slow(&waiting, "the driver to compile kernels", || {
-                [2, 4, 8, 64].into_iter().try_for_each(|tokens| engine.prepare(tokens))
+                WIDTHS.into_iter().enumerate().try_for_each(|(at, tokens)| {
+                    engine.prepare(tokens)?;
+                    progress(kernels(at + 1));
+                    Ok::<_, crate::engine::Error>(())
+                })
             })?;
             keep_pipelines(&opened.gpu);
             let m = engine.runner().memory;
             tracing::info!(
-                "weights {}, KV cache {}, activations {}, results and embeddings {}, together {}; maximum \
-                 concurrency for {} tokens per request: {:.2}x",
+                "weights {}, KV cache {} ({} blocks of {} tokens), activations {}, results and embeddings {}, \
+                 together {}; maximum concurrency for {} tokens per request: {:.2}x",
                 m.weights,
                 m.cache,
+                limits.cache.num_blocks,
+                limits.cache.block_size,
                 m.scratch,
                 m.results,
                 m.total(),
@@ -167,7 +191,7 @@ impl Serve {
             );
             Ok::<_, crate::engine::Error>(engine)
         };
-        let read = Box::new(move |progress: &mut dyn FnMut(u64, u64)| {
+        let read = Box::new(move |progress: &mut dyn FnMut(Loading)| {
             read(progress).map_err(|error| error.to_string())
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -177,24 +201,41 @@ impl Serve {
             .build()
             .context("starting the async runtime")?;
         runtime.block_on(async {
-            let address = SocketAddr::new(self.host, self.port);
-            let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
-                format!("listening on {address}: is another server there? Choose with --port, or 0 for any")
+            // The first address of a name that can be had.
+            let listener = tokio::net::TcpListener::bind(addresses.as_slice()).await.with_context(|| {
+                let (host, port) = (&self.host, self.port);
+                format!(
+                    "listening on {host}:{port}: is another server there? Choose with --port, or 0 for any"
+                )
             })?;
             let address = listener.local_addr()?;
             let metrics = Arc::new(Metrics::new(&model.names[0]));
             let service = Service::start(read, Box::new(Watcher::new(metrics.clone(), roofline.clone())))?;
             let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
             let app = Arc::new(App { service, model, pooling, caps, unknown, metrics, roofline });
-            if !global.quiet {
-                eprintln!("serving {names} at http://{address}/");
-                eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", self.key_hint());
-            }
+            global.note(&format!("serving {names} at http://{address}/"));
+            let key = self.key_hint();
+            global.note(&format!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={key}"));
             server::serve(listener, app, config, ended).await.map_err(anyhow::Error::msg)
         })
     }
 
-    fn config(&self, caps: &Caps) -> anyhow::Result<Config> {
+    /// Where to listen: the addresses of --host.
+    fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        let bare = self.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.host);
+        let found = (bare, self.port).to_socket_addrs().with_context(|| {
+            format!(
+                "--host '{}': expected an address, or a name that leads to one of this machine",
+                self.host
+            )
+        })?;
+        let found: Vec<SocketAddr> = found.collect();
+        anyhow::ensure!(!found.is_empty(), "--host '{}' leads to no address", self.host);
+        Ok(found)
+    }
+
+    fn config(&self, caps: &Caps, addresses: &[SocketAddr]) -> anyhow::Result<Config> {
+        let loopback = addresses.iter().all(|address| address.ip().is_loopback());
         let mut keys = self.api_key.clone();
         if let Some(path) = &self.api_key_file {
             let text = std::fs::read_to_string(path)
@@ -220,22 +261,26 @@ impl Serve {
             self.served_model_name.iter().all(|name| !name.trim().is_empty()),
             "--served-model-name has an empty name: expected names with commas between them"
         );
-        if !self.host.is_loopback() && keys.is_empty() && !self.no_auth {
+        if !loopback && keys.is_empty() && !self.no_auth {
             anyhow::bail!(
                 "--host {} can be reached from other machines: give --api-key KEY, or --no-auth if everyone may use it",
                 self.host
             );
         }
         // Who has the key is no page that tricks a browser; other addresses than loopback have names of their own.
-        let checked = self.host.is_loopback() && keys.is_empty();
+        let checked = loopback && keys.is_empty();
         let guard = Guard {
             keys: Keys::new(keys),
             origins: self.allowed_origins.clone(),
             hosts: checked.then(|| self.allowed_hosts.clone()),
             caps: caps.clone(),
         };
-        let shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
-        Ok(Config { guard, shutdown_timeout, connections: self.max_connections.max(1) })
+        Ok(Config {
+            guard,
+            shutdown_timeout: Duration::from_secs(self.shutdown_timeout),
+            stall_timeout: Duration::from_secs(self.stall_timeout),
+            connections: self.max_connections.max(1),
+        })
     }
 
     fn pooling(&self, file: &ModelFile) -> Pooling {
@@ -275,6 +320,15 @@ impl Serve {
     fn key_hint(&self) -> &'static str {
         if self.api_key.is_empty() && self.api_key_file.is_none() { "none" } else { "KEY" }
     }
+}
+
+/// Ends the process while another thread still loads: the driver's own clean-up at exit would take away what
+/// that thread is using.
+fn leave() -> ! {
+    #[cfg(unix)]
+    signal_hook::low_level::exit(0);
+    #[cfg(not(unix))]
+    std::process::exit(0);
 }
 
 /// Resolves when the process is asked to end.

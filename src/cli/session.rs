@@ -176,7 +176,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::outcome;
+    use crate::cli::{LogFormat, outcome};
     use crate::format::tokenizer::Special;
 
     /// The flags of a command that computes.
@@ -211,6 +211,6 @@ mod tests {
         let error = ended.unwrap_err();
         assert!(format!("{error:#}").contains("the device was lost"), "{error:#}");
         assert!(whole.text.starts_with(&shown) && shown.len() < whole.text.len(), "{shown:?}, {whole:?}");
-        assert_eq!(outcome(Err(error)), ExitCode::FAILURE);
+        assert_eq!(outcome(Err(error), LogFormat::Text), ExitCode::FAILURE);
     }
 }

@@ -11,6 +11,12 @@ struct Held {
     events: Vec<Event>,
 }
 
+impl Held {
+    fn tokens(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::Token { .. })).count()
+    }
+}
+
 /// A request's choices.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -59,11 +65,15 @@ impl Group {
     pub fn release(mut self, events: &mut Vec<Event>) {
         // A stable sort: equal ones stay in the order of their indices.
         self.held.sort_by(|a, b| b.score.total_cmp(&a.score));
-        self.held.truncate(self.keep as usize);
+        let mut dropped: usize =
+            self.held.drain((self.keep as usize).min(self.held.len())..).map(|held| held.tokens()).sum();
         for (place, held) in (0..).zip(self.held) {
             events.extend(held.events.into_iter().map(|mut event| {
                 if let Event::Token { index, .. } | Event::Finished { index, .. } = &mut event {
                     *index = place;
+                }
+                if let Event::Finished { result, .. } = &mut event {
+                    result.dropped_tokens = std::mem::take(&mut dropped);
                 }
                 event
             }));

@@ -178,6 +178,7 @@ impl Live {
             finish,
             prompt_tokens: self.prompt_tokens,
             output_tokens: self.history.output_len(),
+            dropped_tokens: 0,
             cached_tokens: sequence.map_or(0, |s| s.cached() as usize),
             preemptions: sequence.map_or(0, Sequence::preemptions),
             timings: Timings {

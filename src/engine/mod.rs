@@ -11,6 +11,7 @@ mod prompt;
 mod request;
 mod results;
 pub mod service;
+mod state;
 mod stats;
 mod step;
 pub mod stream;

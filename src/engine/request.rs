@@ -129,6 +129,8 @@ pub struct FinishedRequest {
     pub prompt_tokens: usize,
     /// Generated tokens, the end-of-sequence token included.
     pub output_tokens: usize,
+    /// Tokens of its request's choices that were not handed out (`best_of` above `n`), told with the best.
+    pub dropped_tokens: usize,
     /// Prompt tokens that the prefix cache had.
     pub cached_tokens: usize,
     /// How often its blocks were given to others.

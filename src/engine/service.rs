@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use super::state::{Loading, Phase, State, describe};
 use super::{Engine, Error, Event, GenerationRequest, RequestId};
 use crate::profile::{Stamps, Watched};
 
@@ -19,26 +20,6 @@ use crate::profile::{Stamps, Watched};
 const MAX_FAILURES: u32 = 3;
 /// How long an idle thread sleeps at most.
 const IDLE: Duration = Duration::from_millis(500);
-
-/// Where a service stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Weights are being read.
-    Loading {
-        /// Bytes read.
-        done: u64,
-        /// Bytes of all weights; 0 until known.
-        total: u64,
-    },
-    /// Requests are taken.
-    Ready,
-    /// What runs may finish, nothing else is taken.
-    Draining,
-    /// It can't go on.
-    Failed(String),
-    /// It has ended as it was told to.
-    Stopped,
-}
 
 /// What came of a submission.
 #[derive(Clone, Debug)]
@@ -65,20 +46,6 @@ pub enum SubmitError {
     Unavailable(State),
 }
 
-/// The state in words.
-pub fn describe(state: &State) -> String {
-    match state {
-        State::Loading { done, total } if *total > 0 => {
-            format!("the model is being loaded, {} %", done * 100 / total)
-        }
-        State::Loading { .. } => "the model is being loaded".into(),
-        State::Ready => "ready".into(),
-        State::Draining => "shutting down".into(),
-        State::Failed(why) => format!("the engine failed: {why}"),
-        State::Stopped => "stopped".into(),
-    }
-}
-
 /// Sees what the engine does, on the engine's thread: it must be quick.
 pub trait Observer: Send {
     /// A request was taken.
@@ -89,8 +56,8 @@ pub trait Observer: Send {
     fn aborted(&mut self, id: RequestId);
 }
 
-/// Reads weights: told how to report bytes read and bytes in all, it returns an engine.
-pub type Load = Box<dyn FnOnce(&mut dyn FnMut(u64, u64)) -> Result<Engine, String> + Send>;
+/// Loads an engine: told how to report how far it is.
+pub type Load = Box<dyn FnOnce(&mut dyn FnMut(Loading)) -> Result<Engine, String> + Send>;
 
 enum Command {
     Submit {
@@ -118,11 +85,11 @@ impl Service {
     /// When the system gives no thread.
     pub fn start(load: Load, observer: Box<dyn Observer>) -> std::io::Result<Self> {
         let (commands, inbox) = channel();
-        let (report, state) = watch::channel(State::Loading { done: 0, total: 0 });
+        let (report, state) = watch::channel(State::Loading(Loading::weights(0, 0)));
         std::thread::Builder::new().name("engine".into()).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let engine = load(&mut |done, total| {
-                    report.send_replace(State::Loading { done, total });
+                let engine = load(&mut |loading| {
+                    report.send_replace(State::Loading(loading));
                 })?;
                 Worker {
                     engine,

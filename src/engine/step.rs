@@ -9,7 +9,7 @@ use crate::kernels::top_k::CANDIDATES;
 use crate::model::{self, Entry, Feed, InFlight, Outputs, Want};
 use crate::profile::{StepWork, Watched};
 use crate::sample::Needs;
-use crate::scheduler::{Batch, SeqId, Status, TokenSource};
+use crate::scheduler::{Batch, SeqId, TokenSource};
 
 /// A submitted step.
 #[derive(Debug)]
@@ -153,12 +153,12 @@ impl Engine {
         let Some(limit) = self.options.max_step else { return };
         let mut base = StepWork::default();
         let mut start = 0;
-        for sequence in self.live.keys().filter_map(|seq| self.scheduler.sequence(*seq)) {
+        for sequence in self.scheduler.running() {
             let (computed, known) = (u64::from(sequence.computed()), sequence.tokens().len() as u64);
-            match sequence.status() {
-                Status::Running if known <= computed + 1 => base = base.with(computed, 1),
-                Status::Running => start = start.max(computed),
-                Status::Waiting | Status::Preempted | Status::Finished(_) => {}
+            if known <= computed + 1 {
+                base = base.with(computed, 1);
+            } else {
+                start = start.max(computed);
             }
         }
         let tokens = self.times.tokens_within(limit, base, start);

@@ -53,6 +53,8 @@ pub enum Ending {
     Answer,
     /// With the last message.
     Closed,
+    /// Within the last message, which the model goes on writing.
+    Continued,
 }
 
 /// A compiled template.
@@ -99,6 +101,14 @@ impl ChatTemplate {
         Ok(Self { env, source: source.into(), bos, eos, fuel: Self::FUEL, most: Self::MAX_OUTPUT })
     }
 
+    /// Another template for the same model.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn replaced(&self, source: &str) -> Result<Self, Error> {
+        Self::new(source, &self.bos, &self.eos)
+    }
+
     /// The same template with other bounds: instructions beside one for each byte of the conversation, and
     /// bytes that it may write, never more than the tokenizer takes.
     #[must_use]
@@ -118,6 +128,15 @@ impl ChatTemplate {
     /// When the template refuses the conversation (with its own words), fails, runs out of fuel, or
     /// writes more than it may.
     pub fn render(&self, messages: &[Message], ending: Ending) -> Result<String, Error> {
+        // What a model has begun to answer stands behind what makes it answer, whatever a template would make
+        // of a whole message.
+        if let (Ending::Continued, Some((begun, before))) = (ending, messages.split_last()) {
+            let text = self.render(before, Ending::Answer)? + &begun.content;
+            return match text.len() {
+                found if found > self.most => Err(Error::TemplateLength { found, most: self.most }),
+                _ => Ok(text),
+            };
+        }
         let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
         let mut env = self.env.clone();
         env.set_fuel(Some(self.fuel.saturating_add(bytes as u64)));
@@ -277,6 +296,19 @@ mod tests {
         assert_eq!(render(python, &hello()).unwrap(), "0rolecontentHi |");
         let year = render("{{ strftime_now('%Y') }}", &hello()).unwrap();
         assert!(year.parse::<u32>().unwrap() >= 2025);
+    }
+
+    #[test]
+    fn a_message_that_is_continued_is_not_closed() {
+        let source = "{% for m in messages %}[{{ m.role }}:{{ m.content.strip() }}]{% endfor %}\
+                      {% if add_generation_prompt %}[assistant:{% endif %}";
+        let template = ChatTemplate::new(source, "", "").unwrap().bounded(ChatTemplate::FUEL, 40);
+        let ends = |said: &str| {
+            let messages = [Message::new("user", "1"), Message::new("assistant", said)];
+            template.render(&messages, Ending::Continued).map_err(|e| e.to_string())
+        };
+        assert_eq!(ends("two and ").unwrap(), "[user:1][assistant:two and ");
+        assert!(ends(&"x".repeat(30)).unwrap_err().contains("40"));
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub(super) struct Loader<'a> {
     used: BTreeSet<String>,
     bytes: u64,
     read: u64,
+    /// Bytes of all tensors.
+    total: u64,
     progress: LoadProgress<'a>,
 }
 
@@ -99,7 +101,8 @@ impl<'a> Loader<'a> {
         architecture: &'static Architecture,
         progress: LoadProgress<'a>,
     ) -> Self {
-        Self { gpu, file, hyper, architecture, used: BTreeSet::new(), bytes: 0, read: 0, progress }
+        let total = file.tensors().map(|tensor| tensor.bytes).sum();
+        Self { gpu, file, hyper, architecture, used: BTreeSet::new(), bytes: 0, read: 0, total, progress }
     }
 
     pub fn load(mut self) -> Result<Weights, Error> {
@@ -155,6 +158,8 @@ impl<'a> Loader<'a> {
             }
         };
         self.refuse_unused()?;
+        // A head that is tied may stand in the file as well.
+        (self.progress)(self.total, self.total);
         Ok(Weights { embedding, layers, final_norm, head, bytes: self.bytes })
     }
 
@@ -225,7 +230,7 @@ impl<'a> Loader<'a> {
 
     fn advance(&mut self, bytes: u64) {
         self.read += bytes;
-        (self.progress)(self.read, self.file.file_bytes());
+        (self.progress)(self.read, self.total);
     }
 
     /// A vector, padded with zeros to whole units.

@@ -81,6 +81,11 @@ impl Scheduler {
         self.store.get(id)
     }
 
+    /// The sequences that take part in steps, in order of rank.
+    pub fn running(&self) -> impl Iterator<Item = &Sequence> {
+        self.running.iter().filter_map(|rank| self.store.get(rank.id))
+    }
+
     /// What the model needs to compute `item`; `None` once its sequence is over or was preempted.
     /// Valid until the next change of the scheduler.
     pub fn row<'a>(&'a self, item: &'a BatchItem) -> Option<Row<'a>> {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
-use super::caps::Caps;
+use super::caps::{Cap, Caps};
 use super::debug::Roofline;
 use super::error::ApiError;
 use super::metrics::Metrics;
-use super::request::fields::Unknown;
+use super::request::fields::{Fields, Unknown};
+use super::request::{NAMES, NEUTRAL};
 use crate::engine::Pooling;
 use crate::engine::service::Service;
 use crate::format::{ChatTemplate, Tokenizer};
@@ -63,6 +64,38 @@ impl Model {
             let why = "this model has no chat template: use /v1/completions";
             ApiError::field("messages", why).code("no_chat_template")
         })
+    }
+}
+
+impl App {
+    /// The name in a request's `model`, to answer with.
+    ///
+    /// # Errors
+    /// 404 for a model that isn't served, 400 for a name that is too long.
+    pub fn accept(&self, fields: &mut Fields) -> Result<String, ApiError> {
+        self.model.accept(self.name(fields, "model")?)
+    }
+
+    /// A short text in a field.
+    ///
+    /// # Errors
+    /// When it is longer than the cap allows.
+    pub fn name(&self, fields: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
+        let text: Option<String> = fields.take(name)?;
+        self.caps.check(Cap::NameBytes, &fields.name(name), text.as_ref().map_or(0, String::len))?;
+        Ok(text)
+    }
+
+    /// Drops fields that change nothing here, but for the size of those that name someone.
+    ///
+    /// # Errors
+    /// As [`App::name`].
+    pub fn ignore_neutral(&self, fields: &mut Fields) -> Result<(), ApiError> {
+        for name in NAMES {
+            self.name(fields, name)?;
+        }
+        fields.ignore(NEUTRAL);
+        Ok(())
     }
 }
 

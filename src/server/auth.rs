@@ -39,11 +39,13 @@ impl Keys {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, key)| key.trim());
-        let given = bearer.or_else(|| text(header::HeaderName::from_static("x-api-key")));
-        given.is_some_and(|key| {
-            let given = digest(key);
-            self.0.iter().fold(false, |open, key| open | (*key == given))
-        })
+        let given = [bearer, text(header::HeaderName::from_static("x-api-key"))];
+        // Some clients send a key of their own in one header whatever is set for the other.
+        given
+            .into_iter()
+            .flatten()
+            .map(digest)
+            .fold(false, |open, given| self.0.iter().fold(open, |open, key| open | (*key == given)))
     }
 }
 
@@ -77,12 +79,17 @@ impl Guard {
             let message = "pages of this origin may not ask: start the server with --allowed-origins";
             return Err(ApiError::new(StatusCode::FORBIDDEN, message));
         }
-        let open = OPEN.contains(&request.uri().path()) || request.method() == Method::OPTIONS;
-        if open || self.keys.is_empty() || self.keys.open(headers) {
+        let asks = self.asks_for_a_key(request.uri().path()) && request.method() != Method::OPTIONS;
+        if !asks || self.keys.open(headers) {
             return Ok(());
         }
         let message = "expected the server's API key, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
         Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"))
+    }
+
+    /// Whether a path is for those who have a key.
+    pub fn asks_for_a_key(&self, path: &str) -> bool {
+        !self.keys.is_empty() && !OPEN.contains(&path)
     }
 
     /// A page whose name is made to lead to this machine has the same origin as the server, for a browser:
@@ -146,6 +153,10 @@ mod tests {
             assert_eq!(keys.open(&headers(&[(name, value)])), open, "{name}: {value}");
         }
         assert!(!keys.open(&HeaderMap::new()));
+        for (bearer, own) in [("Bearer wrong", "a"), ("Bearer a", "wrong")] {
+            assert!(keys.open(&headers(&[("authorization", bearer), ("x-api-key", own)])), "{bearer}, {own}");
+        }
+        assert!(!keys.open(&headers(&[("authorization", "Bearer wrong"), ("x-api-key", "wrong")])));
     }
 
     #[test]

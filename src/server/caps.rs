@@ -46,7 +46,7 @@ caps! {
     PromptBytes "prompt-bytes" = 4 << 20, BAD_REQUEST;
     /// tokens of one prompt given as ids
     PromptTokens "prompt-tokens" = 1 << 20, BAD_REQUEST;
-    /// bytes of short texts: model, user, cache_salt
+    /// bytes of short texts: model, cache_salt, user, request_id, safety_identifier, prompt_cache_key
     NameBytes "name-bytes" = 256, BAD_REQUEST;
     /// instructions of the chat template, beside one for each byte of the conversation
     TemplateFuel "template-fuel" = format::ChatTemplate::FUEL as usize, BAD_REQUEST;

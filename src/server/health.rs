@@ -17,15 +17,16 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
     let state = app.service.state();
     let status = match &state {
         Engine::Ready => return reply::json(&json!({"status": "ok"})),
-        Engine::Loading { .. } => "loading",
+        Engine::Loading(_) => "loading",
         Engine::Draining | Engine::Stopped => "shutting down",
         Engine::Failed(_) => "failed",
     };
     let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, service::describe(&state));
     let mut body = error.body();
     body["status"] = status.into();
-    if let Engine::Loading { done, total } = state {
-        body["progress"] = if total > 0 { json!(done as f64 / total as f64) } else { json!(0.0) };
+    if let Engine::Loading(loading) = state {
+        body["phase"] = loading.phase.name().into();
+        body["progress"] = loading.share().into();
     }
     error.respond(&body)
 }

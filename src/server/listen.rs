@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::caps::{Cap, Caps};
+use super::stall::Impatient;
 
 /// Least bytes that hyper's buffer may hold.
 const LEAST_BUFFER: usize = 8192;
@@ -31,18 +32,21 @@ const BREATH: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// What one connection may take up before a request is read: beyond it the answer is a bare 431.
+/// What one connection may take up: before a request is read, beyond it the answer is a bare 431; and how long
+/// what is sent may lie unread.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     buffer: usize,
     headers: usize,
+    stall: Duration,
 }
 
 impl Bounds {
     /// Twice what the caps allow, so that whatever is a little beyond them is refused in words.
-    pub fn new(caps: &Caps) -> Self {
+    pub fn new(caps: &Caps, stall: Duration) -> Self {
         let twice = |cap| caps.get(cap).saturating_mul(2);
-        Self { buffer: twice(Cap::HeaderBytes).max(LEAST_BUFFER), headers: twice(Cap::Headers).max(16) }
+        let buffer = twice(Cap::HeaderBytes).max(LEAST_BUFFER);
+        Self { buffer, headers: twice(Cap::Headers).max(16), stall }
     }
 }
 
@@ -103,7 +107,7 @@ async fn connection(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(bounds.buffer)
         .max_headers(bounds.headers)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, bounds.stall)), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

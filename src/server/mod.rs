@@ -22,6 +22,7 @@ pub mod reply;
 pub mod request;
 mod routes;
 pub mod running;
+mod stall;
 mod tokens;
 
 use std::sync::Arc;
@@ -42,12 +43,23 @@ pub struct Config {
     pub guard: Guard,
     /// How long running requests may take to finish once the server is told to end.
     pub shutdown_timeout: Duration,
+    /// How long a client may leave what it is sent unread.
+    pub stall_timeout: Duration,
     /// Most connections at once.
     pub connections: usize,
 }
 
+/// How serving came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// What ran has finished, or was cut at the end of its time.
+    Drained,
+    /// Before the model was loaded, which still goes on.
+    WhileLoading,
+}
+
 /// Serves until `ended` resolves, then drains: what runs may finish within the shutdown timeout,
-/// a second `ended` cuts it short.
+/// a second `ended` cuts it short. While the model is loaded there is nothing to drain.
 ///
 /// # Errors
 /// When the model can't be loaded or the engine fails for good.
@@ -56,28 +68,36 @@ pub async fn serve<F: Future<Output = ()>>(
     app: Arc<App>,
     config: Config,
     ended: impl Fn() -> F,
-) -> Result<(), String> {
+) -> Result<End, String> {
     let (stop, stopped) = watch::channel(false);
     let router = routes::router(app.clone(), config.guard);
-    let bounds = listen::Bounds::new(&app.caps);
+    let bounds = listen::Bounds::new(&app.caps, config.stall_timeout);
     let connections = tokio::spawn(listen::serve(listener, router, bounds, config.connections, stopped));
     let mut state = app.service.watch();
-    let failed = tokio::select! {
+    let outcome = tokio::select! {
         failed = failure(&mut state) => Err(failed),
-        () = ended() => Ok(()),
+        () = ended() => Ok(if matches!(app.service.state(), State::Loading(_)) {
+            End::WhileLoading
+        } else {
+            End::Drained
+        }),
     };
-    if failed.is_ok() {
-        tracing::info!("draining: no new requests; running ones have {:?}", config.shutdown_timeout);
-        app.service.drain(config.shutdown_timeout);
-        tokio::select! {
-            _ = state.wait_for(|s| matches!(s, State::Stopped | State::Failed(_))) => {}
-            () = ended() => {}
+    match outcome {
+        Ok(End::WhileLoading) => tracing::info!("ended while the model was being loaded"),
+        Ok(End::Drained) => {
+            tracing::info!("draining: no new requests; running ones have {:?}", config.shutdown_timeout);
+            app.service.drain(config.shutdown_timeout);
+            tokio::select! {
+                _ = state.wait_for(|s| matches!(s, State::Stopped | State::Failed(_))) => {}
+                () = ended() => {}
+            }
         }
+        Err(_) => {}
     }
     stop.send_replace(true);
     // Only a panic of the accept loop could be reported here, and it has been logged.
     let _ = connections.await;
-    failed
+    outcome
 }
 
 /// Resolves when the engine can't go on.

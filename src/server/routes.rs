@@ -13,17 +13,18 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::app::App;
 use super::auth::{self, Guard};
 use super::error::ApiError;
-use super::{access, anthropic, debug, health, openai, openapi, page, tokens};
+use super::{access, anthropic, debug, health, openai, openapi, page, reply, tokens};
 
 /// The whole server as a service.
 pub fn router(app: Arc<App>, guard: Guard) -> Router {
     let cors = cors(&guard);
+    let document = openapi::document(&guard);
     Router::new()
         .route("/", get(page::page))
         .route("/health", get(health::health))
         .route("/ping", get(health::health).post(health::health))
         .route("/metrics", get(|State(app): State<Arc<App>>| async move { app.metrics.respond() }))
-        .route("/openapi.json", get(openapi::document))
+        .route("/openapi.json", get(|| async move { reply::json(&document) }))
         .route("/version", get(health::version))
         .route("/reset_prefix_cache", post(health::reset_prefix_cache))
         .route("/debug/profile", post(debug::profile))

@@ -13,15 +13,16 @@ use crate::engine::service::Delivery;
 use crate::engine::{Event, Finish, FinishedRequest, GenerationRequest, PromptOutput, StopCause};
 use crate::sample::Choice;
 
-/// How many events of an answer a client may be behind before its request is aborted.
-const BEHIND: usize = 1024;
+/// How many events of an answer a client may be behind before its request is aborted, and how many of all
+/// answers together: each may list alternatives, and what waits unread is memory.
+const BEHIND: [usize; 2] = [1024, 16 << 10];
 
 /// Tokens used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Of all prompts.
     pub prompt: usize,
-    /// Of all answers.
+    /// Of all answers, those that `best_of` dropped included.
     pub completion: usize,
     /// Of the prompts, found in the prefix cache; known at the end.
     pub cached: usize,
@@ -137,8 +138,12 @@ impl Running {
         let per_prompt = generation.params.n as usize;
         let answers = generation.prompts.len() * per_prompt;
         // Whole answers are gathered here and keep up; with best_of they come in one piece.
-        let behind = if generation.service.stream { BEHIND } else { app.model.context + 3 };
-        let (sink, inbox) = mpsc::channel(behind * answers);
+        let behind = if generation.service.stream {
+            (BEHIND[0] * answers).min(BEHIND[1])
+        } else {
+            (app.model.context + 3) * answers
+        };
+        let (sink, inbox) = mpsc::channel(behind);
         let requests = generation.prompts.iter().map(|prompt| {
             let mut request = GenerationRequest::new(prompt.ids.clone(), generation.params.clone());
             request.wanted = generation.wanted;
@@ -196,6 +201,7 @@ impl Running {
                 if let Finish::Error(why) = result.finish {
                     return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, why));
                 }
+                self.usage.completion += result.dropped_tokens;
                 self.usage.cached += if index == 0 { result.cached_tokens } else { 0 };
                 let end = Update::End { choice, ended: Ended(result) };
                 if text.is_empty() {

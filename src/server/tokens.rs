@@ -12,7 +12,7 @@ use super::body;
 use super::caps::Cap;
 use super::error::ApiError;
 use super::reply;
-use super::request::fields::Fields;
+use super::request::fields::{Fields, Refused};
 use super::request::prompt::{self, Raw, blocking};
 use crate::format::Ending;
 use crate::format::tokenizer::{Special, Specials};
@@ -30,7 +30,7 @@ fn ending(fields: &mut Fields) -> Result<Ending, ApiError> {
 /// When it can't be tokenised.
 pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
-    app.model.accept(fields.take("model")?)?;
+    app.accept(&mut fields)?;
     let vllm: Option<String> = fields.take("prompt")?;
     let llama: Option<String> = fields.take("content")?;
     let begin: Option<bool> = fields.take_any(&["add_special_tokens", "add_special"])?;
@@ -59,6 +59,13 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Respons
         }
     };
     app.caps.check(Cap::PromptBytes, "prompt", text.len())?;
+    fields.refuse(&[Refused {
+        name: "messages",
+        neutral: &[],
+        why: "expected either a text or messages, found both",
+    }])?;
+    // A text has no end of its own.
+    fields.ignore(&["add_generation_prompt"]);
     fields.finish(app.unknown)?;
     let shared = app.clone();
     let ids = blocking(move || {
@@ -104,7 +111,7 @@ fn listed(app: &App, ids: &[u32], pieces: Pieces) -> Result<Response, ApiError> 
 /// When an id isn't in the vocabulary.
 pub async fn detokenize(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
-    app.model.accept(fields.take("model")?)?;
+    app.accept(&mut fields)?;
     let ids: Vec<u32> = fields.require("tokens", "a list of token ids")?;
     app.caps.check(Cap::PromptTokens, "tokens", ids.len())?;
     fields.finish(app.unknown)?;
@@ -123,7 +130,7 @@ pub async fn detokenize(State(app): State<Arc<App>>, body: Body) -> Result<Respo
 /// When the template refuses it.
 pub async fn apply_template(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
-    app.model.accept(fields.take("model")?)?;
+    app.accept(&mut fields)?;
     let messages = prompt::messages(&mut fields, &app.caps)?;
     let ending = ending(&mut fields)?;
     fields.finish(app.unknown)?;

@@ -1,6 +1,9 @@
 //! Under a fixed order of sums a sequence's logits have the same bits in every batch and every chunking.
 
+use std::path::Path;
+
 use ridgepoint::cache::BlockId;
+use ridgepoint::format::ModelFile;
 use ridgepoint::kernels::{Noise, Order};
 use ridgepoint::model::{Entry, Outputs, Results, Runner, Want};
 
@@ -52,7 +55,13 @@ fn logits(
 #[test]
 fn logits_have_the_same_bits_in_every_batch_and_chunk() {
     let setup = Setup::default();
-    let mut runner = setup.runner(&tiny());
+    let quantised = Path::new("tests/data/quant-models/tiny-Q4_K_M.gguf");
+    for file in [tiny(), ModelFile::open(quantised).unwrap()] {
+        has_the_same_bits(&setup, setup.runner(&file));
+    }
+}
+
+fn has_the_same_bits(setup: &Setup, mut runner: Runner) {
     runner.set_order(Order::Fixed);
     let tokens = prompt(61, 9);
     let blocks = |seed| -> Vec<BlockId> {

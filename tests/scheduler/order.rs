@@ -59,6 +59,31 @@ fn the_least_urgent_gives_way_and_the_most_urgent_goes_first() {
     assert_eq!(parts(&step(&mut s)), [(middle, 2, 2), (late, 0, 3)]);
 }
 
+/// Short requests arrive in every step while a long one waits for more blocks than they leave free.
+#[test]
+fn newcomers_without_end_do_not_starve_who_waits() {
+    for policy in [Policy::Fcfs, Policy::Priority] {
+        let config = SchedulerConfig { policy, max_num_seqs: 4, ..Default::default() };
+        let mut s = scheduler(config, 2, 8);
+        let mut mark = 10;
+        let mut newcomer = |s: &mut ridgepoint::scheduler::Scheduler| {
+            mark += 1;
+            s.add(Request::new(prompt(mark, 3), 3)).unwrap();
+        };
+        (0..4).for_each(|_| newcomer(&mut s));
+        step(&mut s);
+        let long = s.add(Request::new(prompt(1, 12), 2)).unwrap();
+        let mut waited = 0;
+        while s.sequence(long).is_some() {
+            newcomer(&mut s);
+            step(&mut s);
+            waited += 1;
+            // Those before it have a dozen tokens together, some computed twice, and it has two.
+            assert!(waited < 30, "{policy:?}: {:?}", s.sequence(long).map(|q| q.status()));
+        }
+    }
+}
+
 #[test]
 fn the_order_of_arrival_ignores_priorities_when_told_so() {
     let mut s = scheduler(SchedulerConfig { max_num_seqs: 1, ..Default::default() }, 2, 4);

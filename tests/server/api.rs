@@ -111,7 +111,26 @@ fn completions(server: &Server) {
     }
     let best =
         server.post("/v1/completions", &completion(json!({"best_of": 3, "temperature": 1, "seed": 1})));
-    assert_eq!(best.json()["choices"].as_array().unwrap().len(), 1, "{}", best.body);
+    let best = best.json();
+    assert_eq!(best["choices"].as_array().unwrap().len(), 1, "{best}");
+    // What was made is what was used.
+    assert_eq!(best["usage"]["completion_tokens"], 3 * 8, "{best}");
+    let mixed = server.post("/v1/completions", &completion(json!({"prompt": ["abc", ids]}))).json();
+    assert_eq!((&mixed["choices"][0]["text"], &mixed["choices"][1]["text"]), (&json!(text), &json!(text)));
+    let options = json!({"include_usage": true, "continuous_usage_stats": true});
+    for (path, body) in [
+        ("/v1/completions", completion(json!({"stream": true, "stream_options": options, "logprobs": 1}))),
+        ("/v1/chat/completions", chat(json!({"stream": true, "stream_options": options, "logprobs": true}))),
+    ] {
+        let events = server.post(path, &body).events();
+        let used = |event: &Value| event["usage"]["completion_tokens"].as_u64().expect("it says no usage");
+        let said: Vec<u64> = events.iter().map(used).collect();
+        let most = body["max_tokens"].as_u64().unwrap();
+        let rising: Vec<u64> = (1..=most).collect();
+        let mut seen = said.clone();
+        seen.dedup();
+        assert!(seen.ends_with(&rising) && said.last() == Some(&most), "{said:?}");
+    }
 }
 
 fn others(server: &Server) {
@@ -139,6 +158,7 @@ fn others(server: &Server) {
         models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert_eq!(names, ["tiny", "alias"]);
     assert_eq!(server.get("/v1/models/alias").status, 200);
+    assert_eq!(server.get("/v1/models/other").status, 404);
     assert_eq!(server.get("/version").json()["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(server.post("/reset_prefix_cache", &json!({})).status, 200);
     let document = server.get("/openapi.json").json();
@@ -146,6 +166,7 @@ fn others(server: &Server) {
     assert!(paths.len() > 10);
     // What waits for a window of steps has tests of its own.
     for (path, methods) in paths.iter().filter(|(path, _)| !path.starts_with("/debug/")) {
+        let path = &path.replace("{name}", "tiny");
         let status =
             if methods.get("get").is_some() { server.get(path) } else { server.post(path, &json!({})) };
         assert!(!matches!(status.status, 404 | 405), "{path}: {}", status.head);
@@ -188,6 +209,12 @@ fn refusals(server: &Server) {
         ("chat/completions", chat(json!({"logit_bias": {"x": 1}})), 400, "logit_bias"),
         ("chat/completions", chat(json!({"logit_bias": {"99999": 1}})), 400, "logit_bias"),
         ("chat/completions", chat(json!({"stream_options": {}})), 400, "stream_options"),
+        (
+            "chat/completions",
+            chat(json!({"stream": true, "stream_options": {"continuous_usage_stats": true}})),
+            400,
+            "stream_options.continuous_usage_stats",
+        ),
         ("completions", completion(json!({"prompt": []})), 400, "prompt"),
         ("completions", completion(json!({"prompt": [[]]})), 400, "prompt"),
         ("completions", completion(json!({"prompt": 5})), 400, "prompt"),

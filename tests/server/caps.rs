@@ -100,6 +100,36 @@ fn one_more_than_each_cap_is_refused() {
     }
 }
 
+/// Short texts, wherever they come in.
+#[test]
+fn names_are_bounded_on_every_path() {
+    let server = Server::start(&["--cap", "name-bytes=30", "--any-model-name"]);
+    let messages = json!([{"role": "user", "content": "x"}]);
+    let chat = json!({"messages": messages, "max_tokens": 1});
+    let names = ["user", "safety_identifier", "prompt_cache_key", "request_id"];
+    for (path, body, more) in [
+        ("/v1/chat/completions", chat.clone(), &names[..]),
+        ("/v1/completions", json!({"prompt": "x", "max_tokens": 1}), &names),
+        ("/v1/responses", json!({"input": "x", "max_output_tokens": 1}), &names),
+        ("/v1/embeddings", json!({"input": "x"}), &names),
+        ("/v1/messages", chat.clone(), &[]),
+        ("/v1/messages/count_tokens", chat.clone(), &[]),
+        ("/tokenize", json!({"prompt": "x"}), &[]),
+        ("/detokenize", json!({"tokens": [5]}), &[]),
+        ("/apply-template", json!({"messages": messages}), &[]),
+    ] {
+        for name in ["model"].iter().chain(more) {
+            for (bytes, status) in [(30, 200), (31, 400)] {
+                let mut body = body.clone();
+                body[*name] = "n".repeat(bytes).into();
+                let reply = server.post(path, &body);
+                assert_eq!(reply.status, status, "{path}, {name}: {}", reply.body);
+                assert!(status == 200 || reply.body.contains("--cap name-bytes="), "{}", reply.body);
+            }
+        }
+    }
+}
+
 /// A template that writes without end meets the cap as it stands, long before it runs out of fuel; the
 /// server serves the next.
 #[test]

@@ -115,6 +115,15 @@ def responses():
         text = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
     assert text == whole.output_text, (text, whole.output_text)
     assert whole.usage.output_tokens > 0
+    cut = dict(model="tiny", input="hello", max_output_tokens=3, extra_body={"ignore_eos": True})
+    short = client.responses.create(**cut)
+    assert (short.status, short.output[0].status) == ("incomplete", "incomplete"), short
+    for event in client.responses.create(stream=True, **cut):
+        if event.type == "response.output_item.done":
+            assert event.item.status == "incomplete", event
+        elif event.type == "response.incomplete":
+            assert event.response.output[0].status == "incomplete", event
+    assert event.type == "response.incomplete", event
     assert (whole.instructions, whole.max_output_tokens, whole.temperature) == ("be brief", 16, 0)
 
 
@@ -160,6 +169,16 @@ def messages():
         stopped = claude.messages.create(system="be brief", stop_sequences=[text[2:4]], **ask)
         assert stopped.stop_reason == "stop_sequence" and stopped.stop_sequence == text[2:4], stopped
     claude.beta.messages.create(**ask)
+    # A conversation that ends with the assistant's words is gone on with.
+    begun = {"role": "assistant", "content": text[:3]}
+    continued = claude.messages.create(system="be brief", **{**ask, "messages": HELLO + [begun]})
+    head = continued.usage.input_tokens + (continued.usage.cache_read_input_tokens or 0)
+    assert used < head < used + 6, (used, head)
+    try:
+        claude.messages.create(**{**ask, "messages": [begun]})
+        raise AssertionError("an answer to nothing was begun")
+    except anthropic.BadRequestError as error:
+        assert "messages" in str(error), error
 
 
 for test in (chat, completions, embeddings, models, responses, errors, messages):

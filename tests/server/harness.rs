@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Server {
     pub child: Child,
     pub address: String,
-    /// What it has written to stderr since it named its address.
+    /// What it has written to stderr.
     pub log: Arc<Mutex<String>>,
     _model: tempfile::TempDir,
 }
@@ -54,6 +54,13 @@ impl Server {
 
     /// As [`Server::start`], with variables of the environment.
     pub fn start_with(flags: &[&str], variables: &[(&str, &Path)]) -> Self {
+        let server = Self::begin(flags, variables);
+        server.until("the server did not become ready", |s| s.get("/health").status == 200);
+        server
+    }
+
+    /// Starts one that may still be loading.
+    pub fn begin(flags: &[&str], variables: &[(&str, &Path)]) -> Self {
         let model = tempfile::tempdir().unwrap();
         let from = Path::new("tests/data/tiny/llama");
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -72,14 +79,16 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = String::new();
         let address = loop {
             let line = lines.next().expect("the server ended before it served").unwrap();
+            seen += &format!("{line}\n");
             if let Some((_, rest)) = line.split_once(" at http://") {
-                break rest.trim_end_matches('/').to_string();
+                break rest.split('/').next().unwrap().to_string();
             }
         };
         // What it logs is shown, and its pipe never fills.
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = Arc::new(Mutex::new(seen));
         let shared = log.clone();
         std::thread::spawn(move || {
             lines.map_while(Result::ok).for_each(|line| {
@@ -87,13 +96,7 @@ impl Server {
                 *shared.lock().unwrap() += &(line + "\n");
             });
         });
-        let server = Self { child, address, log, _model: model };
-        let start = Instant::now();
-        while server.get("/health").status != 200 {
-            assert!(start.elapsed() < PATIENCE, "the server did not become ready");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
+        Self { child, address, log, _model: model }
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -134,6 +137,26 @@ impl Server {
         let start = Instant::now();
         while !condition(self) {
             assert!(start.elapsed() < PATIENCE, "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Server {
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end; its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "it did not end");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

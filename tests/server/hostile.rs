@@ -2,7 +2,7 @@
 //! next.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -115,6 +115,43 @@ fn clients_that_go_away_free_their_blocks() {
     still_serves(&server, "it went");
 }
 
+/// Pipelines requests and reads none of the answers.
+fn stuck(server: &Server) -> TcpStream {
+    let mut stream = server.connect();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let asked = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
+    // As much as goes: the server stops reading once its answers lie.
+    let _ = stream.write_all(asked.as_bytes());
+    stream
+}
+
+#[test]
+fn clients_that_do_not_read_lose_their_places() {
+    let server = Server::start(&["--max-connections", "4", "--stall-timeout", "1"]);
+    let readers: Vec<TcpStream> = (0..4).map(|_| stuck(&server)).collect();
+    let mut next = server.connect();
+    next.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    assert_eq!(read_reply(&mut next).status, 200);
+    drop(readers);
+    still_serves(&server, "clients that do not read");
+}
+
+#[test]
+fn a_stream_that_is_not_read_is_aborted() {
+    let server = Server::start(&["--stall-timeout", "1", "--max-num-seqs", "32"]);
+    let aborted = |s: &Server| s.metric("vllm:request_success_total", "finished_reason=\"abort\"");
+    // More than the system keeps for a connection: each token lists its alternatives.
+    let body = json!({
+        "prompt": "abc", "max_tokens": 240, "ignore_eos": true, "temperature": 0, "stream": true, "n": 32,
+        "logprobs": 64,
+    });
+    let mut stream = server.connect();
+    stream.write_all(request("/v1/completions", &body, "").as_bytes()).unwrap();
+    server.until("a stream that is not read was not aborted", |s| aborted(s) >= 1.0);
+    server.until("its blocks stay in use", |s| s.metric("vllm:kv_cache_usage_perc", "") == 0.0);
+    still_serves(&server, "a stream that was not read");
+}
+
 #[test]
 fn connections_are_bounded_and_those_beyond_wait() {
     let server = Server::start(&["--max-connections", "2"]);
@@ -142,6 +179,15 @@ fn names_of_strangers_do_not_lead_here() {
     }
     let refused = asks(&server, "rebound.example");
     assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (403, Some("unknown_host")));
+    // A name that leads to this machine alone needs no key; and what is asked for is said, and what is taken.
+    let template = "{% for m in messages %}({{ m.content }}){% endfor %}";
+    let named = Server::start(&["--host", "localhost", "--max-num-seqs", "2", "--chat-template", template]);
+    for line in ["32 blocks of 16 tokens", "of the asked --kv-cache-memory 4.0 MiB the cache takes 128.0 KiB"]
+    {
+        named.until(line, |s| s.log.lock().unwrap().contains(line));
+    }
+    let shown = named.post("/apply-template", &json!({"messages": [{"role": "user", "content": "x"}]}));
+    assert_eq!(shown.json()["prompt"], "(x)", "{}", shown.body);
     // With a key the name tells nothing.
     let keyed = Server::start(&["--api-key", "secret"]);
     assert_eq!(asks(&keyed, "rebound.example").status, 401);
@@ -186,30 +232,6 @@ fn a_body_that_says_that_it_is_too_large_is_not_waited_for() {
 }
 
 #[test]
-#[cfg(unix)]
-fn sigterm_lets_what_runs_finish() {
-    let mut server = Server::start(&["--shutdown-timeout", "100"]);
-    let mut stream = server.connect();
-    stream.write_all(request("/v1/completions", &long(true), "").as_bytes()).unwrap();
-    stream.read_exact(&mut [0; 64]).unwrap();
-    let pid = server.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("data: [DONE]"), "the stream was cut: {rest}");
-    assert_eq!(rest.matches("\"finish_reason\":\"length\"").count(), 4);
-    let start = std::time::Instant::now();
-    let status = loop {
-        if let Some(status) = server.child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(start.elapsed() < PATIENCE, "it did not end");
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    assert_eq!(status.code(), Some(0));
-}
-
-#[test]
 fn an_open_address_needs_a_key() {
     let run = |flags: &[&str]| {
         let mut all = vec!["serve", "tests/data/tiny/llama", "--host", "0.0.0.0", "--port", "0"];
@@ -225,6 +247,8 @@ fn an_open_address_needs_a_key() {
         (&["--no-auth", "--cap", "stops"], "stops=8"),
         (&["--no-auth", "--cap", "nothing=1"], "answers"),
         (&["--api-key-file", "/nonexistent"], "/nonexistent"),
+        (&["--no-auth", "--chat-template", "nosuch.jinja"], "expected a file, or a template"),
+        (&["--no-auth", "--chat-template", "{% if"], "--chat-template"),
     ] {
         let output = run(flags);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -3,10 +3,12 @@
 mod api;
 mod caps;
 mod debug;
+mod ending;
 mod harness;
 mod hostile;
 #[path = "../kept/mod.rs"]
 mod kept;
+mod log;
 mod metrics;
 mod pairs;
 #[path = "../pipelines/mod.rs"]

@@ -22,9 +22,11 @@ fn python() -> Result<PathBuf, String> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
     };
-    let ready = |python: &Path| run(Command::new(python).args(["-c", "import openai, anthropic, websocket"]));
+    let ready = |python: &Path| {
+        run(Command::new(python).args(["-c", "import openai, anthropic, websocket, jsonschema"]))
+    };
     if ready(&python).is_err() {
-        let packages = ["openai", "anthropic", "websocket-client"];
+        let packages = ["openai", "anthropic", "websocket-client", "jsonschema"];
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         run(Command::new(&python).args(["-m", "pip", "install", "-q"]).args(packages))?;
         ready(&python)?;
@@ -66,15 +68,32 @@ fn python_clients_work_unmodified() {
 }
 
 #[test]
-fn the_page_chats_in_a_browser() {
+fn what_comes_back_is_as_the_document_says() {
+    let Some(python) = needed(python()) else { return };
+    let server = Server::start(&["--api-key", "secret", "--strict"]);
+    passes(Command::new(python).arg("tests/server/document.py").arg(format!("http://{}", server.address)));
+}
+
+/// The page in a browser, with further arguments.
+fn browse(server: &Server, screenshot: &str, more: &[&str]) {
     let Some(browser) = needed(browser()) else { return };
     let Some(python) = needed(python()) else { return };
-    let server = Server::start(&[]);
-    let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page.png");
+    let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join(screenshot);
     passes(
         Command::new(python)
             .args(["tests/server/page.py", browser])
             .arg(format!("http://{}/", server.address))
-            .arg(screenshot),
+            .arg(screenshot)
+            .args(more),
     );
+}
+
+#[test]
+fn the_page_chats_in_a_browser() {
+    browse(&Server::start(&[]), "page.png", &[]);
+}
+
+#[test]
+fn the_page_asks_for_the_key_when_something_is_sent() {
+    browse(&Server::start(&["--api-key", "secret"]), "key.png", &["secret"]);
 }

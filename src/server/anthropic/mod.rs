@@ -18,7 +18,6 @@ use super::reply::{self, reply};
 use super::request::prompt::{self, Raw};
 use super::request::{Generation, ServiceFields};
 use crate::engine::Wanted;
-use crate::format::Ending;
 use shape::Messages;
 
 /// Answers a conversation.
@@ -33,12 +32,13 @@ pub async fn count_tokens(State(app): State<Arc<App>>, body: Body) -> Response {
 
 async fn answer(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
-    let model = app.model.accept(fields.take("model")?)?;
+    let model = app.accept(&mut fields)?;
     let conversation = request::conversation(&mut fields, &app.caps)?;
+    let ending = request::ending(&conversation)?;
     let params = request::params(&mut fields, app)?;
     let stream = fields.take("stream")?.unwrap_or(false);
     // Whatever else is there is tolerated: clients of this API send much that changes no text.
-    let prompts = prompt::encode(app, vec![Raw::Chat(conversation, Ending::Answer)]).await?;
+    let prompts = prompt::encode(app, vec![Raw::Chat(conversation, ending)]).await?;
     let service = ServiceFields { model: model.clone(), stream, ..ServiceFields::default() };
     let shape = Messages::new(format!("msg_{}", token()), model, params.stop.clone());
     reply(app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await
@@ -46,9 +46,10 @@ async fn answer(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
 
 async fn count(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
-    app.model.accept(fields.take("model")?)?;
+    app.accept(&mut fields)?;
     let conversation = request::conversation(&mut fields, &app.caps)?;
-    let prompts = prompt::encode(app, vec![Raw::Chat(conversation, Ending::Answer)]).await?;
+    let ending = request::ending(&conversation)?;
+    let prompts = prompt::encode(app, vec![Raw::Chat(conversation, ending)]).await?;
     Ok(reply::json(&json!({"input_tokens": prompts[0].ids.len()})))
 }
 
@@ -64,10 +65,14 @@ fn error_body(error: &ApiError) -> Value {
     json!({"type": "error", "error": {"type": kind, "message": error.message}})
 }
 
+/// Whether a path is this API's.
+pub fn serves(path: &str) -> bool {
+    path.strip_prefix("/v1/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// An error that arose before a path's own handler, in the shape of that path's clients.
 pub fn respond_at(path: &str, error: ApiError) -> Response {
-    let own = path.strip_prefix("/v1/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if own { respond(error) } else { error.into_response() }
+    if serves(path) { respond(error) } else { error.into_response() }
 }
 
 fn respond(error: ApiError) -> Response {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::format::Message;
+use crate::format::{Ending, Message};
 use crate::sample::SamplingParams;
 use crate::server::app::App;
 use crate::server::caps::{Cap, Caps};
@@ -39,6 +39,23 @@ pub fn conversation(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, Ap
     caps.check(Cap::PromptBytes, "messages", found.iter().map(|m| m.content.len()).sum())?;
     tools(fields)?;
     Ok(found)
+}
+
+/// How a conversation ends: an assistant's last message is the beginning of the answer.
+///
+/// # Errors
+/// When there is nothing that it could answer.
+pub fn ending(conversation: &[Message]) -> Result<Ending, ApiError> {
+    match conversation.split_last() {
+        Some((last, before)) if last.role == "assistant" => {
+            if before.iter().all(|m| m.role == "system") {
+                let why = "found only the beginning of an answer: expected a user's message before it";
+                return Err(ApiError::field("messages", why));
+            }
+            Ok(Ending::Continued)
+        }
+        _ => Ok(Ending::Answer),
+    }
 }
 
 /// Tools that a model may use, it may also leave alone; tools that it must use can't be served.

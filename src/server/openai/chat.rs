@@ -17,7 +17,7 @@ use crate::server::error::ApiError;
 use crate::server::reply::{Answer, Frames, Shape, reply};
 use crate::server::request::fields::Refused;
 use crate::server::request::prompt::{self, Raw};
-use crate::server::request::{Generation, NEUTRAL, ServiceFields, UNSUPPORTED, sampling, set_logprobs};
+use crate::server::request::{Generation, ServiceFields, Told, UNSUPPORTED, sampling, set_logprobs};
 use crate::server::running::{Ended, Usage};
 
 /// What chat alone can't honour.
@@ -68,7 +68,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     };
     fields.refuse(UNSUPPORTED)?;
     fields.refuse(REFUSED)?;
-    fields.ignore(NEUTRAL);
+    app.ignore_neutral(&mut fields)?;
     fields.ignore(&["store", "parallel_tool_calls"]);
     fields.finish(app.unknown)?;
     let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await;
@@ -77,7 +77,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         head: Head::new("chatcmpl", service.model.clone()),
         tokenizer: app.model.tokenizer.clone(),
         logprobs: wanted,
-        include_usage: service.include_usage,
+        told: Told::new(service.usage),
         stops: params.stop.clone(),
     };
     let answer = reply(&app, Generation { prompts, params, wanted: Wanted::Text, service }, shape).await;
@@ -88,7 +88,7 @@ struct Chat {
     head: Head,
     tokenizer: Arc<Tokenizer>,
     logprobs: bool,
-    include_usage: bool,
+    told: Told,
     stops: Vec<String>,
 }
 
@@ -101,9 +101,7 @@ impl Chat {
     fn chunk(&self, choices: Value) -> Value {
         let mut chunk = self.object("chat.completion.chunk");
         chunk["choices"] = choices;
-        if self.include_usage {
-            chunk["usage"] = Value::Null;
-        }
+        self.told.put(&mut chunk);
         chunk
     }
 
@@ -132,7 +130,8 @@ impl Shape for Chat {
         body
     }
 
-    fn begin(&mut self, answers: usize, _: Usage, out: &mut Frames) {
+    fn begin(&mut self, answers: usize, usage: Usage, out: &mut Frames) {
+        self.told.begin(usage);
         for choice in 0..answers {
             let delta = json!({"role": "assistant", "content": ""});
             out.data(&self.delta(choice, delta, Value::Null, None));
@@ -140,6 +139,7 @@ impl Shape for Chat {
     }
 
     fn piece(&mut self, choice: usize, text: String, token: Option<Choice>, out: &mut Frames) {
+        self.told.add(usize::from(token.is_some()));
         if text.is_empty() && !self.logprobs {
             return;
         }
@@ -157,9 +157,9 @@ impl Shape for Chat {
     }
 
     fn done(&mut self, usage: Usage, out: &mut Frames) {
-        if self.include_usage {
+        if let Some(used) = self.told.end(usage) {
             let mut chunk = self.chunk(json!([]));
-            chunk["usage"] = usage.body();
+            chunk["usage"] = used;
             out.data(&chunk);
         }
         out.raw("[DONE]");

@@ -18,7 +18,7 @@ use crate::server::error::ApiError;
 use crate::server::reply::{Answer, Frames, Shape, reply};
 use crate::server::request::fields::Refused;
 use crate::server::request::prompt::{self, Prompt};
-use crate::server::request::{Generation, NEUTRAL, ServiceFields, UNSUPPORTED, sampling, set_logprobs};
+use crate::server::request::{Generation, ServiceFields, Told, UNSUPPORTED, sampling, set_logprobs};
 use crate::server::running::{Ended, Usage};
 
 /// OpenAI's default here.
@@ -58,7 +58,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     };
     fields.refuse(UNSUPPORTED)?;
     fields.refuse(REFUSED)?;
-    fields.ignore(NEUTRAL);
+    app.ignore_neutral(&mut fields)?;
     fields.finish(app.unknown)?;
     let prompts = prompt::encode(&app, raw).await?;
     if echo && listed.is_some() {
@@ -73,7 +73,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         tokenizer,
         logprobs: listed.is_some(),
         offsets: vec![0; prompts.len() * params.n as usize],
-        include_usage: service.include_usage,
+        told: Told::new(service.usage),
         stops: params.stop.clone(),
     };
     reply(&app, Generation { prompts, params, wanted, service }, shape).await
@@ -97,7 +97,7 @@ struct Completions {
     logprobs: bool,
     /// Where each answer's next token begins.
     offsets: Vec<usize>,
-    include_usage: bool,
+    told: Told,
     stops: Vec<String>,
 }
 
@@ -111,9 +111,7 @@ impl Completions {
         let mut chunk = self.object(json!([
             {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": reason}
         ]));
-        if self.include_usage {
-            chunk["usage"] = Value::Null;
-        }
+        self.told.put(&mut chunk);
         chunk
     }
 }
@@ -142,7 +140,8 @@ impl Shape for Completions {
         body
     }
 
-    fn begin(&mut self, _: usize, _: Usage, out: &mut Frames) {
+    fn begin(&mut self, _: usize, usage: Usage, out: &mut Frames) {
+        self.told.begin(usage);
         // With log-probabilities they come when these are known.
         for (choice, echo) in self.echoes.iter().enumerate().filter(|_| !self.logprobs) {
             out.data(&self.chunk(choice, echo, Value::Null, None));
@@ -159,6 +158,7 @@ impl Shape for Completions {
     }
 
     fn piece(&mut self, choice: usize, text: String, token: Option<Choice>, out: &mut Frames) {
+        self.told.add(usize::from(token.is_some()));
         if text.is_empty() && !self.logprobs {
             return;
         }
@@ -178,9 +178,9 @@ impl Shape for Completions {
     }
 
     fn done(&mut self, usage: Usage, out: &mut Frames) {
-        if self.include_usage {
+        if let Some(used) = self.told.end(usage) {
             let mut chunk = self.object(json!([]));
-            chunk["usage"] = usage.body();
+            chunk["usage"] = used;
             out.data(&chunk);
         }
         out.raw("[DONE]");

@@ -19,8 +19,8 @@ use crate::server::body;
 use crate::server::caps::Cap;
 use crate::server::error::ApiError;
 use crate::server::reply;
+use crate::server::request::fields::Fields;
 use crate::server::request::prompt;
-use crate::server::request::{NEUTRAL, fields::Fields};
 
 /// Texts that are handed to the engine at once, so that a long list does not fill the queue.
 const WAVE: usize = 32;
@@ -49,9 +49,7 @@ enum PoolingName {
 /// When the request can't be served.
 pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
     let mut fields = body::fields(body, &app.caps).await?;
-    let name: Option<String> = fields.take("model")?;
-    app.caps.check(Cap::NameBytes, "model", name.as_ref().map_or(0, String::len))?;
-    let model = app.model.accept(name)?;
+    let model = app.accept(&mut fields)?;
     let raw = prompt::read(&mut fields, "input", Cap::Inputs, &app.caps)?;
     let encoding = fields.take("encoding_format")?.unwrap_or(Encoding::Float);
     let pooling = match fields.take("pooling")? {
@@ -61,7 +59,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     };
     dimensions(&mut fields, app.model.width)?;
     let priority = fields.take("priority")?.unwrap_or(0);
-    fields.ignore(NEUTRAL);
+    app.ignore_neutral(&mut fields)?;
     fields.finish(app.unknown)?;
     let input = |error: ApiError| error.renamed("prompt", "input");
     let prompts = prompt::encode(&app, raw).await.map_err(input)?;

@@ -5,18 +5,30 @@ use serde_json::{Map, Value, json};
 use crate::format::Tokenizer;
 use crate::sample::Choice;
 
-/// Text and bytes of a token; a part of a character reads as U+FFFD.
-fn spelled(tokenizer: &Tokenizer, id: u32) -> (String, Vec<u8>) {
-    // A head may have more rows than the tokenizer has tokens.
-    let bytes = tokenizer.piece(id).unwrap_or_default();
-    (String::from_utf8_lossy(bytes).into_owned(), bytes.to_vec())
+/// The bytes of a token. A head may have more rows than the tokenizer has tokens: those have none.
+fn bytes(tokenizer: &Tokenizer, id: u32) -> &[u8] {
+    tokenizer.piece(id).unwrap_or_default()
+}
+
+/// A token as a name for completions: a part of a character as `bytes:\x..`, as OpenAI has it, so that no two
+/// read alike.
+fn spelled(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_string(),
+        Err(_) => bytes.iter().fold("bytes:".to_string(), |name, byte| name + &format!("\\x{byte:02x}")),
+    }
+}
+
+/// How many characters begin in a token.
+fn begun(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 /// `{"content": [{token, logprob, bytes, top_logprobs}]}`.
 pub fn chat(tokenizer: &Tokenizer, tokens: &[Choice]) -> Value {
     let entry = |id: u32, logprob: f32| {
-        let (token, bytes) = spelled(tokenizer, id);
-        json!({"token": token, "logprob": logprob, "bytes": bytes})
+        let bytes = bytes(tokenizer, id);
+        json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes})
     };
     let content = tokens.iter().filter_map(|choice| {
         let mut value = entry(choice.id, choice.logprob?);
@@ -35,11 +47,12 @@ pub fn completions(tokenizer: &Tokenizer, tokens: &[Choice], offset: &mut usize)
     let mut logprobs = Vec::new();
     let mut tops = Vec::new();
     for choice in tokens {
-        let (text, _) = spelled(tokenizer, choice.id);
+        let own = bytes(tokenizer, choice.id);
+        let text = spelled(own);
         let mut top = Map::new();
         for (id, logprob) in &choice.top {
             // Tokens of the same spelling: the most probable stands.
-            top.entry(spelled(tokenizer, *id).0).or_insert_with(|| json!(logprob));
+            top.entry(spelled(bytes(tokenizer, *id))).or_insert_with(|| json!(logprob));
         }
         // The token itself is always listed; before the first of a prompt there is nothing to list after.
         let listed = choice.logprob.map(|logprob| {
@@ -47,7 +60,7 @@ pub fn completions(tokenizer: &Tokenizer, tokens: &[Choice], offset: &mut usize)
             Value::Object(top)
         });
         offsets.push(*offset);
-        *offset += text.chars().count();
+        *offset += begun(own);
         texts.push(text);
         logprobs.push(choice.logprob);
         tops.push(listed);
@@ -59,17 +72,18 @@ pub fn completions(tokenizer: &Tokenizer, tokens: &[Choice], offset: &mut usize)
 /// that begins every text, takes no place.
 pub fn echoed(tokenizer: &Tokenizer, tokens: &[Choice], text: &str, offset: &mut usize) -> Value {
     let mut listed = completions(tokenizer, tokens, &mut 0);
-    let mut rest = text;
+    let mut rest = text.as_bytes();
     let offsets = tokens.iter().map(|choice| {
         let at = *offset;
-        if let Some(after) = rest.strip_prefix(&spelled(tokenizer, choice.id).0) {
-            *offset += rest.chars().count() - after.chars().count();
+        let own = bytes(tokenizer, choice.id);
+        if let Some(after) = rest.strip_prefix(own) {
+            *offset += begun(own);
             rest = after;
         }
         at
     });
     listed["text_offset"] = offsets.collect::<Vec<_>>().into();
-    *offset += rest.chars().count();
+    *offset += begun(rest);
     listed
 }
 
@@ -81,4 +95,19 @@ pub fn joined(mut first: Value, second: &Value) -> Value {
         }
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_character_have_names_of_their_own() {
+        assert_eq!(spelled("\u{e9}a".as_bytes()), "\u{e9}a");
+        assert_eq!(spelled(&[0xe2, 0x82]), "bytes:\\xe2\\x82");
+        assert_ne!(spelled(&[0xe2]), spelled(&[0xe3]));
+        // A character of three tokens is one.
+        let euro = [&[0xe2][..], &[0x82], &[0xac]];
+        assert_eq!(euro.map(begun), [1, 0, 0]);
+    }
 }

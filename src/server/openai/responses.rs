@@ -19,7 +19,7 @@ use crate::server::error::ApiError;
 use crate::server::reply::{Answer, Frames, Shape, reply};
 use crate::server::request::fields::{Fields, Refused};
 use crate::server::request::prompt::{self, Raw, text_of};
-use crate::server::request::{Generation, NEUTRAL, ServiceFields, UNSUPPORTED, sampling};
+use crate::server::request::{Generation, ServiceFields, UNSUPPORTED, sampling};
 use crate::server::running::{Ended, Usage};
 
 const REFUSED: &[Refused] = &[
@@ -74,7 +74,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     }
     fields.refuse(UNSUPPORTED)?;
     fields.refuse(REFUSED)?;
-    fields.ignore(NEUTRAL);
+    app.ignore_neutral(&mut fields)?;
     fields.ignore(&["parallel_tool_calls"]);
     if let Some(text) = fields.take("text")? {
         let mut text = Fields::nested(text, "text".into())?;
@@ -127,6 +127,17 @@ fn conversation(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, ApiErr
     Ok(found)
 }
 
+const INCOMPLETE: &str = "incomplete";
+
+/// Of a response and of its item.
+fn status(ended: Option<&Ended>) -> &'static str {
+    match ended.map(|ended| &ended.0.finish) {
+        None => "in_progress",
+        Some(Finish::Length) => INCOMPLETE,
+        Some(Finish::Stop | Finish::Error(_)) => "completed",
+    }
+}
+
 #[derive(Debug)]
 struct Responses {
     head: Head,
@@ -144,19 +155,24 @@ impl Responses {
         json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
     }
 
+    /// The item of an answer that is over.
+    fn ended(&self, ended: Option<&Ended>, text: &str) -> Value {
+        self.output(status(ended), vec![self.part(text)])
+    }
+
     fn output(&self, status: &str, content: Vec<Value>) -> Value {
         json!({"id": self.item, "type": "message", "role": "assistant", "status": status, "content": content})
     }
 
     fn response(&self, ended: Option<&Ended>, output: Vec<Value>, usage: Option<Usage>) -> Value {
-        let cut = ended.is_some_and(|ended| ended.0.finish == Finish::Length);
+        let status = status(ended);
         let mut response = json!({
             "id": self.head.id,
             "object": "response",
             "created_at": self.head.created,
             "model": self.head.model,
-            "status": match ended { None => "in_progress", Some(_) if cut => "incomplete", Some(_) => "completed" },
-            "incomplete_details": if cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
+            "status": status,
+            "incomplete_details": (status == INCOMPLETE).then(|| json!({"reason": "max_output_tokens"})),
             "error": null,
             "output": output,
             "parallel_tool_calls": false,
@@ -198,8 +214,8 @@ impl Responses {
 impl Shape for Responses {
     fn whole(&self, answers: Vec<Answer>, usage: Usage) -> Value {
         let text: String = answers.iter().map(|a| a.text.as_str()).collect();
-        let output = vec![self.output("completed", vec![self.part(&text)])];
-        self.response(answers.first().map(|a| &a.ended), output, Some(usage))
+        let ended = answers.first().map(|a| &a.ended);
+        self.response(ended, vec![self.ended(ended, &text)], Some(usage))
     }
 
     fn begin(&mut self, _: usize, _: Usage, out: &mut Frames) {
@@ -234,15 +250,14 @@ impl Shape for Responses {
         let mut body = self.place();
         body["part"] = self.part(&self.text);
         self.send("response.content_part.done", body, out);
-        let item = self.output("completed", vec![self.part(&self.text)]);
+        let item = self.ended(Some(ended), &self.text);
         self.send("response.output_item.done", json!({"output_index": 0, "item": item}), out);
     }
 
     fn done(&mut self, usage: Usage, out: &mut Frames) {
-        let output = vec![self.output("completed", vec![self.part(&self.text)])];
-        let response = self.response(self.end.as_ref(), output, Some(usage));
-        let cut = response["status"] == "incomplete";
-        let kind = if cut { "response.incomplete" } else { "response.completed" };
+        let ended = self.end.as_ref();
+        let response = self.response(ended, vec![self.ended(ended, &self.text)], Some(usage));
+        let kind = if status(ended) == INCOMPLETE { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
     }
 

@@ -6,12 +6,14 @@ pub mod sampling;
 
 use fields::{Fields, Refused};
 use prompt::Prompt;
+use serde_json::Value;
 
 use crate::engine::Wanted;
 use crate::sample::SamplingParams;
 use crate::server::app::App;
 use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
+use crate::server::running::Usage;
 
 /// Text to be generated.
 #[derive(Clone, Debug)]
@@ -37,8 +39,58 @@ pub struct ServiceFields {
     pub salt: Option<String>,
     /// Whether the answer is streamed.
     pub stream: bool,
-    /// Whether a stream ends with the tokens used.
-    pub include_usage: bool,
+    /// When a stream says the tokens used.
+    pub usage: TellUsage,
+}
+
+/// When a stream says the tokens used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TellUsage {
+    /// Never.
+    #[default]
+    Never,
+    /// In an event of its own at the end.
+    AtEnd,
+    /// There, and in every event what it is so far.
+    Always,
+}
+
+/// The tokens used, as a stream tells them.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    when: TellUsage,
+    so_far: Usage,
+}
+
+impl Told {
+    /// Nothing used yet.
+    pub fn new(when: TellUsage) -> Self {
+        Self { when, so_far: Usage::default() }
+    }
+
+    /// The stream begins.
+    pub fn begin(&mut self, usage: Usage) {
+        self.so_far = usage;
+    }
+
+    /// So many tokens more.
+    pub fn add(&mut self, tokens: usize) {
+        self.so_far.completion += tokens;
+    }
+
+    /// Puts into an event what it has to say of them.
+    pub fn put(&self, event: &mut Value) {
+        match self.when {
+            TellUsage::Never => {}
+            TellUsage::AtEnd => event["usage"] = Value::Null,
+            TellUsage::Always => event["usage"] = self.so_far.body(),
+        }
+    }
+
+    /// What the stream ends with, if it says them at all.
+    pub fn end(&self, usage: Usage) -> Option<Value> {
+        (self.when != TellUsage::Never).then(|| usage.body())
+    }
 }
 
 impl ServiceFields {
@@ -47,38 +99,32 @@ impl ServiceFields {
     /// # Errors
     /// Names the field at fault.
     pub fn read(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
-        let caps = &app.caps;
-        let model: Option<String> = fields.take("model")?;
-        let salt: Option<String> = fields.take("cache_salt")?;
-        for (name, text) in [("model", &model), ("cache_salt", &salt)] {
-            caps.check(Cap::NameBytes, name, text.as_ref().map_or(0, String::len))?;
-        }
+        let model = app.accept(fields)?;
+        let salt = app.name(fields, "cache_salt")?;
         if salt.as_ref().is_some_and(String::is_empty) {
             return Err(ApiError::field("cache_salt", "found an empty text: expected one of some bytes"));
         }
         let stream = fields.take("stream")?.unwrap_or(false);
-        let mut include_usage = false;
+        let mut usage = TellUsage::Never;
         if let Some(options) = fields.take("stream_options")? {
             let mut options = Fields::nested(options, "stream_options".into())?;
-            include_usage = options.take("include_usage")?.unwrap_or(false);
+            let mut is_on = |name: &str| options.take(name).map(|on| on.unwrap_or(false));
+            usage = match (is_on("include_usage")?, is_on("continuous_usage_stats")?) {
+                (true, true) => TellUsage::Always,
+                (true, false) => TellUsage::AtEnd,
+                (false, false) => TellUsage::Never,
+                (false, true) => {
+                    let name = options.name("continuous_usage_stats");
+                    return Err(ApiError::field(name, "it has no meaning without \"include_usage\": true"));
+                }
+            };
             options.ignore(&["include_obfuscation"]);
-            options.refuse(&[Refused {
-                name: "continuous_usage_stats",
-                neutral: &["false"],
-                why: "usage comes once, at the end (include_usage)",
-            }])?;
             options.finish(app.unknown)?;
             if !stream {
                 return Err(ApiError::field("stream_options", "it has no meaning without \"stream\": true"));
             }
         }
-        Ok(Self {
-            model: app.model.accept(model)?,
-            priority: fields.take("priority")?.unwrap_or(0),
-            salt,
-            stream,
-            include_usage,
-        })
+        Ok(Self { model, priority: fields.take("priority")?.unwrap_or(0), salt, stream, usage })
     }
 }
 
@@ -97,9 +143,11 @@ pub fn set_logprobs(
     Ok(())
 }
 
-/// Fields of the generating endpoints that change nothing here.
-pub const NEUTRAL: &[&str] =
-    &["user", "metadata", "service_tier", "request_id", "safety_identifier", "prompt_cache_key"];
+/// Fields that name someone or something, and change nothing here.
+pub const NAMES: &[&str] = &["user", "request_id", "safety_identifier", "prompt_cache_key"];
+
+/// Fields of the generating endpoints that change nothing here either.
+pub const NEUTRAL: &[&str] = &["metadata", "service_tier"];
 
 /// Fields that every generating endpoint knows and can't honour.
 pub const UNSUPPORTED: &[Refused] = &[

@@ -40,10 +40,24 @@ pub enum Raw {
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a string, a list of token ids, or a list of either")]
 enum Field {
+    One(Item),
+    Several(Vec<Item>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Item {
     Text(String),
     Ids(Vec<u32>),
-    Texts(Vec<String>),
-    Lists(Vec<Vec<u32>>),
+}
+
+impl From<Item> for Raw {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Text(text) => Self::Text(text),
+            Item::Ids(ids) => Self::Ids(ids),
+        }
+    }
 }
 
 /// The prompts in a field: one or several, as text or token ids.
@@ -53,11 +67,9 @@ enum Field {
 pub fn read(fields: &mut Fields, name: &str, most: Cap, caps: &Caps) -> Result<Vec<Raw>, ApiError> {
     let field: Field = fields.require(name, "a string, a list of token ids, or a list of either")?;
     let prompts: Vec<Raw> = match field {
-        Field::Text(text) => vec![Raw::Text(text)],
         // An empty list reads as ids.
-        Field::Ids(ids) => vec![Raw::Ids(ids)],
-        Field::Texts(texts) => texts.into_iter().map(Raw::Text).collect(),
-        Field::Lists(lists) => lists.into_iter().map(Raw::Ids).collect(),
+        Field::One(item) => vec![item.into()],
+        Field::Several(items) => items.into_iter().map(Raw::from).collect(),
     };
     caps.check(most, name, prompts.len())?;
     for prompt in &prompts {
