@@ -1,8 +1,9 @@
 //! Conversations to prompts, by the Jinja template that a model carries.
 //!
 //! Templates come from files and are hostile until proved otherwise: minijinja has no access to
-//! anything but what is handed over, [`ChatTemplate::FUEL`] bounds both time and memory, and one that writes more
-//! than [`ChatTemplate::MAX_OUTPUT`] is stopped there.
+//! anything but what is handed over, [`ChatTemplate::FUEL`] bounds both time and memory (of trees of shared
+//! lists too, see [`super::template_meter`]), and one that writes more than [`ChatTemplate::MAX_OUTPUT`] is
+//! stopped there.
 //!
 //! What users write must not become special tokens, though what the template writes must. Before
 //! the template runs, the first character of everything in messages that looks like a special
@@ -10,7 +11,7 @@
 //! cut and compare as they like. The special tokens are cut out of the result, and then the
 //! stand-ins are turned back.
 
-use std::io;
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -19,6 +20,8 @@ use serde::Serialize;
 
 use super::Error;
 use super::chat_functions::{raise_exception, strftime_now, to_json, without_generation_tags};
+use super::template_code::{self, Code};
+use super::template_meter::Meter;
 use super::tokenizer::{MAX_TEXT, Tokenizer};
 
 /// A template may not be longer.
@@ -60,6 +63,8 @@ pub enum Ending {
 pub struct ChatTemplate {
     env: Environment<'static>,
     source: String,
+    /// The source without what only training reads.
+    code: String,
     bos: String,
     eos: String,
     /// Instructions beside one for each byte of the conversation.
@@ -88,15 +93,21 @@ impl ChatTemplate {
             )));
         }
         let mut env = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        env.set_syntax(syntax.map_err(failure)?);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        // It prints whatever is known, and transformers has none.
+        env.remove_global("debug");
         env.add_function("raise_exception", raise_exception);
         env.add_function("strftime_now", strftime_now);
         env.add_filter("tojson", to_json);
-        env.add_template_owned(NAME, without_generation_tags(source)).map_err(failure)?;
-        let (bos, eos) = (bos.into(), eos.into());
-        Ok(Self { env, source: source.into(), bos, eos, fuel: Self::FUEL, most: Self::MAX_OUTPUT })
+        let code = without_generation_tags(source);
+        Self::compiled(&code)?;
+        let (source, bos, eos) = (source.into(), bos.into(), eos.into());
+        Ok(Self { env, source, code, bos, eos, fuel: Self::FUEL, most: Self::MAX_OUTPUT })
+    }
+
+    /// The code borrows the source, and takes less time to compile than a conversation to read.
+    fn compiled(code: &str) -> Result<Code<'_>, Error> {
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        Code::new(NAME, code, syntax.map_err(failure)?).map_err(failure)
     }
 
     /// The same template with other bounds: instructions beside one for each byte of the conversation, and
@@ -119,13 +130,9 @@ impl ChatTemplate {
     /// writes more than it may.
     pub fn render(&self, messages: &[Message], ending: Ending) -> Result<String, Error> {
         let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        let fuel = self.fuel.saturating_add(bytes as u64);
         let mut env = self.env.clone();
-        env.set_fuel(Some(self.fuel.saturating_add(bytes as u64)));
-        let failure = |e: minijinja::Error| match e.kind() {
-            ErrorKind::OutOfFuel => Error::TemplateFuel(self.fuel),
-            _ => failure(e),
-        };
-        let template = env.get_template(NAME).map_err(failure)?;
+        env.set_fuel(Some(fuel));
         let given = context! {
             messages => Serde(messages),
             add_generation_prompt => ending == Ending::Answer,
@@ -134,13 +141,15 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        let mut page = Page { text: Vec::new(), most: self.most, asked: 0 };
-        let rendered = template.render_captured_to(given, &mut page).map(drop);
-        if page.asked > self.most {
-            return Err(Error::TemplateLength { found: page.asked, most: self.most });
+        let meter = Arc::new(Meter::new(fuel, 2 * messages.len(), bytes, self.most));
+        let rendered = template_code::run(env, &Self::compiled(&self.code)?, given, &meter);
+        if let Some(found) = meter.too_long() {
+            return Err(Error::TemplateLength { found, most: self.most });
         }
-        rendered.map_err(failure)?;
-        String::from_utf8(page.text).map_err(|e| Error::Template(format!("it wrote no UTF-8: {e}")))
+        rendered.map_err(|e| match e.kind() {
+            ErrorKind::OutOfFuel => Error::TemplateFuel(self.fuel),
+            _ => failure(e),
+        })
     }
 
     /// The prompt as ids. It begins with BOS where the model wants one, whether or not the
@@ -205,29 +214,6 @@ impl ChatTemplate {
             all.push(Message { role: disguised(&m.role)?, content: disguised(&m.content)? });
         }
         Ok((all, disguise))
-    }
-}
-
-/// What a template writes, refused where it would be longer than it may.
-struct Page {
-    text: Vec<u8>,
-    most: usize,
-    /// Bytes in all, those that were refused included.
-    asked: usize,
-}
-
-impl io::Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.asked = self.text.len().saturating_add(bytes.len());
-        if self.asked > self.most {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -304,6 +290,151 @@ mod tests {
             assert!(e.contains(expected), "{source}: {e}");
         }
         assert!(ChatTemplate::new(&"x".repeat(MAX_TEMPLATE + 1), "", "").is_err());
+    }
+
+    /// Lists share their items: a few instructions make a tree that no memory holds, or that no stack is
+    /// deep enough for.
+    #[test]
+    fn hostile_values_end_in_errors() {
+        let grow = |times: usize, body: &str, then: &str| {
+            format!(
+                "{{% set ns = namespace(x=['a'], y=['a']) %}}{{% for i in range({times}) %}}\
+                 {{% set ns.x = {body} %}}{{% set ns.y = {} %}}{{% endfor %}}{{{{ {then} }}}}",
+                body.replace('x', "y")
+            )
+        };
+        let pair = "[ns.x, ns.x]";
+        let too_much = [
+            grow(40, pair, "ns.x == ns.y"),
+            grow(30, pair, "[ns.x, ns.y] | unique"),
+            grow(40, pair, "ns.x | tojson | length"),
+            grow(40, pair, "ns.x"),
+            grow(40, "{'a': ns.x, 'b': ns.x}", "ns.x ~ ''"),
+            grow(40, "(ns.x, ns.x)", "ns.x < ns.y"),
+            grow(40, "ns.x + ns.x", "ns.x | length"),
+            grow(40, "ns.x * 9", "ns.x | length"),
+            grow(16, pair, "''") + "{% for i in range(9999) %}{{ ns.x == ns.y }}{% endfor %}",
+            grow(16, pair, "''") + "{% for i in range(9999) %}{{ ns.x in [ns.y] }}{% endfor %}",
+            grow(16, pair, "''") + "{% for i in range(9999) %}{{ [ns.x, ns.y] | sort | first }}{% endfor %}",
+            grow(16, pair, "''") + "{% for i in range(9999) %}{{ '{}'.format(ns.x) | length }}{% endfor %}",
+            "{% set x = ['a'] %}".to_owned()
+                + &"{% set x = [x, x] %}".repeat(40)
+                + "{{ x | string | length }}",
+            "{{ '{:>1000000000}'.format(1) }}".into(),
+            "{{ '%1000000000d' | format(1) }}".into(),
+            format!("{{{{ '{}'.format(1) | length }}}}", "{0:>99999}".repeat(9999)),
+        ];
+        for source in too_much {
+            let start = std::time::Instant::now();
+            let template = ChatTemplate::new(&source, "", "").unwrap();
+            let e = template.render(&hello(), Ending::Answer).unwrap_err();
+            assert!(matches!(e, Error::TemplateFuel(_) | Error::TemplateLength { .. }), "{source:.200}: {e}");
+            assert!(start.elapsed().as_secs() < 20, "{source:.200}: {:?}", start.elapsed());
+        }
+        let deep = |then: &str| grow(60_000, "[ns.x]", then);
+        for (source, expected) in [
+            ("{% set ns=namespace() %}{% set ns.x = ns %}{{ ns }}".into(), "a namespace into"),
+            ("{% set ns=namespace() %}{% set ns.x = ns %}{{ ns|tojson }}".into(), "a namespace into"),
+            ("{% set ns=namespace() %}{% set ns.x=[ns] %}{{ ns.x }}".into(), "a namespace into"),
+            ("{% set ns=namespace() %}{% set ns.x={'a': ns} %}{{ ns == ns.x.a }}".into(), "a namespace into"),
+            ("{% set ns=namespace() %}{{ namespace(x=ns) }}".into(), "a namespace into"),
+            (deep("ns.x"), "deeper than 64"),
+            (deep("ns.x == ns.y"), "deeper than 64"),
+            (deep("ns.x | tojson"), "deeper than 64"),
+            (grow(99, "{'a': ns.x}", "1"), "deeper than 64"),
+            (grow(99, "ns.x | batch(9)", "1"), "deeper than 64"),
+            ("{{ {[1]: 2} }}".into(), "can't be a key"),
+            ("{{ debug() }}".into(), "debug is unknown"),
+            ("{{ 1 | trim(*[1]) }}".into(), "'trim'"),
+            ("{{ 1 | nothing }}".into(), "filter nothing is unknown"),
+            ("{{ 1 is nothing }}".into(), "test nothing is unknown"),
+        ] {
+            let e = render(&source, &hello()).unwrap_err();
+            assert!(e.contains(expected), "{source:.200}: {e}");
+        }
+    }
+
+    #[test]
+    fn long_expressions_end_in_errors_or_answers() {
+        for (start, link, end) in [
+            ("{{ 1", "+1", " }}"),
+            ("{{ 1", " if 1 else 1", " }}"),
+            ("{{ 'a'", "~messages", " }}"),
+            ("{{ 1", "==1", " }}"),
+            ("{{ 1", " and 1", " }}"),
+            ("{{ 1", "**1", " }}"),
+            ("{{ messages", ".a", " }}"),
+            ("{{ messages", "[0]", " }}"),
+            ("{{ messages", "()", " }}"),
+            ("{{ messages", "|list", " }}"),
+            ("{{ messages", " is x", " }}"),
+            ("{{ 1", ",1", " }}"),
+            ("{{ ", "not ", " 1 }}"),
+            ("{{ ", "-", " 1 }}"),
+            ("{{ ", "[", " }}"),
+            ("{% if 1 %}", "{% elif 1 %}", "{% endif %}"),
+            ("", "{% if 1 %}", ""),
+            ("", "{% for a in messages %}", ""),
+            ("", "{% set x %}", ""),
+            ("", "{% macro a() %}", ""),
+        ] {
+            let source = format!("{start}{}{end}", link.repeat(900_000 / link.len()));
+            let _ = render(&source, &hello());
+        }
+    }
+
+    /// Everything that jumps, with what is put between the jumps.
+    #[test]
+    fn weighed_code_does_what_it_did() {
+        for (source, expected) in [
+            ("{% for a in [1, 2, 3] if a != 2 %}{{ a }}{{ loop.index }}{% else %}-{% endfor %}", "1132"),
+            ("{% for a in [] %}x{% else %}{{ 'n' + 'o' }}{% endfor %}", "no"),
+            (
+                "{% for a in [1, 2, 3] %}{% if a == 2 %}{% continue %}{% endif %}{{ a }}{% break %}{% endfor %}",
+                "1",
+            ),
+            (
+                "{% for a in [[1, [2]], [3]] recursive %}{{ loop(a) if a is iterable else a }}{% endfor %}",
+                "123",
+            ),
+            ("{% macro m(a, b=[4]) %}{{ a + b[0] }}{% endmacro %}{{ m(1) }}{{ m(1, b=[1 * 1]) }}", "52"),
+            (
+                "{% macro m() %}<{{ caller([1]) }}>{% endmacro %}{% call(x) m() %}{{ x[0] }}{% endcall %}",
+                "<1>",
+            ),
+            (
+                "{{ 1 < 2 < 3 }}{{ 1 < 2 > 3 }}{{ [] or 'x' }}{{ [1] and 'y' }}{{ 'a' if 1 in [1] }}",
+                "truefalsexya",
+            ),
+            (
+                "{% set ns = namespace(a=1) %}{% set ns.a = ns.a + 1 %}{{ ns.a }}{{ {'k': [ns.a]}['k'][0] }}",
+                "22",
+            ),
+            ("{% set x %}a{{ 'b' | upper }}{% endset %}{{ x }}{% filter upper %}c{% endfilter %}", "aBC"),
+            ("{% block b %}{{ [1] | length }}{% endblock %}{{ nothing }}{{ nothing is defined }}", "1false"),
+            ("{{ dict(a=1, **{'b': 2}) | tojson }}{{ [*[1, 2]] }}{{ '{:>3}{}'.format(1, 'x') }}", ""),
+            (
+                "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='role') | join('+') }}",
+                "user",
+            ),
+        ] {
+            match render(source, &hello()) {
+                Ok(text) if expected.is_empty() => assert!(text.contains("{\"a\": 1, \"b\": 2}"), "{text}"),
+                Ok(text) => assert_eq!(text, expected, "{source}"),
+                Err(e) => panic!("{source}: {e}"),
+            }
+        }
+    }
+
+    /// What an honest template does at every turn of a long conversation is paid for.
+    #[test]
+    fn long_conversations_are_rendered() {
+        let source = "{% set ns = namespace(kept=[]) %}{% for m in messages %}{% if loop.index0 == messages|length - 1 \
+                      or m.role in ['user', 'tool'] %}{% set ns.kept = ns.kept + [m] %}{% endif %}\
+                      {{ m.role ~ ':' ~ m['content'].strip() | trim }}{% endfor %}{{ ns.kept | length }}";
+        let said = "word ".repeat(100);
+        let turns: Vec<Message> = (0..2000).map(|_| Message::new("user", said.as_str())).collect();
+        assert!(render(source, &turns).unwrap().ends_with("2000"));
     }
 
     /// Fuel alone would let each of these write 64 bytes an instruction, and as much again for every byte
