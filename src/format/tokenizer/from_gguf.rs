@@ -10,6 +10,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
+use super::growth::Growth;
 use super::vocabulary::{Speller, Spelling, TokenKind, Vocabulary, byte_token};
 use super::{Parts, Tokenizer};
 use crate::format::Error;
@@ -114,7 +115,8 @@ pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
         (true, Some(id)) => Some(id),
         (true, None) => return Err(Error::missing(path, "tokenizer.ggml.bos_token_id")),
     };
-    Tokenizer::build(Parts { core, vocabulary, bos, bos_to_add, ends, space_prefix })
+    let growth = Growth::NONE;
+    Tokenizer::build(Parts { core, growth, vocabulary, bos, bos_to_add, ends, space_prefix })
 }
 
 struct Keys<'a> {
