@@ -6,7 +6,6 @@ mod gguf;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use gguf::{Gguf, keys, small};
 use tempfile::TempDir;
@@ -93,8 +92,13 @@ fn gguf_files() {
         ),
         Case(
             "an unknown architecture",
-            Gguf::default().text("general.architecture", "mamba").bytes(),
-            &["mamba"],
+            Gguf::default().text("general.architecture", "mamba\nerror: all is well\x1b[31m").bytes(),
+            &["'mamba\n  error: all is well\\u{1b}[31m'"],
+        ),
+        Case(
+            "a long text for a number",
+            Gguf::default().text("general.alignment", &"x".repeat(5_000_000)).bytes(),
+            &["power of two", "bytes more)"],
         ),
         Case(
             "a tensor outside the file",
@@ -153,7 +157,7 @@ fn gguf_files() {
     let own = sound().number("split.count", 2).number("split.no", 0).bytes();
     fs::write(&part, own).unwrap();
     wrong.extend(refuse("a missing part", &part, "a", &["m-00002-of-00002.gguf", "all of it downloaded"]));
-    wrong.extend(refuse("a device", Path::new("/dev/null"), "a", &["does not begin with the bytes 'GGUF'"]));
+    wrong.extend(refuse("a device", Path::new("/dev/null"), "a", &["a pipe, a socket or a device"]));
     wrong.extend(refuse("nothing", &dir.path().join("absent.gguf"), "a", &["no such file or directory"]));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -179,6 +183,15 @@ fn directories() {
     let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
     let index = |shard: &str| format!(r#"{{"weight_map": {{"a": "{shard}"}}}}"#);
     let loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+    let in_itself = "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns.x }}";
+    let deep_list = "{% set ns = namespace(x=[]) %}{% for i in range(60000) %}{% set ns.x = [ns.x] %}{% endfor %}\
+                     {{ ns.x | tojson }}";
+    let sums = format!("{{{{ 1{} }}}}", "+1".repeat(400_000));
+    let tokenizer = fs::read_to_string(data("tiny/llama/tokenizer.json")).unwrap();
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&tokenizer).unwrap();
+    let doubling = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+    tokenizer["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": vec![doubling; 34]});
+    let doubling = tokenizer.to_string();
     let floods = format!("{{% for i in range(99999) %}}{}{{% endfor %}}", "k".repeat(1024));
     let model = "model.safetensors";
     let listed = "model.safetensors.index.json";
@@ -273,6 +286,68 @@ fn directories() {
             &["chat template", "at most 8388608", "without end"],
         ),
         (
+            "a template with a namespace in itself",
+            vec![("chat_template.jinja", Some(in_itself.into()))],
+            &["chat template", "a namespace into"],
+        ),
+        (
+            "a template with a deep list",
+            vec![("chat_template.jinja", Some(deep_list.into()))],
+            &["chat template", "nest deeper than 64"],
+        ),
+        (
+            "a template with a long sum",
+            vec![("chat_template.jinja", Some(sums.into()))],
+            &["chat template", "at most 1000 tokens in a tag"],
+        ),
+        (
+            "a template that is a number",
+            vec![("tokenizer_config.json", Some(br#"{"chat_template": 5}"#.into()))],
+            &["tokenizer_config.json", "a list of {name, template}"],
+        ),
+        (
+            "templates without a usual one",
+            vec![(
+                "tokenizer_config.json",
+                Some(br#"{"chat_template": [{"name": "x\n", "template": ""}]}"#.into()),
+            )],
+            &["the name 'default'", "found the names [x"],
+        ),
+        (
+            "a template that forges an error",
+            vec![(
+                "chat_template.jinja",
+                Some(br#"{{ raise_exception("no\nerror: all is well\u001b[2J") }}"#.into()),
+            )],
+            &["chat template", "\n  error: all is well\\u{1b}[2J"],
+        ),
+        (
+            "a template that says too much",
+            vec![("chat_template.jinja", Some(br#"{{ raise_exception("x" * 500000) }}"#.into()))],
+            &["chat template", "xxx"],
+        ),
+        (
+            "a tokenizer that doubles",
+            vec![("tokenizer.json", Some(doubling.into()))],
+            &["tokenizer.json", "bytes of one"],
+        ),
+        (
+            "two thetas",
+            vec![(
+                "config.json",
+                Some(replaced("config.json", "\"use_cache\"", "\"rope_theta\": 5.0,\n \"use_cache\"").into()),
+            )],
+            &["rope_theta contradict"],
+        ),
+        (
+            "a field that forges an error",
+            vec![(
+                "config.json",
+                Some(replaced("config.json", "\"use_cache\"", "\"a\\nerror: b\": 1, \"use_cache\"").into()),
+            )],
+            &["config.json", "a\n  error: b"],
+        ),
+        (
             "a template that nests",
             vec![("chat_template.jinja", Some(format!("{{{{ {} }}}}", "(".repeat(100_000)).into()))],
             &["chat template"],
@@ -308,6 +383,97 @@ fn directories() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Padding is for batches, and a hostile one for memory.
+#[test]
+fn padding_and_truncation_of_a_tokenizer_are_not_applied() {
+    let dir = directory();
+    let path = dir.path().join("tokenizer.json");
+    let ids = || {
+        let output = command(&["tokenize", "-m", dir.path().to_str().unwrap(), "abc"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let sound = ids();
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for (strategy, multiple) in [
+        (serde_json::json!({"Fixed": 1_000_000_000_000u64}), serde_json::Value::Null),
+        (serde_json::json!("BatchLongest"), serde_json::json!(10_000_000_000_000u64)),
+    ] {
+        tokenizer["padding"] = serde_json::json!({"strategy": strategy, "direction": "Right", "pad_to_multiple_of": multiple,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "p"});
+        tokenizer["truncation"] = serde_json::json!({"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0});
+        fs::write(&path, tokenizer.to_string()).unwrap();
+        assert_eq!(ids(), sound);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_are_not_waited_for() {
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let dir = directory();
+    let alone = dir.path().join("m.gguf");
+    pipe(&alone);
+    let mut wrong = refuse("a pipe", &alone, "a", &["a pipe, a socket or a device"]);
+    pipe(&dir.path().join("chat_template.jinja"));
+    wrong.extend(refuse("a template that is a pipe", dir.path(), "a", &["jinja", "expected a regular file"]));
+    fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+    fs::create_dir(dir.path().join("chat_template.jinja")).unwrap();
+    wrong.extend(refuse(
+        "a template that is a folder",
+        dir.path(),
+        "a",
+        &["jinja", "expected a regular file"],
+    ));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Holes instead of 80 layers of 8192 in F32, 290 GB: refused before one of them is read.
+#[test]
+fn models_that_no_memory_holds() {
+    let (hidden, inner) = (8192u64, 28_672u64);
+    let mut model = keys("gpt2");
+    for (key, value) in [("block_count", 80), ("embedding_length", 8192), ("feed_forward_length", 28_672)] {
+        model = model.replaced(&format!("llama.{key}"), value);
+    }
+    let mut offset = 0;
+    let mut add = |model: Gguf, name: &str, dims: &[u64]| {
+        let at = offset;
+        offset += 4 * dims.iter().product::<u64>();
+        model.tensor_at(name, dims, 0, at)
+    };
+    model = add(model, "token_embd.weight", &[hidden, 11]);
+    model = add(model, "output_norm.weight", &[hidden]);
+    for layer in 0..80 {
+        for name in ["attn_norm", "ffn_norm"] {
+            model = add(model, &format!("blk.{layer}.{name}.weight"), &[hidden]);
+        }
+        for name in ["attn_q", "attn_k", "attn_v", "attn_output"] {
+            model = add(model, &format!("blk.{layer}.{name}.weight"), &[hidden, hidden]);
+        }
+        for name in ["ffn_gate", "ffn_up"] {
+            model = add(model, &format!("blk.{layer}.{name}.weight"), &[hidden, inner]);
+        }
+        model = add(model, &format!("blk.{layer}.ffn_down.weight"), &[inner, hidden]);
+    }
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("huge.gguf");
+    let header = model.bytes();
+    fs::write(&path, &header).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(header.len() as u64 + offset).unwrap();
+    let path = path.to_str().unwrap();
+    for arguments in [
+        &["run", "-m", path, "a"][..],
+        &["logits", "-m", path, "a"],
+        &["bench", "model", "-m", path, "-p", "8", "-n", "0"],
+    ] {
+        let stderr = refused(arguments[0], &command(&[&["--quiet"], arguments].concat()).output().unwrap());
+        for part in ["weights of ", " free (", "choose a smaller model"] {
+            assert!(stderr.contains(part), "{arguments:?}: {stderr}");
+        }
+    }
+}
+
 #[test]
 fn prompts_longer_than_the_context() {
     let dir = directory();
@@ -324,6 +490,7 @@ fn prompts_longer_than_the_context() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_shrinks_while_it_is_read() {
+    use std::time::{Duration, Instant};
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("m.gguf");
     fs::copy(data("quant-models/tiny-F32.gguf"), &path).unwrap();

@@ -27,7 +27,9 @@ impl Gpu {
         if self.adapter.is_software() {
             let free = host_available().ok_or("this system doesn't tell how much memory is available")?;
             return Ok(match address_space_left() {
-                Some(left) if left < free => Room { total: left, free: left, source: "the limit on address space" },
+                Some(left) if left < free => {
+                    Room { total: left, free: left, source: "the limit on address space" }
+                }
                 _ => Room { total: free, free, source: "MemAvailable" },
             });
         }
@@ -79,7 +81,9 @@ mod tests {
 
     #[test]
     fn limits_on_addresses_are_read() {
-        let limit = |n: &str| format!("Max cpu time   unlimited\nMax address space         {n}   unlimited   bytes\n");
+        let limit = |n: &str| {
+            format!("Max cpu time   unlimited\nMax address space         {n}   unlimited   bytes\n")
+        };
         let status = "VmPeak:\t  9 kB\nVmSize:\t    1024 kB\n";
         assert_eq!(parse_address_space(&limit("4194304"), status), Some(3 << 20));
         assert_eq!(parse_address_space(&limit("1000"), status), Some(0));

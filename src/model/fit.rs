@@ -53,7 +53,12 @@ impl Sum {
     ///
     /// # Errors
     /// What was asked for, what there is, and what would fit; in words.
-    pub(super) fn fits(&self, adapter: &str, room: Result<Room, String>, capacity: u64) -> Result<(), String> {
+    pub(super) fn fits(
+        &self,
+        adapter: &str,
+        room: Result<Room, String>,
+        capacity: u64,
+    ) -> Result<(), String> {
         let Ok(room) = room else { return Ok(()) };
         let all = self.weights.saturating_add(self.step).saturating_add(self.cache);
         if all <= room.free {
@@ -63,7 +68,9 @@ impl Sum {
         let tokens = (u128::from(left) * u128::from(capacity) / u128::from(self.cache.max(1))) as u64;
         let way = match (room.free.checked_sub(self.weights), tokens) {
             (None, _) => "choose a smaller model, or the same in a smaller weight format".into(),
-            (_, tokens) if tokens >= 16 => format!("a cache of {tokens} tokens would fit: lower --max-model-len"),
+            (_, tokens) if tokens >= 16 => {
+                format!("a cache of {tokens} tokens would fit: lower --max-model-len")
+            }
             _ => "lower --max-num-batched-tokens, or choose a smaller model or weight format".into(),
         };
         Err(format!(

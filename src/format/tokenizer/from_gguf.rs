@@ -202,7 +202,7 @@ impl<'a> Keys<'a> {
         let speller = Speller::new(spelling);
         let mut vocabulary = Vocabulary::default();
         for (i, text) in texts.iter().enumerate() {
-            match kinds.map_or(1, |k| k[i]) {
+            match kinds.and_then(|kinds| kinds.get(i)).unwrap_or(1) {
                 1 => vocabulary.push(TokenKind::Normal, &speller.bytes(text)),
                 2 | 3 => vocabulary.push(TokenKind::Special, text.as_bytes()),
                 4 => vocabulary.push(TokenKind::UserDefined, text.as_bytes()),
