@@ -38,10 +38,6 @@ fn stderr(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     text(&output.stderr)
 }
 
-/// No driver for the Vulkan loader to find, under its new and its old name.
-const NO_DRIVER: [(&str, &str); 2] =
-    [("VK_DRIVER_FILES", "/nonexistent.json"), ("VK_ICD_FILENAMES", "/nonexistent.json")];
-
 #[test]
 fn devices_say_which_is_chosen_and_why() {
     let all = json(&["devices", "--json"]);
@@ -78,6 +74,9 @@ fn a_choice_that_fits_nothing_lists_what_there_is() {
 #[test]
 #[cfg(target_os = "linux")]
 fn without_an_adapter_it_says_what_to_install() {
+    // Nothing for the Vulkan loader to find, under its new and its old name.
+    const NO_DRIVER: [(&str, &str); 2] =
+        [("VK_DRIVER_FILES", "/nonexistent.json"), ("VK_ICD_FILENAMES", "/nonexistent.json")];
     for command in [&["devices"][..], &["devices", "--json"], &["doctor", "--kernel", "argmax"]] {
         let error = stderr(command, &NO_DRIVER);
         assert!(error.contains("Install") && error.contains("mesa-vulkan-drivers"), "{error}");

@@ -24,6 +24,7 @@ mod man;
 mod model_arg;
 mod models;
 mod perplexity;
+mod printable;
 mod progress;
 mod quantize;
 mod roofline;
@@ -340,9 +341,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Prints the error and its causes. Nothing can be done if stderr is gone.
 fn report(error: &anyhow::Error) {
     let mut stderr = io::stderr().lock();
-    let _ = writeln!(stderr, "error: {error}");
+    let _ = writeln!(stderr, "error: {}", printable::message(&error.to_string()));
     for cause in error.chain().skip(1) {
-        let _ = writeln!(stderr, "  caused by: {cause}");
+        let _ = writeln!(stderr, "  caused by: {}", printable::message(&cause.to_string()));
     }
 }
 

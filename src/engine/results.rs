@@ -90,7 +90,6 @@ impl Engine {
 
     /// Ends a request that can't go on, through no fault of the engine.
     fn fail(&mut self, seq: SeqId, why: &str, now: Instant, events: &mut Vec<Event>) {
-        tracing::error!("a request failed: {why}");
         let sequence = self.scheduler.finish(seq, FinishReason::Error);
         self.end(seq, sequence.as_deref(), Finish::Error(why.to_string()), now, events);
     }

@@ -1,11 +1,13 @@
 //! What chat templates expect beside Jinja itself, as transformers provides it.
 
+use std::io;
+
 use minijinja::ErrorKind;
 use minijinja::value::{Kwargs, Value};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-use super::clock;
+use super::{ChatTemplate, clock};
 
 /// The template refuses a conversation, in its own words.
 pub fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
@@ -25,7 +27,7 @@ pub fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<
         None => options.get("indent")?,
     };
     options.assert_all_used()?;
-    let mut out = Vec::new();
+    let mut out = Capped(Vec::new());
     let done = match indent {
         Some(n) => {
             let spaces = " ".repeat(n.min(16));
@@ -35,31 +37,40 @@ pub fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<
         None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)),
     };
     let failed = |e: String| minijinja::Error::new(ErrorKind::InvalidOperation, e);
-    done.map_err(|e| failed(e.to_string()))?;
-    String::from_utf8(out).map_err(|e| failed(e.to_string()))
+    done.map_err(|e| if e.is_io() { ErrorKind::OutOfFuel.into() } else { failed(e.to_string()) })?;
+    String::from_utf8(out.0).map_err(|e| failed(e.to_string()))
+}
+
+/// No longer than what a template may write in all.
+struct Capped(Vec<u8>);
+
+impl io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > ChatTemplate::MAX_OUTPUT {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `, ` and `: `, as Python writes them.
 struct Spaced;
 
 impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         writer.write_all(b": ")
     }
 }

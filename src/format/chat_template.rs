@@ -1,8 +1,9 @@
 //! Conversations to prompts, by the Jinja template that a model carries.
 //!
 //! Templates come from files and are hostile until proved otherwise: minijinja has no access to
-//! anything but what is handed over, [`ChatTemplate::FUEL`] bounds both time and memory, and one that writes more
-//! than [`ChatTemplate::MAX_OUTPUT`] is stopped there.
+//! anything but what is handed over, [`ChatTemplate::FUEL`] bounds both time and memory (of trees of shared
+//! lists too, see [`super::template_meter`]), and one that writes more than [`ChatTemplate::MAX_OUTPUT`] is
+//! stopped there.
 //!
 //! What users write must not become special tokens, though what the template writes must. Before
 //! the template runs, the first character of everything in messages that looks like a special
@@ -10,7 +11,7 @@
 //! cut and compare as they like. The special tokens are cut out of the result, and then the
 //! stand-ins are turned back.
 
-use std::io;
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -19,6 +20,8 @@ use serde::Serialize;
 
 use super::Error;
 use super::chat_functions::{raise_exception, strftime_now, to_json, without_generation_tags};
+use super::template_code::{self, Code};
+use super::template_meter::Meter;
 use super::tokenizer::{MAX_TEXT, Tokenizer};
 
 /// A template may not be longer.
@@ -62,6 +65,8 @@ pub enum Ending {
 pub struct ChatTemplate {
     env: Environment<'static>,
     source: String,
+    /// The source without what only training reads.
+    code: String,
     bos: String,
     eos: String,
     /// Instructions beside one for each byte of the conversation.
@@ -90,15 +95,21 @@ impl ChatTemplate {
             )));
         }
         let mut env = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        env.set_syntax(syntax.map_err(failure)?);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        // It prints whatever is known, and transformers has none.
+        env.remove_global("debug");
         env.add_function("raise_exception", raise_exception);
         env.add_function("strftime_now", strftime_now);
         env.add_filter("tojson", to_json);
-        env.add_template_owned(NAME, without_generation_tags(source)).map_err(failure)?;
-        let (bos, eos) = (bos.into(), eos.into());
-        Ok(Self { env, source: source.into(), bos, eos, fuel: Self::FUEL, most: Self::MAX_OUTPUT })
+        let code = without_generation_tags(source);
+        Self::compiled(&code)?;
+        let (source, bos, eos) = (source.into(), bos.into(), eos.into());
+        Ok(Self { env, source, code, bos, eos, fuel: Self::FUEL, most: Self::MAX_OUTPUT })
+    }
+
+    /// The code borrows the source, and takes less time to compile than a conversation to read.
+    fn compiled(code: &str) -> Result<Code<'_>, Error> {
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        Code::new(NAME, code, syntax.map_err(failure)?).map_err(failure)
     }
 
     /// Another template for the same model.
@@ -138,13 +149,9 @@ impl ChatTemplate {
             };
         }
         let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        let fuel = self.fuel.saturating_add(bytes as u64);
         let mut env = self.env.clone();
-        env.set_fuel(Some(self.fuel.saturating_add(bytes as u64)));
-        let failure = |e: minijinja::Error| match e.kind() {
-            ErrorKind::OutOfFuel => Error::TemplateFuel(self.fuel),
-            _ => failure(e),
-        };
-        let template = env.get_template(NAME).map_err(failure)?;
+        env.set_fuel(Some(fuel));
         let given = context! {
             messages => Serde(messages),
             add_generation_prompt => ending == Ending::Answer,
@@ -153,13 +160,15 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        let mut page = Page { text: Vec::new(), most: self.most, asked: 0 };
-        let rendered = template.render_captured_to(given, &mut page).map(drop);
-        if page.asked > self.most {
-            return Err(Error::TemplateLength { found: page.asked, most: self.most });
+        let meter = Arc::new(Meter::new(fuel, 2 * messages.len(), bytes, self.most));
+        let rendered = template_code::run(env, &Self::compiled(&self.code)?, given, &meter);
+        if let Some(found) = meter.too_long() {
+            return Err(Error::TemplateLength { found, most: self.most });
         }
-        rendered.map_err(failure)?;
-        String::from_utf8(page.text).map_err(|e| Error::Template(format!("it wrote no UTF-8: {e}")))
+        rendered.map_err(|e| match e.kind() {
+            ErrorKind::OutOfFuel => Error::TemplateFuel(self.fuel),
+            _ => failure(e),
+        })
     }
 
     /// The prompt as ids. It begins with BOS where the model wants one, whether or not the
@@ -227,144 +236,15 @@ impl ChatTemplate {
     }
 }
 
-/// What a template writes, refused where it would be longer than it may.
-struct Page {
-    text: Vec<u8>,
-    most: usize,
-    /// Bytes in all, those that were refused included.
-    asked: usize,
-}
-
-impl io::Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.asked = self.text.len().saturating_add(bytes.len());
-        if self.asked > self.most {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn failure(e: minijinja::Error) -> Error {
     // The alternate form adds the line, the plain one the template's own words.
     let place = e.line().map(|line| format!(" (line {line})")).unwrap_or_default();
     match e.detail() {
-        Some(detail) => Error::Template(format!("{}: {detail}{place}", e.kind())),
+        // A template may say as much as it likes, to a client or into a log.
+        Some(detail) => Error::Template(format!("{}: {detail:.1000}{place}", e.kind())),
         None => Error::Template(format!("{}{place}", e.kind())),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn render(source: &str, messages: &[Message]) -> Result<String, String> {
-        ChatTemplate::new(source, "<s>", "</s>")
-            .and_then(|t| t.render(messages, Ending::Answer))
-            .map_err(|e| e.to_string())
-    }
-
-    fn hello() -> [Message; 1] {
-        [Message::new("user", " Hi <b> ")]
-    }
-
-    #[test]
-    fn templates_see_what_transformers_shows_them() {
-        let source = "{{ bos_token }}\n{% for m in messages %}\n  {% if m.role == 'user' %}\n\
-                      {{ m['content'].strip() + eos_token }}{% endif %}\n{%- endfor %}\n\
-                      {% if add_generation_prompt and not tools %}>{% endif %}\n";
-        assert_eq!(render(source, &hello()).unwrap(), "<s>\nHi <b></s>>");
-        let json = "{{ messages | tojson }}{{ messages[0] | tojson(indent=1) }}";
-        assert_eq!(
-            render(json, &hello()).unwrap(),
-            "[{\"role\": \"user\", \"content\": \" Hi <b> \"}]\
-             {\n \"role\": \"user\",\n \"content\": \" Hi <b> \"\n}"
-        );
-        let generation = "{%- generation -%} {{ messages|length }} {%- endgeneration %}!";
-        assert_eq!(render(generation, &hello()).unwrap(), "1!");
-        let python = "{% set ns = namespace(at=9) %}{% for m in messages[::-1] %}{% if m.role == 'user' \
-                      and not m.content.startswith('<t>') %}{% set ns.at = loop.index0 %}{% endif %}\
-                      {% endfor %}{{ ns.at }}{% if messages[0].get('tool_calls') or \
-                      messages[0].tools is defined %}?{% endif %}{% for k, v in messages[0].items() %}\
-                      {{ k }}{% endfor %}{{ (messages | selectattr('role', 'equalto', 'user') | \
-                      list)[-1].content.split('<')[0].lstrip() }}|";
-        assert_eq!(render(python, &hello()).unwrap(), "0rolecontentHi |");
-        let year = render("{{ strftime_now('%Y') }}", &hello()).unwrap();
-        assert!(year.parse::<u32>().unwrap() >= 2025);
-    }
-
-    #[test]
-    fn a_message_that_is_continued_is_not_closed() {
-        let source = "{% for m in messages %}[{{ m.role }}:{{ m.content.strip() }}]{% endfor %}\
-                      {% if add_generation_prompt %}[assistant:{% endif %}";
-        let template = ChatTemplate::new(source, "", "").unwrap().bounded(ChatTemplate::FUEL, 40);
-        let ends = |said: &str| {
-            let messages = [Message::new("user", "1"), Message::new("assistant", said)];
-            template.render(&messages, Ending::Continued).map_err(|e| e.to_string())
-        };
-        assert_eq!(ends("two and ").unwrap(), "[user:1][assistant:two and ");
-        assert!(ends(&"x".repeat(30)).unwrap_err().contains("40"));
-    }
-
-    #[test]
-    fn hostile_templates_end_in_errors() {
-        for (source, expected) in [
-            ("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", ""),
-            ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ""),
-            (
-                "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(64) %}\
-              {% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
-                "instructions",
-            ),
-            ("{{ 'a' * 9999999999999 }}", ""),
-            ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
-            ("{{ messages[9].content }}", "line 1"),
-            ("{{ strftime_now('%Q') }}", "%Q"),
-            ("{% if %}", "line 1"),
-            ("{%}", "line 1"),
-            ("{%}}{% ", "line 1"),
-            ("{% for", ""),
-            ("{{ ''.__class__.__mro__ }}", ""),
-            ("{% include '/etc/passwd' %}", ""),
-        ] {
-            let e = render(source, &hello()).unwrap_err();
-            assert!(e.contains(expected), "{source}: {e}");
-        }
-        assert!(ChatTemplate::new(&"x".repeat(MAX_TEMPLATE + 1), "", "").is_err());
-    }
-
-    /// Fuel alone would let each of these write 64 bytes an instruction, and as much again for every byte
-    /// of the conversation.
-    #[test]
-    fn output_is_capped_where_fuel_is_left() {
-        let kilobyte = "k".repeat(1024);
-        let endless = format!("{{% for i in range(99999) %}}{kilobyte}{{% endfor %}}");
-        let echoes = "{% for i in range(99999) %}{{ messages[0].content }}{% endfor %}";
-        let captured = "{% set x %}{% for i in range(9) %}{{ messages[0].content }}{% endfor %}{% endset %}\
-                        {{ x }}";
-        for (source, said) in
-            [(endless.as_str(), "x".into()), (echoes, "y".repeat(1 << 20)), (captured, "z".repeat(1 << 20))]
-        {
-            let template = ChatTemplate::new(source, "", "").unwrap();
-            let e = template.render(&[Message::new("user", said)], Ending::Answer).unwrap_err();
-            let Error::TemplateLength { found, most } = e else { panic!("{source:.80}: {e}") };
-            assert_eq!(most, ChatTemplate::MAX_OUTPUT);
-            assert!(found > most && found <= 2 * most, "stopped after {found} bytes");
-        }
-        // To the byte, and what was allowed is whole.
-        let exact = |most: usize| {
-            let template = ChatTemplate::new("<{{ messages[0].content }}>", "", "")
-                .unwrap()
-                .bounded(ChatTemplate::FUEL, most);
-            template.render(&[Message::new("user", "é".repeat(10))], Ending::Answer)
-        };
-        assert_eq!(exact(22).unwrap(), format!("<{}>", "é".repeat(10)));
-        let e = exact(21).unwrap_err().to_string();
-        assert!(e.contains("22 bytes") && e.contains("at most 21"), "{e}");
-    }
-}
+mod tests;

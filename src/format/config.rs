@@ -357,10 +357,13 @@ impl Config<'_> {
             },
             _ => RopeScaling::None,
         };
-        let theta = match inner.number("rope_theta")? {
-            Some(theta) => Some(theta),
-            None => self.number("rope_theta")?,
-        };
+        let (theta, outer) = (inner.number("rope_theta")?, self.number("rope_theta")?);
+        if let (Some(a), Some(b)) = (theta, outer)
+            && a != b
+        {
+            return Err(self.bad(format!("its rope_theta contradict: {a} in rope_parameters, {b} beside it")));
+        }
+        let theta = theta.or(outer);
         // transformers' own default for files older than the field.
         Ok(Rope { theta: theta.unwrap_or(10_000.0), rotary_dim: head_dim, scaling })
     }

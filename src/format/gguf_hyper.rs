@@ -132,14 +132,14 @@ impl Keys<'_> {
         let number = match value {
             Value::Unsigned(n) => usize::try_from(*n).ok(),
             Value::Signed(n) => usize::try_from(*n).ok(),
-            Value::Array(Array::Integers(all)) => match all.as_slice() {
-                [first, rest @ ..] if rest.iter().all(|n| n == first) => usize::try_from(*first).ok(),
-                [_, ..] => {
+            Value::Array(Array::Integers(all)) => match all.get(0) {
+                Some(first) if all.iter().all(|n| n == first) => usize::try_from(first).ok(),
+                Some(_) => {
                     return Err(
                         self.unsupported(format!("its layers differ in {}{key}: {value}", self.prefix))
                     );
                 }
-                [] => None,
+                None => None,
             },
             _ => None,
         };

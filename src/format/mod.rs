@@ -18,6 +18,8 @@ mod quantize;
 mod rope;
 mod safetensors;
 mod source;
+mod template_code;
+mod template_meter;
 mod templates;
 pub mod tokenizer;
 

@@ -27,11 +27,16 @@ impl Source {
     /// # Errors
     /// When it can't be opened, or is a directory or a device.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        // Asked before it is opened: a pipe would wait for whoever writes into it.
+        let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        if !meta.is_file() {
+            return Err(Error::malformed(
+                path,
+                "expected a regular file, found a directory, a pipe or a device",
+            ));
+        }
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let meta = file.metadata().map_err(|e| Error::io(path, e))?;
-        if !meta.is_file() {
-            return Err(Error::malformed(path, "expected a regular file"));
-        }
         Ok(Self { file: Mutex::new(file), len: meta.len(), path: path.into() })
     }
 

@@ -36,9 +36,10 @@ pub fn of_gguf(header: &Header, name: Option<&str>) -> Result<Option<ChatTemplat
 
 /// chat_template.jinja, chat_template.json, or `chat_template` in tokenizer_config.json.
 pub fn of_directory(dir: &Path, name: Option<&str>) -> Result<Option<ChatTemplate>, Error> {
+    // What is there but no regular file is an error of whoever opens it, not an absent file.
     let object = |file: &str| {
         let path = dir.join(file);
-        if path.is_file() { config::object(&path).map(Json::Object) } else { Ok(Json::Null) }
+        if path.exists() { config::object(&path).map(Json::Object) } else { Ok(Json::Null) }
     };
     let settings = object("tokenizer_config.json")?;
     let token = |which: &str| {
@@ -47,14 +48,20 @@ pub fn of_directory(dir: &Path, name: Option<&str>) -> Result<Option<ChatTemplat
     };
     let wanted = name.unwrap_or(USUAL);
     let own = dir.join("chat_template.jinja");
-    let source = if wanted == USUAL && own.is_file() {
+    let source = if wanted == USUAL && own.exists() {
         let bytes = Source::read_small(&own, MAX_FILE)?;
         let text = String::from_utf8(bytes);
         Some(text.map_err(|e| Error::malformed(&own, format!("expected UTF-8: {e}")))?)
     } else {
         let older = object("chat_template.json")?;
-        let listed = [&older["chat_template"], &settings["chat_template"]];
-        listed.iter().find_map(|v| pick(v, wanted))
+        let mut picked = None;
+        for (file, object) in [("chat_template.json", &older), ("tokenizer_config.json", &settings)] {
+            if picked.is_none() {
+                picked = pick(&object["chat_template"], wanted)
+                    .map_err(|what| Error::malformed(&dir.join(file), what))?;
+            }
+        }
+        picked
     };
     let Some(source) = source else {
         return Ok(None);
@@ -63,13 +70,27 @@ pub fn of_directory(dir: &Path, name: Option<&str>) -> Result<Option<ChatTemplat
 }
 
 /// One template as text, or several as a list of `{name, template}`.
-fn pick(value: &Json, wanted: &str) -> Option<String> {
+fn pick(value: &Json, wanted: &str) -> Result<Option<String>, String> {
     match value {
-        Json::String(source) if wanted == USUAL => Some(source.clone()),
+        Json::Null => Ok(None),
+        Json::String(source) => Ok(Some(source.clone()).filter(|_| wanted == USUAL)),
         Json::Array(all) => {
-            let found = all.iter().find(|t| t["name"] == wanted)?;
-            found["template"].as_str().map(String::from)
+            let named = all.iter().find(|t| t["name"] == wanted);
+            match named.map(|t| t["template"].as_str()) {
+                Some(Some(source)) => Ok(Some(source.into())),
+                None if wanted != USUAL || all.is_empty() => Ok(None),
+                _ => {
+                    let names: Vec<&str> = all.iter().filter_map(|t| t["name"].as_str()).collect();
+                    Err(format!(
+                        "expected a list of {{name, template}} with the name '{wanted}' as chat_template, found the \
+                         names [{}]; put the one to use into chat_template.jinja",
+                        names.join(", ")
+                    ))
+                }
+            }
         }
-        _ => None,
+        _ => Err("expected a text, or a list of {name, template}, as chat_template; put the template into \
+                  chat_template.jinja"
+            .into()),
     }
 }

@@ -26,7 +26,12 @@ impl Gpu {
     pub fn room(&self) -> Result<Room, String> {
         if self.adapter.is_software() {
             let free = host_available().ok_or("this system doesn't tell how much memory is available")?;
-            return Ok(Room { total: free, free, source: "MemAvailable" });
+            return Ok(match address_space_left() {
+                Some(left) if left < free => {
+                    Room { total: left, free: left, source: "the limit on address space" }
+                }
+                _ => Room { total: free, free, source: "MemAvailable" },
+            });
         }
         let [total, used] = raw::vulkan_budget(&self.device)?;
         Ok(Room { total, free: total.saturating_sub(used), source: "VK_EXT_memory_budget" })
@@ -41,6 +46,20 @@ impl Gpu {
 /// Linux's estimate of what can be had without swapping, in bytes; `None` elsewhere.
 pub fn host_available() -> Option<u64> {
     parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// What a limit on this process's addresses (`ulimit -v`) leaves, in bytes; `None` where there is none.
+fn address_space_left() -> Option<u64> {
+    let taken = std::fs::read_to_string("/proc/self/status").ok()?;
+    parse_address_space(&std::fs::read_to_string("/proc/self/limits").ok()?, &taken)
+}
+
+fn parse_address_space(limits: &str, status: &str) -> Option<u64> {
+    let limit = limits.lines().find_map(|l| l.strip_prefix("Max address space"))?;
+    let limit: u64 = limit.split_whitespace().next()?.parse().ok()?;
+    let taken = status.lines().find_map(|l| l.strip_prefix("VmSize:"))?;
+    let taken: u64 = taken.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(limit.saturating_sub(taken.saturating_mul(1024)))
 }
 
 fn parse_available(meminfo: &str) -> Option<u64> {
@@ -58,6 +77,17 @@ mod tests {
         assert_eq!(parse_available("MemTotal: 9 kB\nMemAvailable:    3072 kB\n"), Some(3 << 20));
         assert_eq!(parse_available("MemTotal: 9 kB\n"), None);
         assert_eq!(parse_available("MemAvailable: lots\n"), None);
+    }
+
+    #[test]
+    fn limits_on_addresses_are_read() {
+        let limit = |n: &str| {
+            format!("Max cpu time   unlimited\nMax address space         {n}   unlimited   bytes\n")
+        };
+        let status = "VmPeak:\t  9 kB\nVmSize:\t    1024 kB\n";
+        assert_eq!(parse_address_space(&limit("4194304"), status), Some(3 << 20));
+        assert_eq!(parse_address_space(&limit("1000"), status), Some(0));
+        assert_eq!(parse_address_space(&limit("unlimited"), status), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! validated before the dispatch (token ids below the vocabulary, blocks inside the pool, ragged
 //! edges clamped in the kernel), every loop is bounded by such a size, and the text is ours alone.
 //! `ridgepoint doctor --checked` runs every case with every index watched (`bounds.rs`) and compares.
+//! That loops end is not watched but read: each counts from one number to another, both constants or
+//! sizes in a uniform that the host made, and changes its counter nowhere else.
 //! Unchecked, kernels run 4 to 9 times faster on a software driver, where bounds and loop checks
 //! keep loops over register tiles from being unrolled.
 

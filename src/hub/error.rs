@@ -112,6 +112,11 @@ pub enum Error {
     /// `HF_ENDPOINT` can't be used.
     #[error("HF_ENDPOINT is '{0}': expected an address that starts with https:// or http://")]
     Endpoint(String),
+    /// `HF_TOKEN` can't be sent.
+    #[error(
+        "HF_TOKEN holds a character that no token has, such as a space or a line's end inside it: copy it again"
+    )]
+    Token,
     /// A catalog is malformed.
     #[error("bad model catalog: {0}")]
     Catalog(String),

@@ -94,13 +94,10 @@ impl Hub {
     /// and `XDG_CACHE_HOME` that is set.
     ///
     /// # Errors
-    /// If no cache folder can be determined or `HF_ENDPOINT` is no http(s) address.
+    /// If no cache folder can be determined.
     pub fn from_env(network: Network) -> Result<Self, Error> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| huggingface::ENDPOINT.to_owned());
-        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-            return Err(Error::Endpoint(endpoint));
-        }
         let pip = [&["python3", "-m", "pip"][..], &["python", "-m", "pip"], &["pip3"], &["pip"]];
         let root = cache_root()?;
         let folder = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -230,7 +227,7 @@ impl Hub {
         while let Some(source) = sources.next() {
             let result = match source {
                 Source::HuggingFace { repo, revision, file } => {
-                    let remote = self.remote();
+                    let remote = self.remote()?;
                     remote.fetch(&remote.url(repo, revision, file), entry.into(), &lock, progress)
                 }
                 Source::PythonPackage { package, member } => {
@@ -264,9 +261,16 @@ impl Hub {
 }
 
 impl Hub {
-    fn remote(&self) -> huggingface::Remote<'_> {
-        let token = self.token.as_deref();
-        huggingface::Remote { endpoint: &self.endpoint, token, timeouts: self.timeouts }
+    /// The endpoint, whose settings are looked at when it is to be asked: what lies here needs none.
+    fn remote(&self) -> Result<huggingface::Remote<'_>, Error> {
+        if !self.endpoint.starts_with("https://") && !self.endpoint.starts_with("http://") {
+            return Err(Error::Endpoint(self.endpoint.clone()));
+        }
+        let token = self.token.as_deref().map(str::trim);
+        if token.is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
+            return Err(Error::Token);
+        }
+        Ok(huggingface::Remote { endpoint: &self.endpoint, token, timeouts: self.timeouts })
     }
 
     /// A repository's model: from the user's cache, from Ridgepoint's own, or from the endpoint.
@@ -287,7 +291,7 @@ impl Hub {
         let name = || reference.to_string();
         let source = |reason| Error::Repository { name: name(), endpoint: self.endpoint.clone(), reason };
         let wrong = |what| Error::NoModelIn { name: name(), what };
-        let remote = self.remote();
+        let remote = self.remote()?;
         let listing = remote.list(&reference.repo).map_err(source)?;
         let paths: Vec<String> = listing.files.iter().map(|(path, _)| path.clone()).collect();
         let choice = repository::choose(&paths, reference.quant.as_deref()).map_err(wrong)?;
@@ -341,6 +345,10 @@ fn check_path(path: &Path) -> Result<PathBuf, Error> {
         } else {
             Err(not_a_model("a directory without config.json"))
         };
+    }
+    // A pipe would wait for whoever writes into it.
+    if path.metadata().is_ok_and(|data| !data.is_file()) {
+        return Err(not_a_model("neither: a pipe, a socket or a device"));
     }
     let mut magic = [0; 4];
     match File::open(path).and_then(|mut file| file.read_exact(&mut magic)) {

@@ -118,7 +118,8 @@ mod tests {
         }
         let found = |text: &str| {
             let path = find(root.path(), &Reference::parse(text).unwrap())?;
-            Some(path.strip_prefix(repo.join("snapshots")).unwrap().to_string_lossy().into_owned())
+            let inside = path.strip_prefix(repo.join("snapshots")).unwrap().to_string_lossy();
+            Some(inside.replace('\\', "/"))
         };
         assert_eq!(found("u/r").unwrap(), format!("{}/m-Q4_0.gguf", commits[0]));
         assert_eq!(found("u/r:q8_0").unwrap(), format!("{}/sub/m-Q8_0.gguf", commits[1]));

@@ -1,10 +1,13 @@
 //! What a device's limits allow of a model's buffers: asked before a weight is read.
 
+use super::footprint::{gate_up_apart, gpu_bytes};
+use super::plan::Sections;
 use super::runner::Limits;
-use super::scratch::padded;
-use crate::format::Hyper;
-use crate::gpu::{Error, Gpu};
+use super::scratch::{Scratch, padded, result_bytes};
+use crate::format::{Hyper, ModelFile};
+use crate::gpu::{Error, Gpu, Room};
 use crate::kernels::rope_cache::Heads;
+use crate::units::Bytes;
 
 /// A buffer that must fit one binding, and what makes it as large as it is.
 struct Need {
@@ -12,9 +15,74 @@ struct Need {
     /// Bytes of one of `count`.
     each: u64,
     count: usize,
-    /// What `count` is, in words, and the flag that sets it.
+    /// What `count` is, in words, and how it is lowered.
     unit: &'static str,
-    flag: &'static str,
+    way: &'static str,
+}
+
+/// Bytes that a model is about to take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum {
+    weights: u64,
+    /// Activations and results.
+    step: u64,
+    cache: u64,
+}
+
+impl Sum {
+    /// By arithmetic, from the header.
+    pub(super) fn new(
+        file: &ModelFile,
+        h: &Hyper,
+        limits: &Limits,
+        sections: &Sections,
+        heads: &Heads,
+    ) -> Self {
+        let apart = gate_up_apart(file, h);
+        let blocks = u64::from(limits.cache.num_blocks).saturating_mul(h.layers as u64);
+        Self {
+            weights: file.tensors().map(gpu_bytes).fold(0, u64::saturating_add),
+            step: sections.bytes()
+                + Scratch::bytes(h, limits.tokens, limits.outputs, limits.context, apart)
+                + result_bytes(h, limits.tokens, limits.outputs),
+            cache: heads.block_bytes().saturating_mul(blocks),
+        }
+    }
+
+    /// Refuses what the device's memory can't hold, where the device tells how much it has.
+    ///
+    /// # Errors
+    /// What was asked for, what there is, and what would fit; in words.
+    pub(super) fn fits(
+        &self,
+        adapter: &str,
+        room: Result<Room, String>,
+        capacity: u64,
+    ) -> Result<(), String> {
+        let Ok(room) = room else { return Ok(()) };
+        let all = self.weights.saturating_add(self.step).saturating_add(self.cache);
+        if all <= room.free {
+            return Ok(());
+        }
+        let left = room.free.saturating_sub(self.weights.saturating_add(self.step));
+        let tokens = (u128::from(left) * u128::from(capacity) / u128::from(self.cache.max(1))) as u64;
+        let way = match (room.free.checked_sub(self.weights), tokens) {
+            (None, _) => "choose a smaller model, or the same in a smaller weight format".into(),
+            (_, tokens) if tokens >= 16 => {
+                format!("a cache of {tokens} tokens would fit: lower --max-model-len")
+            }
+            _ => "lower --max-num-batched-tokens, or choose a smaller model or weight format".into(),
+        };
+        Err(format!(
+            "weights of {}, activations of {} and a KV cache of {} take {}, but {adapter} has {} free ({}): {way}",
+            Bytes(self.weights),
+            Bytes(self.step),
+            Bytes(self.cache),
+            Bytes(all),
+            Bytes(room.free),
+            room.source
+        ))
+    }
 }
 
 /// How many buffers a layer's cache takes, after every buffer of the step was held to the limits.
@@ -25,13 +93,13 @@ pub(super) fn cache_parts(gpu: &Gpu, h: &Hyper, limits: &Limits, heads: &Heads) 
     let allowed = gpu.limits.max_storage_buffer_binding_size.min(gpu.limits.max_buffer_size);
     let widest = gpu.limits.max_compute_workgroups_per_dimension as usize;
     let qkv = (h.heads + 2 * h.kv_heads) * h.head_dim;
-    let (batch, ubatch) = ("tokens of a step", "--max-num-batched-tokens");
+    let (batch, ubatch) = ("tokens of a step", "lower --max-num-batched-tokens");
     let step = |what, floats: usize| Need {
         what,
         each: 4 * floats as u64,
         count: limits.tokens,
         unit: batch,
-        flag: ubatch,
+        way: ubatch,
     };
     let needs = [
         step("the residual stream", padded(h.hidden)),
@@ -43,14 +111,14 @@ pub(super) fn cache_parts(gpu: &Gpu, h: &Hyper, limits: &Limits, heads: &Heads) 
             each: 4 * h.vocab as u64,
             count: limits.outputs,
             unit: "rows of logits a step",
-            flag: "fewer sequences at a time, or steps that want fewer logits",
+            way: "run fewer sequences at a time, or want fewer logits of a step",
         },
         Need {
             what: "the rotary angles",
             each: 4 * h.head_dim as u64,
             count: limits.context,
             unit: "tokens of context",
-            flag: "--max-model-len",
+            way: "lower --max-model-len",
         },
     ];
     for need in needs {
@@ -84,6 +152,15 @@ pub(super) fn cache_parts(gpu: &Gpu, h: &Hyper, limits: &Limits, heads: &Heads) 
     })
 }
 
+/// What to do, where so many fit.
+fn hint(fit: u64, way: &str) -> String {
+    match fit {
+        0 => "not even one fits: choose another model or another adapter".into(),
+        1 => format!("1 fits: {way}"),
+        n => format!("{n} fit: {way}"),
+    }
+}
+
 fn refuse(gpu: &Gpu, need: &Need, allowed: u64) -> Result<(), Error> {
     let asked = need.each.saturating_mul(need.count as u64);
     if asked <= allowed {
@@ -95,6 +172,34 @@ fn refuse(gpu: &Gpu, need: &Need, allowed: u64) -> Result<(), Error> {
         unit: "bytes in one buffer",
         allowed,
         adapter: gpu.adapter.name.clone(),
-        hint: format!("{} fit: lower {}", allowed / need.each.max(1), need.flag),
+        hint: hint(allowed / need.each.max(1), need.way),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_would() {
+        const GIB: u64 = 1 << 30;
+        let refused = |weights, step, cache, free| {
+            let room = Ok(Room { total: free, free, source: "a test" });
+            Sum { weights, step, cache }.fits("the card", room, 4096).err().unwrap_or_default()
+        };
+        assert_eq!(refused(4 * GIB, GIB, GIB, 6 * GIB), "");
+        let huge = refused(u64::MAX, GIB, GIB, 8 * GIB);
+        assert!(huge.contains("has 8.00 GiB free (a test)") && huge.contains("a smaller model"), "{huge}");
+        assert!(refused(4 * GIB, GIB, 4 * GIB, 6 * GIB).contains("1024 tokens would fit"));
+        assert!(refused(4 * GIB, 3 * GIB, GIB, 6 * GIB).contains("--max-num-batched-tokens"));
+        let unknown = Sum { weights: 9, step: 9, cache: 9 }.fits("", Err("who knows".into()), 1);
+        assert_eq!(unknown, Ok(()));
+    }
+
+    #[test]
+    fn hints_can_be_followed() {
+        assert_eq!(hint(7, "lower --x"), "7 fit: lower --x");
+        assert_eq!(hint(1, "lower --x"), "1 fits: lower --x");
+        assert!(hint(0, "lower --x").starts_with("not even one fits: choose another model"));
+    }
 }

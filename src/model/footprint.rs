@@ -20,7 +20,7 @@ pub fn gpu_bytes(tensor: &TensorInfo) -> u64 {
 
 /// Whether a layer's gate and up are of two formats, and so no one matrix. An architecture that isn't
 /// known is refused elsewhere.
-fn gate_up_apart(file: &ModelFile, hyper: &Hyper) -> bool {
+pub(super) fn gate_up_apart(file: &ModelFile, hyper: &Hyper) -> bool {
     let Ok(architecture) = Architecture::of(file) else { return false };
     let format = |tensor, layer| {
         file.tensor(&architecture.tensor(file.kind(), tensor, layer)).map(|found| found.format.name())

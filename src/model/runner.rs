@@ -204,6 +204,9 @@ impl Runner {
         }
         let parts = fit::cache_parts(gpu, &hyper, &limits, &heads)?;
         let sections = Sections::new(&bounds);
+        fit::Sum::new(file, &hyper, &limits, &sections, &heads)
+            .fits(&gpu.adapter.name, gpu.room(), limits.cache.capacity_tokens())
+            .map_err(Error::Memory)?;
         let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
         let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
         let scratch = Scratch::new(

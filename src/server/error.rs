@@ -32,6 +32,12 @@ impl ApiError {
         Self { status, param: None, code: None, message: message.into() }
     }
 
+    /// A request that the engine gave up on, which whoever runs the server wants to know.
+    pub fn engine(why: String) -> Self {
+        tracing::error!("a request failed: {why}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, why)
+    }
+
     /// A field with a value that can't be served.
     pub fn field(name: impl Into<String>, message: impl std::fmt::Display) -> Self {
         let name = name.into();

@@ -199,7 +199,7 @@ impl Running {
                 let choice = place(index);
                 self.open -= 1;
                 if let Finish::Error(why) = result.finish {
-                    return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, why));
+                    return Err(ApiError::engine(why));
                 }
                 self.usage.completion += result.dropped_tokens;
                 self.usage.cached += if index == 0 { result.cached_tokens } else { 0 };

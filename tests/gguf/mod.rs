@@ -30,6 +30,13 @@ impl Gguf {
         self.raw(key, 4, &v.to_le_bytes())
     }
 
+    /// Another number in a key's place.
+    pub fn replaced(mut self, key: &str, v: u32) -> Self {
+        let at = self.values.windows(key.len()).position(|w| w == key.as_bytes()).unwrap() + key.len() + 4;
+        self.values[at..at + 4].copy_from_slice(&v.to_le_bytes());
+        self
+    }
+
     pub fn float(self, key: &str, v: f32) -> Self {
         self.raw(key, 6, &v.to_le_bytes())
     }

@@ -309,6 +309,39 @@ fn names_that_climb_and_offline_users_ask_nobody() {
     assert!(server.requests().is_empty());
 }
 
+#[test]
+fn the_flag_of_llama_cpps_users_works_for_pull_and_inspect() {
+    let server = Server::start(&[("m.gguf", GGUF)]);
+    let user = User::of(&server);
+    let output = user.command(&["--quiet", "models", "pull", "-hf", "user/repo"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let path = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(fs::read(path.trim()).unwrap(), GGUF);
+    // It is found, and it is no model.
+    let refused =
+        error(&user.command(&["--quiet", "models", "inspect", "-hf", "user/repo"]).output().unwrap());
+    assert!(refused.contains(path.trim()), "{refused}");
+}
+
+#[test]
+fn settings_of_the_endpoint_are_looked_at_when_it_is_asked() {
+    let server = Server::start(&[("m.gguf", GGUF)]);
+    let user = User::of(&server);
+    let with = |name: &str, value: &str, arguments: &[&str]| {
+        user.command(arguments).env(name, value).output().unwrap()
+    };
+    for (name, value) in [("HF_ENDPOINT", "huggingface.co"), ("HF_TOKEN", "a\nb")] {
+        let local = with(name, value, &["tokenize", "-m", "tests/data/tiny/llama", "a"]);
+        assert!(local.status.success(), "{local:?}");
+        let refused = error(&with(name, value, &["--quiet", "models", "pull", "user/repo"]));
+        assert!(refused.contains(name), "{refused}");
+    }
+    assert!(server.requests().is_empty());
+    // What a file's end leaves behind a token is no part of it.
+    let output = with("HF_TOKEN", "token\n", &["--quiet", "models", "pull", "user/repo"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// A limit on files' sizes stands for a full disk: the write fails, and the system sends a signal that
 /// must not end the program.
 #[cfg(unix)]

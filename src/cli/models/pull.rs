@@ -13,6 +13,15 @@ pub struct Pull {
     /// Names from `ridgepoint models list`, or USER/REPO[:QUANT] on Hugging Face
     #[arg(value_name = "NAME", default_value = DEFAULT_MODEL)]
     names: Vec<String>,
+    /// One of them by its flag, as other commands take it (also as -hf)
+    #[arg(
+        long = "model",
+        visible_alias = "hf-repo",
+        short = 'm',
+        value_name = "MODEL",
+        conflicts_with = "names"
+    )]
+    named: Vec<String>,
 }
 
 impl Pull {
@@ -20,7 +29,7 @@ impl Pull {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let hub = Hub::from_env(global.network())?;
         let progress = global.progress();
-        for name in &self.names {
+        for name in if self.named.is_empty() { &self.names } else { &self.named } {
             let (path, pulled) = hub.pull(name, &progress)?;
             progress.note(match pulled {
                 Pulled::Present => "it is in the cache, and its sha256 is right",

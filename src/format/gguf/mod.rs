@@ -8,7 +8,7 @@ mod value;
 use std::collections::HashSet;
 use std::path::Path;
 
-pub use value::{Array, Value};
+pub use value::{Array, Integers, Value};
 
 use super::{Error, Source, TensorInfo};
 use crate::quant;
@@ -293,23 +293,22 @@ impl Reader<'_> {
         let n = self.count(each, "array elements")?;
         let room = n.min(RESERVE) as usize;
         Ok(match kind {
-            0 => {
-                let mut all = Vec::with_capacity(room);
-                for _ in 0..n {
-                    all.push(self.array::<1>()?[0]);
+            0 => Array::Integers(Integers::U8(self.all(n, u8::from_le_bytes)?)),
+            1 => Array::Integers(Integers::I8(self.all(n, i8::from_le_bytes)?)),
+            2 => Array::Integers(Integers::U16(self.all(n, u16::from_le_bytes)?)),
+            3 => Array::Integers(Integers::I16(self.all(n, i16::from_le_bytes)?)),
+            4 => Array::Integers(Integers::U32(self.all(n, u32::from_le_bytes)?)),
+            5 => Array::Integers(Integers::I32(self.all(n, i32::from_le_bytes)?)),
+            6 => Array::Floats(self.all(n, f32::from_le_bytes)?),
+            10 => {
+                let all = self.all(n, i64::from_le_bytes)?;
+                if let Some(v) = all.iter().find(|v| **v < 0) {
+                    return self.bad(format!("the key '{key}' holds {}, too large", v.cast_unsigned()));
                 }
-                Array::Bytes(all)
+                Array::Integers(Integers::I64(all))
             }
-            6 | 12 => {
-                let mut all = Vec::with_capacity(room);
-                for _ in 0..n {
-                    all.push(match kind {
-                        6 => f32::from_le_bytes(self.array()?),
-                        _ => f64::from_le_bytes(self.array()?) as f32,
-                    });
-                }
-                Array::Floats(all)
-            }
+            11 => Array::Integers(Integers::I64(self.all(n, i64::from_le_bytes)?)),
+            12 => Array::Floats(self.all(n, |bytes| f64::from_le_bytes(bytes) as f32)?),
             7 => {
                 let mut all = Vec::with_capacity(room);
                 for _ in 0..n {
@@ -334,25 +333,17 @@ impl Reader<'_> {
                 }
                 Array::Arrays(all)
             }
-            _ => {
-                let mut all = Vec::with_capacity(room);
-                for _ in 0..n {
-                    all.push(match self.value(kind, key)? {
-                        Value::Signed(v) => v,
-                        Value::Unsigned(v) => match i64::try_from(v) {
-                            Ok(v) => v,
-                            Err(_) => {
-                                return self.bad(format!("the key '{key}' holds {v}, too large"));
-                            }
-                        },
-                        other => {
-                            return self.bad(format!("the key '{key}' holds {other}, no integer"));
-                        }
-                    });
-                }
-                Array::Integers(all)
-            }
+            _ => return self.bad(format!("the key '{key}' has elements of type {kind}, unknown")),
         })
+    }
+
+    /// `n` numbers of one type.
+    fn all<T, const N: usize>(&mut self, n: u64, number: fn([u8; N]) -> T) -> Result<Vec<T>, Error> {
+        let mut all = Vec::with_capacity(n.min(RESERVE) as usize);
+        for _ in 0..n {
+            all.push(number(self.array()?));
+        }
+        Ok(all)
     }
 }
 

@@ -10,6 +10,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
+use super::growth::Growth;
 use super::vocabulary::{Speller, Spelling, TokenKind, Vocabulary, byte_token};
 use super::{Parts, Tokenizer};
 use crate::format::Error;
@@ -114,7 +115,8 @@ pub fn read(path: &Path, header: &Header) -> Result<Tokenizer, Error> {
         (true, Some(id)) => Some(id),
         (true, None) => return Err(Error::missing(path, "tokenizer.ggml.bos_token_id")),
     };
-    Tokenizer::build(Parts { core, vocabulary, bos, bos_to_add, ends, space_prefix })
+    let growth = Growth::NONE;
+    Tokenizer::build(Parts { core, growth, vocabulary, bos, bos_to_add, ends, space_prefix })
 }
 
 struct Keys<'a> {
@@ -200,7 +202,7 @@ impl<'a> Keys<'a> {
         let speller = Speller::new(spelling);
         let mut vocabulary = Vocabulary::default();
         for (i, text) in texts.iter().enumerate() {
-            match kinds.map_or(1, |k| k[i]) {
+            match kinds.and_then(|kinds| kinds.get(i)).unwrap_or(1) {
                 1 => vocabulary.push(TokenKind::Normal, &speller.bytes(text)),
                 2 | 3 => vocabulary.push(TokenKind::Special, text.as_bytes()),
                 4 => vocabulary.push(TokenKind::UserDefined, text.as_bytes()),

@@ -4,12 +4,22 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::growth::Growth;
 use super::vocabulary::{Speller, Spelling, TokenKind, Vocabulary, byte_token};
 use super::{Parts, Tokenizer, guarded};
 use crate::format::{Error, Source, config};
 
 /// A tokenizer.json may not be longer (those of 256,000 tokens take 35 MB).
 const MAX_TOKENIZER: u64 = 256 << 20;
+
+/// What is judged before the crate reads the file.
+#[derive(serde::Deserialize)]
+struct Rules {
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+}
 
 /// Reads it.
 ///
@@ -25,8 +35,16 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
         ));
     }
     let bytes = Source::read_small(&path, MAX_TOKENIZER)?;
-    let core = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes))
-        .map_err(|e| Error::malformed(&path, e.to_string()))?;
+    let rules: Rules = serde_json::from_slice(&bytes).map_err(|e| Error::malformed(&path, e.to_string()))?;
+    let growth = Growth::of([&rules.normalizer, &rules.pre_tokenizer])
+        .map_err(|what| Error::unsupported(&path, what))?;
+    let core = guarded(|| {
+        let mut core = tokenizers::Tokenizer::from_bytes(&bytes)?;
+        // A batch has other needs; and a padding to 10^12 tokens would be made.
+        core.with_padding(None).with_truncation(None)?;
+        Ok(core)
+    });
+    let core = core.map_err(|e| Error::malformed(&path, e.to_string()))?;
     drop(bytes);
     let decoder =
         serde_json::to_value(core.get_decoder()).map_err(|e| Error::malformed(&path, e.to_string()))?;
@@ -68,7 +86,7 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
         let ids = list.iter().filter_map(|v| u32::try_from(v.as_u64()?).ok());
         ends.extend(ids.filter(|&id| (id as usize) < vocabulary.len()));
     }
-    Tokenizer::build(Parts { core, vocabulary, bos, bos_to_add, ends, space_prefix })
+    Tokenizer::build(Parts { core, growth, vocabulary, bos, bos_to_add, ends, space_prefix })
 }
 
 /// An object, empty where there is no file.

@@ -3,6 +3,7 @@
 mod detokenizer;
 pub(super) mod from_gguf;
 pub(super) mod from_json;
+mod growth;
 mod vocabulary;
 
 use std::cell::Cell;
@@ -14,6 +15,7 @@ pub use detokenizer::Detokenizer;
 pub use vocabulary::TokenKind;
 
 use super::Error;
+use growth::Growth;
 use vocabulary::{Vocabulary, unknown_id};
 
 /// Texts may not be longer: the crate keeps some 50 bytes per byte while it works.
@@ -41,6 +43,7 @@ pub enum Specials {
 #[derive(Debug)]
 pub struct Tokenizer {
     core: tokenizers::Tokenizer,
+    growth: Growth,
     /// Added tokens without the special ones.
     text_only: AddedVocabulary,
     /// Texts of the special tokens.
@@ -55,6 +58,7 @@ pub struct Tokenizer {
 /// What the two readers hand over.
 struct Parts {
     core: tokenizers::Tokenizer,
+    growth: Growth,
     vocabulary: Vocabulary,
     bos: Option<u32>,
     bos_to_add: Option<u32>,
@@ -64,7 +68,7 @@ struct Parts {
 
 impl Tokenizer {
     fn build(parts: Parts) -> Result<Self, Error> {
-        let Parts { core, vocabulary, bos, bos_to_add, mut ends, space_prefix } = parts;
+        let Parts { core, growth, vocabulary, bos, bos_to_add, mut ends, space_prefix } = parts;
         let mut added: Vec<(u32, AddedToken)> = core.get_added_tokens_decoder().into_iter().collect();
         added.sort_by_key(|(id, _)| *id);
         let (special, plain): (Vec<_>, Vec<_>) = added.into_iter().partition(|(_, t)| t.special);
@@ -77,7 +81,7 @@ impl Tokenizer {
         ends.sort_unstable();
         ends.dedup();
         let special_texts = special.into_iter().map(|(_, t)| t.content).collect();
-        Ok(Self { core, text_only, special_texts, vocabulary, bos, bos_to_add, ends, space_prefix })
+        Ok(Self { core, growth, text_only, special_texts, vocabulary, bos, bos_to_add, ends, space_prefix })
     }
 
     /// The ids of a text, without BOS. Tokens that the model's author added as plain text are
@@ -116,9 +120,10 @@ impl Tokenizer {
     }
 
     fn run(&self, text: &str, added: &AddedVocabulary, disguise: &[(char, char)]) -> Result<Vec<u32>, Error> {
-        if text.len() > MAX_TEXT {
+        let most = self.growth.allows(MAX_TEXT);
+        if text.len() > most {
             return Err(Error::Tokenize(format!(
-                "expected a text of at most {MAX_TEXT} bytes, found {}; cut it into parts",
+                "expected a text of at most {most} bytes, found {}; cut it into parts",
                 text.len()
             )));
         }
@@ -213,6 +218,10 @@ pub fn panics_are_caught() -> bool {
     GUARDED.get()
 }
 
+/// The crate knows neither the file nor the rule where it unwraps; whoever reads the file names it.
+const PANICKED: &str = "the tokenizers crate gave up on it: a rule or a token of its tokenizer.json is broken; fetch \
+                        the file again, or have transformers' save_pretrained write it anew";
+
 /// Runs something of the crate, which unwraps in some places that a hostile tokenizer.json can
 /// reach.
 fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Error> {
@@ -221,6 +230,6 @@ fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Error> {
     GUARDED.set(false);
     match done {
         Ok(done) => done.map_err(|e| Error::Tokenize(e.to_string())),
-        Err(_) => Err(Error::Tokenize("the tokenizers crate failed on this tokenizer".into())),
+        Err(_) => Err(Error::Tokenize(PANICKED.into())),
     }
 }

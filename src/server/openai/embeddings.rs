@@ -112,7 +112,7 @@ async fn vectors(app: &App, requests: Vec<GenerationRequest>) -> Result<Vec<Vec<
                 Event::Finished { result, .. } => {
                     open -= 1;
                     if let Finish::Error(why) = result.finish {
-                        return Err(fault(why));
+                        return Err(ApiError::engine(why));
                     }
                 }
                 Event::Prompt { .. } | Event::Token { .. } => {}

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use crate::cli::printable::one_line;
 use crate::cli::{Global, ModelArg};
 use crate::format::{Hyper, Kind, ModelFile};
 use crate::gpu::{AdapterChoice, AdapterSummary, adapters, choose};
@@ -24,6 +25,9 @@ pub struct Inspect {
     /// model directory
     #[arg(value_name = "MODEL", env = "RIDGEPOINT_MODEL", default_value = DEFAULT_MODEL)]
     model: String,
+    /// The same by its flag, as other commands take it (also as -hf)
+    #[arg(long = "model", visible_alias = "hf-repo", short = 'm', value_name = "MODEL")]
+    named: Option<String>,
     /// List every tensor
     #[arg(long)]
     tensors: bool,
@@ -35,7 +39,7 @@ pub struct Inspect {
 impl Inspect {
     /// Prints what the file says and what follows from it.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let path = ModelArg { model: self.model.clone() }.resolve(global)?;
+        let path = ModelArg { model: self.named.as_ref().unwrap_or(&self.model).clone() }.resolve(global)?;
         let file = ModelFile::open(&path)?;
         // A file whose sizes can't be read still has tensors to show.
         let known = Architecture::of(&file).map_err(|e| e.to_string());
@@ -123,7 +127,7 @@ fn print(
     adapter: &Found<AdapterSummary>,
 ) -> io::Result<()> {
     let weights = gpu_total(file);
-    let line = |out: &mut dyn Write, name: &str, value: &str| writeln!(out, "{name:<16}{value}");
+    let line = |out: &mut dyn Write, name: &str, value: &str| writeln!(out, "{name:<16}{}", one_line(value));
     line(out, "file", &format!("{} ({})", file.path().display(), kind(file)))?;
     match hyper {
         Err(error) => line(out, "runs", &format!("no: {error}"))?,
@@ -236,11 +240,17 @@ fn print_fit(
 }
 
 fn print_tensors(out: &mut dyn Write, file: &ModelFile) -> io::Result<()> {
-    let name = file.tensors().map(|t| t.name.len()).max().unwrap_or(0).max(6);
+    let name = file.tensors().map(|t| one_line(&t.name).len()).max().unwrap_or(0).max(6);
     writeln!(out, "\n{:<name$}  {:<6}{:>12}{:>12}  shape", "tensor", "format", "in the file", "on the GPU")?;
     for t in file.tensors() {
         let [bytes, gpu] = [t.bytes, gpu_bytes(t)].map(|b| Bytes(b).to_string());
-        writeln!(out, "{:<name$}  {:<6}{bytes:>12}{gpu:>12}  {:?}", t.name, t.format.name(), t.shape)?;
+        writeln!(
+            out,
+            "{:<name$}  {:<6}{bytes:>12}{gpu:>12}  {:?}",
+            one_line(&t.name),
+            t.format.name(),
+            t.shape
+        )?;
     }
     Ok(())
 }

@@ -1,0 +1,117 @@
+//! What a rendering may build, compare and write, beside the fuel that its instructions cost.
+//!
+//! minijinja's fuel pays for what one instruction makes by itself. Lists share their items, so forty
+//! instructions make a tree of 2^40, which the forty-first prints or compares for hours; and a list in a
+//! list in a list ends in a stack overflow. So every container that a template makes, compares or hands
+//! to a filter is weighed here as the tree that it is, by [`super::template_code`].
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use minijinja::value::{DynObject, ObjectRepr, Value};
+use minijinja::{Error, ErrorKind};
+
+/// Containers in containers that a value may be.
+pub const DEPTH: usize = 64;
+/// What one value may weigh beside twice the conversation: its items, and a 64th of its texts' bytes.
+const HEAVIEST: u64 = 1 << 17;
+/// Weight that is looked at for each of the fuel's instructions.
+const PER_FUEL: u64 = 16;
+
+/// The account of one rendering.
+pub struct Meter {
+    heaviest: u64,
+    left: AtomicU64,
+    most: usize,
+    asked: AtomicUsize,
+}
+
+impl Meter {
+    /// For a template of so many instructions, a conversation of so many texts and bytes, and a page of at
+    /// most so many.
+    pub fn new(fuel: u64, texts: usize, bytes: usize, most: usize) -> Self {
+        let conversation = 4 * texts as u64 + bytes as u64 / 64;
+        Self {
+            heaviest: HEAVIEST + 2 * conversation,
+            left: AtomicU64::new(fuel.saturating_mul(PER_FUEL)),
+            most,
+            asked: AtomicUsize::new(0),
+        }
+    }
+
+    /// Weighs a value.
+    pub fn weigh(&self, value: &Value) -> Result<u64, Error> {
+        let mut weight = 0;
+        let done = self.add(value, 0, &mut weight);
+        self.spend(weight)?;
+        done.map(|()| weight)
+    }
+
+    /// Weighs what a namespace is to hold: with one in itself, there would be no end of it.
+    pub fn weigh_stored(&self, value: &Value) -> Result<u64, Error> {
+        if value.as_object().is_some_and(is_namespace) {
+            return Err(held_namespace());
+        }
+        self.weigh(value)
+    }
+
+    /// Takes a weight from what is left.
+    pub fn spend(&self, weight: u64) -> Result<(), Error> {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(weight));
+        taken.map(drop).map_err(|_| ErrorKind::OutOfFuel.into())
+    }
+
+    fn add(&self, value: &Value, depth: usize, weight: &mut u64) -> Result<(), Error> {
+        let text = value.as_str().map(str::len).or_else(|| value.as_bytes().map(<[u8]>::len));
+        *weight += 1 + text.unwrap_or(0) as u64 / 64;
+        let Some(object) = value.as_object() else { return self.bear(*weight) };
+        if depth == DEPTH {
+            let text = format!("it makes lists or maps that nest deeper than {DEPTH}");
+            return Err(Error::new(ErrorKind::InvalidOperation, text));
+        }
+        if depth > 0 && is_namespace(object) {
+            return Err(held_namespace());
+        }
+        // Before any is made: the items of `a + a` exist only while they are walked.
+        self.bear(weight.saturating_add(object.enumerator_len().unwrap_or(0) as u64))?;
+        match object.repr() {
+            ObjectRepr::Map => {
+                for (key, item) in object.try_iter_pairs().into_iter().flatten() {
+                    self.add(&key, depth + 1, weight)?;
+                    self.add(&item, depth + 1, weight)?;
+                }
+            }
+            ObjectRepr::Seq | ObjectRepr::Iterable => {
+                for item in object.try_iter().into_iter().flatten() {
+                    self.add(&item, depth + 1, weight)?;
+                }
+            }
+            _ => {}
+        }
+        self.bear(*weight)
+    }
+
+    fn bear(&self, weight: u64) -> Result<(), Error> {
+        if weight > self.heaviest { Err(ErrorKind::OutOfFuel.into()) } else { Ok(()) }
+    }
+
+    /// Before bytes are written, be it to the page or to a variable.
+    pub fn write(&self, bytes: usize) -> Result<(), Error> {
+        let asked = self.asked.load(Ordering::Relaxed).saturating_add(bytes);
+        self.asked.store(asked, Ordering::Relaxed);
+        if asked > self.most { Err(ErrorKind::WriteFailure.into()) } else { Ok(()) }
+    }
+
+    /// The bytes that it wanted to write, where they are too many.
+    pub fn too_long(&self) -> Option<usize> {
+        Some(self.asked.load(Ordering::Relaxed)).filter(|asked| *asked > self.most)
+    }
+}
+
+fn is_namespace(object: &DynObject) -> bool {
+    // The type is private to minijinja, its name is not.
+    object.type_name().ends_with("::Namespace")
+}
+
+fn held_namespace() -> Error {
+    Error::new(ErrorKind::InvalidOperation, "it puts a namespace into a namespace, a list or a map")
+}
