@@ -190,11 +190,10 @@ fn unknown(e: Error, name: &str) -> Error {
 
 /// A map of keys and values in turn.
 fn map(items: &[Value]) -> Result<Value, Error> {
-    let pairs = items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
     if items.iter().step_by(2).any(|key| key.as_object().is_some()) {
         return Err(Error::new(ErrorKind::InvalidOperation, "a list or a map can't be a key"));
     }
-    Ok(pairs.collect())
+    Ok(Value::from_pairs(items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()))))
 }
 
 /// `'{:>9}'.format(x)` costs what its fields may write: widths, and what it is given for each field.
