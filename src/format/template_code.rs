@@ -5,25 +5,92 @@
 //! followed by a call that weighs it, and each that walks one is preceded by one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use minijinja::machinery::{
     CodeGenerator, Instruction, Instructions, Token, eval, make_string_output, parse, tokenize,
 };
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Rest, Value};
+use minijinja::value::{Object, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::template_meter::Meter;
 
-// Names that no template can spell.
-const WEIGH: &str = "(weigh)";
-const STORE: &str = "(store)";
-const MAP: &str = "(map)";
-const FILTER: &str = "(filter)";
-const TEST: &str = "(test)";
-const METHOD: &str = "(method)";
+/// What is called between a template's own instructions, each by a name that no template can spell.
+#[derive(Clone, Copy, Debug)]
+enum Hook {
+    /// Gives back the value that was made.
+    Made,
+    /// Gives back the value that is about to be used.
+    Used,
+    /// Gives back the value that a namespace is to hold.
+    Stored,
+    /// Makes a map of keys and values in turn.
+    Map,
+    /// Calls what is named last with what comes before.
+    Filter,
+    Test,
+    Method,
+}
+
+impl Hook {
+    const ALL: [Self; 7] =
+        [Self::Made, Self::Used, Self::Stored, Self::Map, Self::Filter, Self::Test, Self::Method];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Made => "(made)",
+            Self::Used => "(used)",
+            Self::Stored => "(stored)",
+            Self::Map => "(map)",
+            Self::Filter => "(filter)",
+            Self::Test => "(test)",
+            Self::Method => "(method)",
+        }
+    }
+
+    fn call(self, given: u16) -> Instruction<'static> {
+        Instruction::CallFunction(self.name(), Some(given))
+    }
+}
+
+/// An object and no function of minijinja's: those take keyword arguments apart.
+struct Hooked {
+    hook: Hook,
+    meter: Arc<Meter>,
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.hook.fmt(f)
+    }
+}
+
+impl Object for Hooked {
+    fn call(self: &Arc<Self>, state: &mut State<'_, '_>, given: &[Value]) -> Result<Value, Error> {
+        let meter = &self.meter;
+        let (last, before) = given.split_last().unwrap_or((&Value::UNDEFINED, &[]));
+        match self.hook {
+            Hook::Made => meter.made(last)?,
+            Hook::Used => drop(meter.used(last)?),
+            Hook::Stored => Meter::stored(last)?,
+            Hook::Map => return map(given),
+            Hook::Filter | Hook::Test | Hook::Method => {
+                let name: String = last.as_str().unwrap_or_default().split_ascii_whitespace().collect();
+                pay_for_call(meter, state, &name, before)?;
+                return match self.hook {
+                    Hook::Filter => state.apply_filter(&name, before),
+                    Hook::Test => state.perform_test(&name, before).map(Value::from),
+                    _ => before[0].call_method(state, &name, &before[1..]),
+                }
+                .map_err(|e| unknown(e, &name));
+            }
+        }
+        Ok(last.clone())
+    }
+}
 
 /// Tokens of one tag, and `elif`s: minijinja compiles `1+1+1` and a chain of `elif` by recursion, the one
 /// thing in which it counts no depth. Templates that models have come to a tenth.
@@ -76,26 +143,10 @@ pub fn run(
     given: Value,
     meter: &Arc<Meter>,
 ) -> Result<String, Error> {
-    let m = Arc::clone(meter);
-    env.add_function(WEIGH, move |value: Value| m.weigh(&value).map(|_| value));
-    let m = Arc::clone(meter);
-    env.add_function(STORE, move |value: Value| m.weigh_stored(&value).map(|_| value));
-    env.add_function(MAP, |items: Rest<Value>| map(&items));
-    let m = Arc::clone(meter);
-    env.add_function(FILTER, move |state: &mut State<'_, '_>, given: Rest<Value>| {
-        let (name, given) = called(&m, state, &given)?;
-        state.apply_filter(&name, given).map_err(|e| unknown(e, ErrorKind::UnknownFilter, "filter", &name))
-    });
-    let m = Arc::clone(meter);
-    env.add_function(TEST, move |state: &mut State<'_, '_>, given: Rest<Value>| {
-        let (name, given) = called(&m, state, &given)?;
-        state.perform_test(&name, given).map_err(|e| unknown(e, ErrorKind::UnknownTest, "test", &name))
-    });
-    let m = Arc::clone(meter);
-    env.add_function(METHOD, move |state: &mut State<'_, '_>, given: Rest<Value>| {
-        let (name, given) = called(&m, state, &given)?;
-        given[0].call_method(state, &name, &given[1..])
-    });
+    for hook in Hook::ALL {
+        let hooked = Hooked { hook, meter: Arc::clone(meter) };
+        env.add_global(hook.name(), Value::from_object(hooked));
+    }
     let m = Arc::clone(meter);
     env.set_unknown_method_callback(move |state, value, name, given| {
         if let (Some(text), "format") = (value.as_str(), name) {
@@ -105,7 +156,7 @@ pub fn run(
     });
     let m = Arc::clone(meter);
     env.set_formatter(move |out, state, value| {
-        m.weigh(value)?;
+        m.used(value)?;
         m.write(value.as_str().map_or_else(|| value.to_string().len(), str::len))?;
         escape_formatter(out, state, value)
     });
@@ -116,40 +167,33 @@ pub fn run(
     Ok(page)
 }
 
-/// The name that was pushed last and what the call is given, weighed and the string it works on paid for.
-fn called<'v>(
-    meter: &Meter,
-    state: &State<'_, '_>,
-    given: &'v [Value],
-) -> Result<(String, &'v [Value]), Error> {
-    let (name, given) = given.split_last().ok_or(ErrorKind::MissingArgument)?;
-    let name: String = name.as_str().unwrap_or_default().split_ascii_whitespace().collect();
+/// Pays for what a call works on.
+fn pay_for_call(meter: &Meter, state: &State<'_, '_>, name: &str, given: &[Value]) -> Result<(), Error> {
     // These look at no item, and templates call them at every turn.
-    if !["length", "count", "first", "last"].contains(&name.as_str()) {
+    if !["length", "count", "first", "last"].contains(&name) {
         for value in given.iter().filter(|value| value.as_object().is_some()) {
-            meter.weigh(value)?;
+            meter.used(value)?;
         }
     }
     let text = given.first().and_then(Value::as_str).map_or(0, str::len);
-    state.consume_fuel(text as u64 / 64)?;
-    Ok((name, given))
+    state.consume_fuel(text as u64 / 64)
 }
 
-fn unknown(e: Error, kind: ErrorKind, what: &str, name: &str) -> Error {
-    if e.kind() == kind && e.detail().is_none() {
-        Error::new(kind, format!("{what} {name} is unknown"))
-    } else {
-        e
+/// As minijinja names what a template asks for and isn't there.
+fn unknown(e: Error, name: &str) -> Error {
+    match (e.kind(), e.detail()) {
+        (kind @ ErrorKind::UnknownFilter, None) => Error::new(kind, format!("filter {name} is unknown")),
+        (kind @ ErrorKind::UnknownTest, None) => Error::new(kind, format!("test {name} is unknown")),
+        _ => e,
     }
 }
 
 /// A map of keys and values in turn.
 fn map(items: &[Value]) -> Result<Value, Error> {
-    let pairs = items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
     if items.iter().step_by(2).any(|key| key.as_object().is_some()) {
         return Err(Error::new(ErrorKind::InvalidOperation, "a list or a map can't be a key"));
     }
-    Ok(pairs.collect())
+    Ok(Value::from_pairs(items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()))))
 }
 
 /// `'{:>9}'.format(x)` costs what its fields may write: widths, and what it is given for each field.
@@ -163,7 +207,7 @@ fn pay_for_format(meter: &Meter, state: &State<'_, '_>, text: &str, given: &[Val
     }
     state.consume_fuel(width / 64)?;
     for value in given {
-        let weight = meter.weigh(value)?;
+        let weight = meter.used(value)?;
         meter.spend(weight.saturating_mul(fields.clone().count() as u64))?;
     }
     Ok(())
@@ -203,22 +247,20 @@ fn weighed<'s>(code: &Instructions<'s>) -> Result<Instructions<'s>, Error> {
 /// What stands for an instruction.
 fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error> {
     use Instruction as I;
-    let weigh = I::CallFunction(WEIGH, Some(1));
-    let call = |function, name: &str, given: Option<u16>| match given.and_then(|n| n.checked_add(1)) {
-        Some(n) => {
-            Ok(vec![I::LoadConst(Value::from(name)), I::CallFunction(function, Some(n)), weigh.clone()])
-        }
+    let (made, used) = (Hook::Made.call(1), Hook::Used.call(1));
+    let call = |hook: Hook, name: &str, given: Option<u16>| match given.and_then(|n| n.checked_add(1)) {
+        Some(n) => Ok(vec![I::LoadConst(Value::from(name)), hook.call(n), made.clone()]),
         None => Err(refused(format!("expected a call of '{name}' that lists what it is given, without '*'"))),
     };
     Ok(match instruction {
         // Written by way of the formatter, which counts.
         I::EmitRaw(text) => vec![I::LoadConst(Value::from(text)), I::Emit],
         I::BuildMap(pairs) => match u16::try_from(2 * pairs) {
-            Ok(n) => vec![I::CallFunction(MAP, Some(n)), weigh],
+            Ok(n) => vec![Hook::Map.call(n), made],
             Err(_) => return Err(refused(format!("expected a map of at most 32767 pairs, found {pairs}"))),
         },
         I::BuildList(_) | I::BuildTuple(_) | I::Add | I::Mul | I::CallFunction(..) | I::CallObject(_) => {
-            vec![instruction, weigh]
+            vec![instruction, made]
         }
         I::Eq
         | I::Ne
@@ -229,13 +271,13 @@ fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error>
         | I::In
         | I::CompareAndPreserve(_)
         | I::StringConcat => {
-            vec![weigh.clone(), I::Swap, weigh, I::Swap, instruction]
+            vec![used.clone(), I::Swap, used, I::Swap, instruction]
         }
-        I::GetItem => vec![weigh, instruction],
-        I::SetAttr(_) => vec![I::Swap, I::CallFunction(STORE, Some(1)), I::Swap, instruction],
-        I::ApplyFilter(name, given, _) => call(FILTER, name, given)?,
-        I::PerformTest(name, given, _) => call(TEST, name, given)?,
-        I::CallMethod(name, given) => call(METHOD, name, given)?,
+        I::GetItem => vec![used, instruction],
+        I::SetAttr(_) => vec![I::Swap, Hook::Stored.call(1), I::Swap, instruction],
+        I::ApplyFilter(name, given, _) => call(Hook::Filter, name, given)?,
+        I::PerformTest(name, given, _) => call(Hook::Test, name, given)?,
+        I::CallMethod(name, given) => call(Hook::Method, name, given)?,
         _ => vec![instruction],
     })
 }

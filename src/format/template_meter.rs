@@ -17,6 +17,13 @@ const HEAVIEST: u64 = 1 << 17;
 /// Weight that is looked at for each of the fuel's instructions.
 const PER_FUEL: u64 = 16;
 
+/// A value with all that it holds, as often as it holds it.
+#[derive(Default)]
+struct Tree {
+    nodes: u64,
+    weight: u64,
+}
+
 /// The account of one rendering.
 pub struct Meter {
     heaviest: u64,
@@ -38,20 +45,26 @@ impl Meter {
         }
     }
 
-    /// Weighs a value.
-    pub fn weigh(&self, value: &Value) -> Result<u64, Error> {
-        let mut weight = 0;
-        let done = self.add(value, 0, &mut weight);
-        self.spend(weight)?;
-        done.map(|()| weight)
+    /// A value that was made: looking at its items is paid for.
+    pub fn made(&self, value: &Value) -> Result<(), Error> {
+        let mut tree = Tree::default();
+        let done = self.add(value, 0, &mut tree);
+        self.spend(tree.nodes)?;
+        done
     }
 
-    /// Weighs what a namespace is to hold: with one in itself, there would be no end of it.
-    pub fn weigh_stored(&self, value: &Value) -> Result<u64, Error> {
-        if value.as_object().is_some_and(is_namespace) {
-            return Err(held_namespace());
-        }
-        self.weigh(value)
+    /// A value that is compared, printed or handed to a filter: all that it holds is paid for. Gives its
+    /// weight.
+    pub fn used(&self, value: &Value) -> Result<u64, Error> {
+        let mut tree = Tree::default();
+        let done = self.add(value, 0, &mut tree);
+        self.spend(tree.weight)?;
+        done.map(|()| tree.weight)
+    }
+
+    /// What a namespace is to hold: with one in itself, there would be no end of it.
+    pub fn stored(value: &Value) -> Result<(), Error> {
+        if value.as_object().is_some_and(is_namespace) { Err(held_namespace()) } else { Ok(()) }
     }
 
     /// Takes a weight from what is left.
@@ -60,10 +73,11 @@ impl Meter {
         taken.map(drop).map_err(|_| ErrorKind::OutOfFuel.into())
     }
 
-    fn add(&self, value: &Value, depth: usize, weight: &mut u64) -> Result<(), Error> {
+    fn add(&self, value: &Value, depth: usize, tree: &mut Tree) -> Result<(), Error> {
         let text = value.as_str().map(str::len).or_else(|| value.as_bytes().map(<[u8]>::len));
-        *weight += 1 + text.unwrap_or(0) as u64 / 64;
-        let Some(object) = value.as_object() else { return self.bear(*weight) };
+        tree.nodes += 1;
+        tree.weight += 1 + text.unwrap_or(0) as u64 / 64;
+        let Some(object) = value.as_object() else { return self.bear(tree.weight) };
         if depth == DEPTH {
             let text = format!("it makes lists or maps that nest deeper than {DEPTH}");
             return Err(Error::new(ErrorKind::InvalidOperation, text));
@@ -72,22 +86,22 @@ impl Meter {
             return Err(held_namespace());
         }
         // Before any is made: the items of `a + a` exist only while they are walked.
-        self.bear(weight.saturating_add(object.enumerator_len().unwrap_or(0) as u64))?;
+        self.bear(tree.weight.saturating_add(object.enumerator_len().unwrap_or(0) as u64))?;
         match object.repr() {
             ObjectRepr::Map => {
                 for (key, item) in object.try_iter_pairs().into_iter().flatten() {
-                    self.add(&key, depth + 1, weight)?;
-                    self.add(&item, depth + 1, weight)?;
+                    self.add(&key, depth + 1, tree)?;
+                    self.add(&item, depth + 1, tree)?;
                 }
             }
             ObjectRepr::Seq | ObjectRepr::Iterable => {
                 for item in object.try_iter().into_iter().flatten() {
-                    self.add(&item, depth + 1, weight)?;
+                    self.add(&item, depth + 1, tree)?;
                 }
             }
             _ => {}
         }
-        self.bear(*weight)
+        self.bear(tree.weight)
     }
 
     fn bear(&self, weight: u64) -> Result<(), Error> {

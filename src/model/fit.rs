@@ -189,7 +189,7 @@ mod tests {
         };
         assert_eq!(refused(4 * GIB, GIB, GIB, 6 * GIB), "");
         let huge = refused(u64::MAX, GIB, GIB, 8 * GIB);
-        assert!(huge.contains("has 8.00 GiB free (a test)") && huge.contains("a smaller model"), "{huge}");
+        assert!(huge.contains("has 8.0 GiB free (a test)") && huge.contains("a smaller model"), "{huge}");
         assert!(refused(4 * GIB, GIB, 4 * GIB, 6 * GIB).contains("1024 tokens would fit"));
         assert!(refused(4 * GIB, 3 * GIB, GIB, 6 * GIB).contains("--max-num-batched-tokens"));
         let unknown = Sum { weights: 9, step: 9, cache: 9 }.fits("", Err("who knows".into()), 1);

@@ -73,7 +73,12 @@ fn models_that_no_memory_holds() {
     use crate::gguf::{Gguf, keys};
     let (hidden, inner) = (8192u64, 28_672u64);
     let mut model = keys("gpt2");
-    for (key, value) in [("block_count", 80), ("embedding_length", 8192), ("feed_forward_length", 28_672)] {
+    for (key, value) in [
+        ("block_count", 80),
+        ("embedding_length", 8192),
+        ("feed_forward_length", 28_672),
+        ("attention.head_count", 64),
+    ] {
         model = model.replaced(&format!("llama.{key}"), value);
     }
     let mut offset = 0;
@@ -104,7 +109,7 @@ fn models_that_no_memory_holds() {
     let path = path.to_str().unwrap();
     for arguments in [
         &["run", "-m", path, "a"][..],
-        &["logits", "-m", path, "a"],
+        &["logits", "-m", path, "--prompt", "a"],
         &["bench", "model", "-m", path, "-p", "8", "-n", "0"],
     ] {
         let stderr = refused(arguments[0], &command(&[&["--quiet"], arguments].concat()).output().unwrap());

@@ -168,12 +168,12 @@ fn weighed_code_does_what_it_did() {
         ("{% macro m() %}<{{ caller([1]) }}>{% endmacro %}{% call(x) m() %}{{ x[0] }}{% endcall %}", "<1>"),
         (
             "{{ 1 < 2 < 3 }}{{ 1 < 2 > 3 }}{{ [] or 'x' }}{{ [1] and 'y' }}{{ 'a' if 1 in [1] }}",
-            "truefalsexya",
+            "TrueFalsexya",
         ),
         ("{% set ns = namespace(a=1) %}{% set ns.a = ns.a + 1 %}{{ ns.a }}{{ {'k': [ns.a]}['k'][0] }}", "22"),
         ("{% set x %}a{{ 'b' | upper }}{% endset %}{{ x }}{% filter upper %}c{% endfilter %}", "aBC"),
-        ("{% block b %}{{ [1] | length }}{% endblock %}{{ nothing }}{{ nothing is defined }}", "1false"),
-        ("{{ dict(a=1, **{'b': 2}) | tojson }}{{ [*[1, 2]] }}{{ '{:>3}{}'.format(1, 'x') }}", ""),
+        ("{% block b %}{{ [1] | length }}{% endblock %}{{ nothing }}{{ nothing is defined }}", "1False"),
+        ("{{ dict(a=1, **{'b': 2}) | tojson }}{{ '{:>3}{}'.format(1, 'x') }}", ""),
         (
             "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='role') | join('+') }}",
             "user",
