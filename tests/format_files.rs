@@ -139,6 +139,37 @@ fn every_broken_header_is_named() {
     }
 }
 
+/// Such a model can't run, and what it holds can be told.
+#[test]
+fn formats_that_are_not_known_are_named_and_counted() {
+    let bytes = llama().tensor("output.weight", &[64, 320], 20, &[0; 320 * 36]).bytes();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    let refusal = ModelFile::open(&path).map(|_| ()).unwrap_err().to_string();
+    let file = ModelFile::describe(&path).unwrap();
+    let [foreign] = file.foreign() else { panic!("{:?}", file.foreign()) };
+    assert_eq!(
+        (foreign.format.as_str(), foreign.bytes, foreign.weights()),
+        ("IQ4_NL", Some(11_520), Some(20_480))
+    );
+    assert!(refusal.contains(&foreign.refusal()), "{refusal}");
+    assert_eq!(file.hyper().unwrap().tied, Some(false));
+    let inspect = |flags: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ridgepoint"));
+        let output = command.args(["models", "inspect"]).args(flags).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = inspect(&[]);
+    assert!(text.contains("runs            no: ") && text.contains("output.weight"), "{text}");
+    let row = text.lines().find(|line| line.starts_with("IQ4_NL")).unwrap();
+    assert!(row.split_whitespace().eq(["IQ4_NL", "1", "20480", "11.2", "KiB", "-"]), "{row}");
+    let json: serde_json::Value = serde_json::from_str(&inspect(&["--json"])).unwrap();
+    assert_eq!(json["runs"], false);
+    assert_eq!(json["formats"]["IQ4_NL"]["bytes"], 11_520);
+}
+
 fn llama() -> Gguf {
     Gguf::default()
         .text("general.architecture", "llama")

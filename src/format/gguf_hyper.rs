@@ -91,7 +91,7 @@ pub fn read(model: &ModelFile, header: &Header) -> Result<Hyper, Error> {
             as f32,
         rope: keys.rope(head_dim)?,
         sliding_window: keys.count("attention.sliding_window")?.filter(|&n| n > 0),
-        tied: Some(model.tensor("output.weight").is_none()),
+        tied: Some(!model.has("output.weight")),
         activation: None,
         attention_bias: None,
         mlp_bias: None,

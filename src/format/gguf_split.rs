@@ -36,7 +36,7 @@ pub fn open(path: &Path) -> Result<(Header, Vec<Source>, Vec<TensorInfo>), Error
         ));
     };
     let mut all = Vec::new();
-    let mut tensors = Vec::new();
+    let (mut tensors, mut foreign) = (Vec::new(), Vec::new());
     let mut names = HashSet::new();
     let mut first = None;
     for i in 0..count {
@@ -47,22 +47,25 @@ pub fn open(path: &Path) -> Result<(Header, Vec<Source>, Vec<TensorInfo>), Error
             let what = format!("expected it to say that it is part {i} of {count} (from 0)");
             return Err(Error::malformed(&part, what));
         }
-        for tensor in std::mem::take(&mut header.tensors) {
-            if !names.insert(tensor.name.clone()) {
-                let what = format!("the tensor '{}' occurs in an earlier part", tensor.name);
+        let of_part = header.tensors.iter().map(|t| &t.name).chain(header.foreign.iter().map(|t| &t.name));
+        for name in of_part {
+            if !names.insert(name.clone()) {
+                let what = format!("the tensor '{name}' occurs in an earlier part");
                 return Err(Error::malformed(&part, what));
             }
-            tensors.push(tensor);
         }
+        tensors.append(&mut header.tensors);
+        foreign.append(&mut header.foreign);
         all.push(source);
         first.get_or_insert(header);
     }
-    let first = first.unwrap_or(header);
+    let mut first = first.unwrap_or(header);
+    let found = tensors.len() + foreign.len();
+    first.foreign = foreign;
     match number(&first, "split.tensors.count") {
-        Some(n) if n != tensors.len() as u64 => Err(Error::malformed(
-            path,
-            format!("its {count} parts should hold {n} tensors, found {}", tensors.len()),
-        )),
+        Some(n) if n != found as u64 => {
+            Err(Error::malformed(path, format!("its {count} parts should hold {n} tensors, found {found}")))
+        }
         _ => Ok((first, all, tensors)),
     }
 }

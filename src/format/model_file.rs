@@ -109,8 +109,20 @@ impl ModelFile {
     /// Hugging Face directory, or a `.safetensors` file inside one, and checks every header.
     ///
     /// # Errors
-    /// When there is nothing, or nothing sound, to open.
+    /// When there is nothing, or nothing sound, to open, and when a tensor is in a format that isn't known.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = Self::describe(path)?;
+        match file.foreign().first() {
+            Some(tensor) => Err(Error::unsupported(path, tensor.refusal())),
+            None => Ok(file),
+        }
+    }
+
+    /// The same of a file that may hold tensors in formats that aren't known: to say what is in it.
+    ///
+    /// # Errors
+    /// When there is nothing, or nothing sound, to open.
+    pub fn describe(path: &Path) -> Result<Self, Error> {
         if path.extension().is_some_and(|e| e == "safetensors") {
             let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
             return Self::open_directory(dir.unwrap_or(Path::new(".")));
@@ -151,6 +163,19 @@ impl ModelFile {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tensors in formats that aren't known; none if the file was opened to be run.
+    pub fn foreign(&self) -> &[gguf::Foreign] {
+        match &self.side {
+            Side::Gguf(header) => &header.foreign,
+            Side::HuggingFace(_) => &[],
+        }
+    }
+
+    /// Whether there is a tensor of this name, whatever its format.
+    pub fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name) || self.foreign().iter().any(|t| t.name == name)
     }
 
     /// All tensors, in the file's order (GGUF) or by name.

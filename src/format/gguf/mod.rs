@@ -3,11 +3,13 @@
 //! After the specification in ggml's docs/gguf.md. Nothing is allocated on the header's word:
 //! counts and lengths are compared with the bytes left first, and vectors grow as they are read.
 
+mod foreign;
 mod value;
 
 use std::collections::HashSet;
 use std::path::Path;
 
+pub use foreign::Foreign;
 pub use value::{Array, Integers, Value};
 
 use super::{Error, Source, TensorInfo};
@@ -35,6 +37,23 @@ pub struct Header {
     pub values: Vec<(String, Value)>,
     /// Tensors in the file's order, their offsets from the file's start.
     pub tensors: Vec<TensorInfo>,
+    /// Tensors in formats that aren't known here.
+    pub foreign: Vec<Foreign>,
+}
+
+/// One tensor's description.
+enum Described {
+    Known(TensorInfo),
+    Foreign(Foreign),
+}
+
+impl Described {
+    fn name(&self) -> &str {
+        match self {
+            Self::Known(tensor) => &tensor.name,
+            Self::Foreign(tensor) => &tensor.name,
+        }
+    }
 }
 
 impl Header {
@@ -178,7 +197,7 @@ impl Reader<'_> {
             values.push((key, value));
         }
         drop(keys);
-        let mut header = Header { version, values, tensors: Vec::new() };
+        let mut header = Header { version, values, tensors: Vec::new(), foreign: Vec::new() };
         let align = match header.get("general.alignment") {
             None => 32,
             Some(Value::Unsigned(a)) if a.is_power_of_two() && *a <= 1 << 20 => *a,
@@ -191,10 +210,13 @@ impl Reader<'_> {
         let mut names = HashSet::new();
         for _ in 0..tensor_count {
             let tensor = self.tensor(file, align)?;
-            if !names.insert(tensor.name.clone()) {
-                return self.bad(format!("the tensor '{}' occurs twice", tensor.name));
+            if !names.insert(tensor.name().to_string()) {
+                return self.bad(format!("the tensor '{}' occurs twice", tensor.name()));
             }
-            header.tensors.push(tensor);
+            match tensor {
+                Described::Known(tensor) => header.tensors.push(tensor),
+                Described::Foreign(tensor) => header.foreign.push(tensor),
+            }
         }
         let start = self.position().next_multiple_of(align);
         for t in &mut header.tensors {
@@ -213,7 +235,7 @@ impl Reader<'_> {
         Ok(header)
     }
 
-    fn tensor(&mut self, file: usize, align: u64) -> Result<TensorInfo, Error> {
+    fn tensor(&mut self, file: usize, align: u64) -> Result<Described, Error> {
         let name = self.name("tensor name")?;
         let dims = self.u32()?;
         if !(1..=MAX_DIMS).contains(&dims) {
@@ -229,24 +251,17 @@ impl Reader<'_> {
             }
         }
         let kind = self.u32()?;
-        let Some(format) = quant::by_ggml_type(kind) else {
-            return Err(Error::unsupported(
-                self.path(),
-                format!(
-                    "the tensor '{name}' is stored as {}; known are {}",
-                    ggml_name(kind),
-                    super::format_names()
-                ),
-            ));
-        };
         let offset = self.u64()?;
         if offset % align != 0 {
             return self.bad(format!(
                 "the tensor '{name}' starts at {offset}, no multiple of the alignment {align}"
             ));
         }
+        let Some(format) = quant::by_ggml_type(kind) else {
+            return Ok(Described::Foreign(Foreign::new(name, kind, shape)));
+        };
         let tensor = TensorInfo::new(name, format, shape, file, offset);
-        tensor.map_err(|what| Error::malformed(self.path(), what))
+        tensor.map(Described::Known).map_err(|what| Error::malformed(self.path(), what))
     }
 
     fn value(&mut self, kind: u32, key: &str) -> Result<Value, Error> {
@@ -345,33 +360,4 @@ impl Reader<'_> {
         }
         Ok(all)
     }
-}
-
-/// ggml's name of a tensor type, for messages.
-fn ggml_name(kind: u32) -> String {
-    let name = match kind {
-        9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
-        20 => "IQ4_NL",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
-        23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
-        39 => "MXFP4",
-        _ => return format!("ggml type {kind}"),
-    };
-    format!("{name} (ggml type {kind})")
 }

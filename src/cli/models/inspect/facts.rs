@@ -26,10 +26,21 @@ pub struct ByFormat {
     pub tensors: usize,
     /// Weights in them.
     pub weights: u64,
-    /// Bytes in the file.
-    pub bytes: u64,
-    /// Bytes on the GPU.
-    pub gpu_bytes: u64,
+    /// Bytes in the file, if they are known.
+    pub bytes: Option<u64>,
+    /// Bytes on the GPU, if it can hold them.
+    pub gpu_bytes: Option<u64>,
+}
+
+impl ByFormat {
+    fn add(&mut self, weights: u64, bytes: Option<u64>, gpu_bytes: Option<u64>) {
+        let sum = |before: Option<u64>, more: Option<u64>| {
+            if self.tensors == 0 { more } else { before?.checked_add(more?) }
+        };
+        (self.bytes, self.gpu_bytes) = (sum(self.bytes, bytes), sum(self.gpu_bytes, gpu_bytes));
+        self.tensors += 1;
+        self.weights = self.weights.saturating_add(weights);
+    }
 }
 
 /// One context with one type of cache.
@@ -59,14 +70,16 @@ pub struct Cache {
 }
 
 /// Tensors by the name of their format.
-pub fn by_format(file: &ModelFile) -> BTreeMap<&'static str, ByFormat> {
+pub fn by_format(file: &ModelFile) -> BTreeMap<String, ByFormat> {
     let mut all = BTreeMap::<_, ByFormat>::new();
     for tensor in file.tensors() {
-        let entry = all.entry(tensor.format.name()).or_default();
-        entry.tensors += 1;
-        entry.weights += (tensor.rows() * tensor.columns()) as u64;
-        entry.bytes += tensor.bytes;
-        entry.gpu_bytes += gpu_bytes(tensor);
+        let entry = all.entry(tensor.format.name().to_string()).or_default();
+        let (bytes, gpu) = (Some(tensor.bytes), Some(gpu_bytes(tensor)));
+        entry.add((tensor.rows() * tensor.columns()) as u64, bytes, gpu);
+    }
+    for tensor in file.foreign() {
+        let entry = all.entry(tensor.format.clone()).or_default();
+        entry.add(tensor.weights().unwrap_or(u64::MAX), tensor.bytes, None);
     }
     all
 }
@@ -74,6 +87,9 @@ pub fn by_format(file: &ModelFile) -> BTreeMap<&'static str, ByFormat> {
 /// Whether the engine runs a model of these sizes: the architecture's name, or why not.
 pub fn runs(file: &ModelFile, hyper: &Hyper) -> Result<&'static str, String> {
     let architecture = Architecture::find(file.kind(), &hyper.architecture)?;
+    if let Some(tensor) = file.foreign().first() {
+        return Err(tensor.refusal());
+    }
     Runner::check(hyper.clone(), architecture, file.path()).map_err(|e| e.to_string())?;
     let numbers = [hyper.kv_heads, hyper.head_dim].iter().try_fold(hyper.layers, |n, &m| n.checked_mul(m));
     if numbers.is_none_or(|n| n > MAX_TOKEN_NUMBERS) {

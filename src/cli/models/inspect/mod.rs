@@ -40,7 +40,7 @@ impl Inspect {
     /// Prints what the file says and what follows from it.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let path = ModelArg { model: self.named.as_ref().unwrap_or(&self.model).clone() }.resolve(global)?;
-        let file = ModelFile::open(&path)?;
+        let file = ModelFile::describe(&path)?;
         // A file whose sizes can't be read still has tensors to show.
         let known = Architecture::of(&file).map_err(|e| e.to_string());
         let hyper = known.and_then(|_| file.hyper().map_err(|e| e.to_string()));
@@ -175,7 +175,7 @@ fn print(
         "format", "tensors", "weights", "in the file", "on the GPU"
     )?;
     for (name, f) in facts::by_format(file) {
-        let sizes = [Bytes(f.bytes), Bytes(f.gpu_bytes)].map(|b| b.to_string());
+        let sizes = [f.bytes, f.gpu_bytes].map(|b| b.map_or("-".into(), |b| Bytes(b).to_string()));
         writeln!(out, "{name:<10}{:>9}{:>16}{:>14}{:>14}", f.tensors, f.weights, sizes[0], sizes[1])?;
     }
     match hyper {
