@@ -212,6 +212,7 @@ impl Splitting {
     /// The rule for a device.
     pub fn of(gpu: &Gpu) -> Self {
         let most = (gpu.limits.max_compute_workgroups_per_dimension as usize).min(64);
+        // Keys are estimates, of what pays for another dispatch: not measured yet.
         if gpu.adapter.is_software() {
             Self { groups: software_groups(), keys: 256, most }
         } else {
