@@ -113,13 +113,15 @@ impl Model {
                 opened.context
             );
         }
+        let limits = self.load.limits(&opened, 1, 1);
+        Runner::fits(&opened.gpu, &opened.file, &limits)?;
         // Before the model is loaded: the read probe takes memory of its own.
         let ceilings = measure(&opened.gpu, &["fma_f32", "read_cold"], Budget::Full)?;
         let ceiling = |name: &str| ceilings.iter().find(|c| c.name == name).map(|c| c.value);
         let (Some(fma), Some(read)) = (ceiling("fma_f32"), ceiling("read_cold")) else {
             anyhow::bail!("the ceilings could not be measured")
         };
-        let mut runner = opened.runner(global, self.load.limits(&opened, 1, 1))?;
+        let mut runner = opened.runner(global, limits)?;
         let batches = if Numbers::all(&self.batch_size).len() > 1 { Batches::Differ } else { Batches::Same };
         let mut printer = Printer::new(std::io::stdout().lock(), self.output, batches);
         for test in tests {

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use super::Global;
 use super::ceilings::DeviceArgs;
@@ -201,6 +204,8 @@ impl Serve {
             .build()
             .context("starting the async runtime")?;
         runtime.block_on(async {
+            // Before anyone can know that there is a server to end.
+            let asked = asked_to_end()?;
             // The first address of a name that can be had.
             let listener = tokio::net::TcpListener::bind(addresses.as_slice()).await.with_context(|| {
                 let (host, port) = (&self.host, self.port);
@@ -216,6 +221,10 @@ impl Serve {
             global.note(&format!("serving {names} at http://{address}/"));
             let key = self.key_hint();
             global.note(&format!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={key}"));
+            let ended = || {
+                let asked = asked.clone();
+                async move { asked.notified().await }
+            };
             server::serve(listener, app, config, ended).await.map_err(anyhow::Error::msg)
         })
     }
@@ -331,21 +340,27 @@ fn leave() -> ! {
     std::process::exit(0);
 }
 
-/// Resolves when the process is asked to end.
-async fn ended() {
+/// Notifies whenever the process is asked to end, from now on.
+fn asked_to_end() -> anyhow::Result<Arc<Notify>> {
+    let asked = Arc::new(Notify::new());
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut term) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).context("listening for signals")?;
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                asked.notify_one();
             }
-            return;
-        }
+        });
     }
-    // Without a handler nothing can be awaited: the system ends the process itself.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+    #[cfg(not(unix))]
+    {
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                asked.notify_one();
+            }
+        });
     }
+    Ok(asked)
 }

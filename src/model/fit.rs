@@ -1,8 +1,9 @@
 //! What a device's limits allow of a model's buffers: asked before a weight is read.
 
+use super::Architecture;
 use super::footprint::{gate_up_apart, gpu_bytes};
-use super::plan::Sections;
-use super::runner::Limits;
+use super::plan::{Bounds, Sections};
+use super::runner::{Limits, Runner};
 use super::scratch::{Scratch, padded, result_bytes};
 use crate::format::{Hyper, ModelFile};
 use crate::gpu::{Error, Gpu, Room};
@@ -18,6 +19,56 @@ struct Need {
     /// What `count` is, in words, and how it is lowered.
     unit: &'static str,
     way: &'static str,
+}
+
+/// What is known of a model before a weight is read.
+pub(super) struct Fitted {
+    pub(super) architecture: &'static Architecture,
+    pub(super) hyper: Hyper,
+    pub(super) heads: Heads,
+    pub(super) bounds: Bounds,
+    /// Buffers of a layer's cache.
+    pub(super) parts: usize,
+    pub(super) sections: Sections,
+}
+
+impl Fitted {
+    pub(super) fn new(gpu: &Gpu, file: &ModelFile, limits: &Limits) -> Result<Self, super::Error> {
+        let path = file.path();
+        let unsupported = |what: String| super::Error::Unsupported { path: path.to_path_buf(), what };
+        let architecture = Architecture::of(file)?;
+        let hyper = file.hyper()?;
+        let hyper = Runner::check(hyper, architecture, path)?;
+        let heads = Heads {
+            heads: hyper.heads,
+            kv_heads: hyper.kv_heads,
+            dim: hyper.head_dim,
+            block: limits.cache.block_size as usize,
+            cache: limits.cache_type,
+        };
+        let blocks_per_sequence = limits.context.div_ceil(heads.block);
+        let bounds = Bounds {
+            tokens: limits.tokens,
+            outputs: limits.outputs,
+            positions: limits.context,
+            block: heads.block,
+            blocks: limits.cache.num_blocks as usize,
+            vocab: hyper.vocab,
+            tables: limits.sequences * blocks_per_sequence,
+        };
+        if !limits.cache.block_size.is_multiple_of(16) {
+            return Err(unsupported(format!(
+                "--block-size {} is no multiple of 16, which the attention kernels ask for",
+                limits.cache.block_size
+            )));
+        }
+        let parts = cache_parts(gpu, &hyper, limits, &heads)?;
+        let sections = Sections::new(&bounds);
+        Sum::new(file, &hyper, limits, &sections, &heads)
+            .fits(&gpu.adapter.name, gpu.room(), limits.cache.capacity_tokens())
+            .map_err(super::Error::Memory)?;
+        Ok(Self { architecture, hyper, heads, bounds, parts, sections })
+    }
 }
 
 /// Bytes that a model is about to take.

@@ -164,6 +164,15 @@ pub struct Runner {
 }
 
 impl Runner {
+    /// Whether a model and its largest step fit the device, by arithmetic: for whoever has other things to
+    /// do before the weights are read.
+    ///
+    /// # Errors
+    /// As [`Runner::load`], but for what only the weights tell.
+    pub fn fits(gpu: &Gpu, file: &ModelFile, limits: &Limits) -> Result<(), Error> {
+        fit::Fitted::new(gpu, file, limits).map(drop)
+    }
+
     /// Loads a model's weights and makes room for its cache and its largest step.
     ///
     /// # Errors
@@ -174,39 +183,8 @@ impl Runner {
         limits: Limits,
         progress: LoadProgress<'_>,
     ) -> Result<Self, Error> {
-        let path = file.path();
-        let unsupported = |what: String| Error::Unsupported { path: path.to_path_buf(), what };
-        let architecture = Architecture::of(file)?;
-        let hyper = file.hyper()?;
-        let hyper = Self::check(hyper, architecture, path)?;
-        let heads = Heads {
-            heads: hyper.heads,
-            kv_heads: hyper.kv_heads,
-            dim: hyper.head_dim,
-            block: limits.cache.block_size as usize,
-            cache: limits.cache_type,
-        };
-        let blocks_per_sequence = limits.context.div_ceil(heads.block);
-        let bounds = Bounds {
-            tokens: limits.tokens,
-            outputs: limits.outputs,
-            positions: limits.context,
-            block: heads.block,
-            blocks: limits.cache.num_blocks as usize,
-            vocab: hyper.vocab,
-            tables: limits.sequences * blocks_per_sequence,
-        };
-        if !limits.cache.block_size.is_multiple_of(16) {
-            return Err(unsupported(format!(
-                "--block-size {} is no multiple of 16, which the attention kernels ask for",
-                limits.cache.block_size
-            )));
-        }
-        let parts = fit::cache_parts(gpu, &hyper, &limits, &heads)?;
-        let sections = Sections::new(&bounds);
-        fit::Sum::new(file, &hyper, &limits, &sections, &heads)
-            .fits(&gpu.adapter.name, gpu.room(), limits.cache.capacity_tokens())
-            .map_err(Error::Memory)?;
+        let fit::Fitted { architecture, hyper, heads, bounds, parts, sections } =
+            fit::Fitted::new(gpu, file, &limits)?;
         let weights = Loader::new(gpu, file, &hyper, architecture, progress).load()?;
         let gate_up_apart = weights.layers.iter().any(|l| l.gate_up.len() > 1);
         let scratch = Scratch::new(

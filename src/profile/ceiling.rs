@@ -13,9 +13,6 @@ use crate::units::Nanos;
 /// Windows agree when leaving any one out changes the figure by no more than this part.
 const AGREE: f64 = 0.05;
 
-/// Windows at least and at most.
-const WINDOWS: [usize; 2] = [3, 8];
-
 /// Rounds over all ceilings, at least and at most.
 const ROUNDS: [usize; 2] = [2, 4];
 
@@ -193,7 +190,7 @@ pub(super) fn settled(
 ) -> Result<Option<(Slope, Windows)>, Error> {
     let repeats = batch(what)?;
     warm_up(what, repeats, warm)?;
-    Ok(windows(what, repeats, budget.draws())?)
+    Ok(windows(what, repeats, budget)?)
 }
 
 /// The fastest rig by short runs in turn, the round trip included; dispatches are made long first.
@@ -235,13 +232,14 @@ fn warm_up(what: &mut dyn Repeat, repeats: u32, time: Duration) -> Result<(), Er
 fn windows(
     what: &mut dyn Repeat,
     repeats: u32,
-    draws: usize,
+    budget: Budget,
 ) -> Result<Option<(Slope, Windows)>, gpu::Error> {
     let mut all: Vec<Draws> = Vec::new();
     let mut found = None;
-    for tried in 1..=WINDOWS[1] {
-        all.push(Draws::take(what, repeats, draws)?);
-        if tried < WINDOWS[0] {
+    let [least, most] = budget.windows();
+    for tried in 1..=most {
+        all.push(Draws::take(what, repeats, budget.draws())?);
+        if tried < least {
             continue;
         }
         let Some(best) = pooled(&all, None, repeats) else { continue };
@@ -288,7 +286,7 @@ mod tests {
     fn a_window_at_a_low_clock_is_left_behind() {
         // Two draws of T(n) and T(2n) are four runs: the first window runs at half the clock.
         let mut device = Clocked(vec![2000, 2000, 2000, 2000, 1000]);
-        let (slope, agreement) = windows(&mut device, 1000, 2).unwrap().unwrap();
+        let (slope, agreement) = windows(&mut device, 1000, Budget::Quick).unwrap().unwrap();
         assert_eq!(agreement, Windows::Agreed(3));
         assert!((slope.seconds - 1e-6).abs() < 1e-12 && slope.most - slope.least < 1e-12, "{slope:?}");
     }
@@ -297,11 +295,11 @@ mod tests {
     fn one_fast_window_is_no_agreement_until_another_repeats_it() {
         // Windows of 1500 ns a repeat, one of 1000, again 1500: leaving that one out would matter.
         let clocks = [1500, 1000, 1500].into_iter().flat_map(|c| [c; 4]).collect();
-        let (slope, agreement) = windows(&mut Clocked(clocks), 1000, 2).unwrap().unwrap();
+        let (slope, agreement) = windows(&mut Clocked(clocks), 1000, Budget::Quick).unwrap().unwrap();
         assert_eq!(agreement, Windows::Scattered(8));
         assert!((slope.seconds - 1e-6).abs() < 1e-12 && (slope.most - 1.5e-6).abs() < 1e-12, "{slope:?}");
         let clocks = [1500, 1000, 1500, 1000].into_iter().flat_map(|c| [c; 4]).collect();
-        let (slope, agreement) = windows(&mut Clocked(clocks), 1000, 2).unwrap().unwrap();
+        let (slope, agreement) = windows(&mut Clocked(clocks), 1000, Budget::Quick).unwrap().unwrap();
         assert_eq!(agreement, Windows::Agreed(4));
         assert!((slope.seconds - 1e-6).abs() < 1e-12, "{slope:?}");
     }
@@ -352,8 +350,9 @@ mod tests {
     fn a_window_that_can_not_be_left_out_leaves_a_spread() {
         // The first window alone has a sound T(n) and T(2n): all others' T(n) are as long as their T(2n).
         let sound = [1000, 1000, 1100, 1100];
-        let clocks = sound.into_iter().chain([4000, 2000].into_iter().cycle().take(4 * WINDOWS[1] - 4));
-        let (slope, agreement) = windows(&mut Clocked(clocks.collect()), 1000, 2).unwrap().unwrap();
+        let clocks = sound.into_iter().chain([4000, 2000].into_iter().cycle().take(4 * 8 - 4));
+        let (slope, agreement) =
+            windows(&mut Clocked(clocks.collect()), 1000, Budget::Quick).unwrap().unwrap();
         assert_eq!(agreement, Windows::Scattered(8));
         assert!(slope.most > 1.1 * slope.least, "{slope:?}");
     }
@@ -361,7 +360,7 @@ mod tests {
     #[test]
     fn noise_alone_is_no_window() {
         // Each T(n) takes as long as each T(2n).
-        let clocks = [2000, 1000].into_iter().cycle().take(4 * WINDOWS[1]).collect();
-        assert_eq!(windows(&mut Clocked(clocks), 1000, 2).unwrap(), None);
+        let clocks = [2000, 1000].into_iter().cycle().take(4 * 8).collect();
+        assert_eq!(windows(&mut Clocked(clocks), 1000, Budget::Quick).unwrap(), None);
     }
 }

@@ -13,10 +13,10 @@
 //!   them is small; batches of at least 50 ms.
 //! - No timestamps: the wall time of n repeats is taken from that of 2n, so that the round trip
 //!   through driver and queue cancels, the same on every back end.
-//! - The shortest runs of all windows count, since everything that disturbs makes a run longer.
-//!   Windows are added, three at least and eight at most, until leaving any one out changes the figure
-//!   by no more than 5 %. A report measures everything at least twice, in rounds, until the two fastest
-//!   agree. (After CubeCL's rule, whose whole window once sat at a low clock.)
+//! - The shortest runs of all windows count, since everything that disturbs makes a run longer. A figure
+//!   that is measured once has windows added until leaving any one out changes it by no more than 5 %; a
+//!   report measures everything at least twice, in rounds, until the two fastest agree. (After CubeCL's
+//!   rule, whose whole window once sat at a low clock.)
 //! - The figures are under-estimates by construction: only arithmetic and bytes that must happen
 //!   are counted. A kernel above its ceiling is a finding about the ceiling.
 

@@ -20,9 +20,11 @@ pub trait Repeat {
 /// How much time a measurement may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
-    /// For reports: three to seven seconds a ceiling.
+    /// For a figure that is measured once: three to seven seconds.
     Full,
-    /// For a figure beside a benchmark and for tests: about one and a half.
+    /// For one of several rounds: about two.
+    Round,
+    /// For tests: about one and a half.
     Quick,
 }
 
@@ -30,7 +32,7 @@ impl Budget {
     /// How long to warm up: some clocks take 400 ms to ramp.
     pub fn warm_up(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Full => 500,
+            Self::Full | Self::Round => 500,
             Self::Quick => 200,
         })
     }
@@ -39,7 +41,16 @@ impl Budget {
     pub fn draws(self) -> usize {
         match self {
             Self::Full => 5,
+            Self::Round => 3,
             Self::Quick => 2,
+        }
+    }
+
+    /// Windows, at least and at most: rounds have other rounds to agree with.
+    pub fn windows(self) -> [usize; 2] {
+        match self {
+            Self::Full | Self::Quick => [3, 8],
+            Self::Round => [3, 3],
         }
     }
 }

@@ -157,11 +157,11 @@ impl DeviceReport {
     fn measure(gpu: &Gpu, key: Key, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         let probe = |probe: &'static &dyn Probe| Asked {
             name: probe.name(),
-            measure: Box::new(|| profile::ceiling(gpu, *probe, Budget::Full)),
+            measure: Box::new(|| profile::ceiling(gpu, *probe, Budget::Round)),
         };
         let mut asked: Vec<Asked<'_>> = PROBES.iter().map(probe).collect();
         if key.device.software {
-            asked.push(Asked { name: "native_f32", measure: Box::new(|| native(Budget::Full)) });
+            asked.push(Asked { name: "native_f32", measure: Box::new(|| native(Budget::Round)) });
         }
         let mut ceilings: Vec<Ceiling> = in_rounds(&mut asked, progress)?.into_iter().map(ceiling).collect();
         let mut curves = Vec::new();

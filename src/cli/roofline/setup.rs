@@ -120,12 +120,13 @@ impl SetupArgs {
             );
         }
         opened.context = context;
-        // Before the model is loaded: the probes take memory of their own.
-        let device = self.device.report(global, &opened.gpu)?;
         let mut limits = load.limits(&opened, sequences, sequences);
         // Each sequence has whole blocks of its own.
         let blocks = |c: &Config| c.context.div_ceil(limits.cache.block_size as usize) * c.sequences;
         limits.cache.num_blocks = u32::try_from(configs.iter().map(blocks).max().unwrap_or(1))?;
+        Runner::fits(&opened.gpu, &opened.file, &limits)?;
+        // Before the model is loaded: the probes take memory of their own.
+        let device = self.device.report(global, &opened.gpu)?;
         let runner = opened.runner(global, limits)?;
         let mut model = facts(&opened.file, &runner.hyper, limits.cache_type);
         model.weight_bytes = runner.memory.weights.0;

@@ -118,6 +118,7 @@ pub const REPLIES: &[Schema] = &[
         &[
             ("ceilings", "{number | null}", "bytes and operations a nanosecond"),
             ("steps", "[#Step]", "the latest"),
+            ("no_spans", "string | null", "why no step has a span here"),
         ],
     ),
     (
