@@ -48,7 +48,12 @@ fn what_would_change_the_mathematics_is_refused_by_name() {
     for (changes, name) in [
         (json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), "'yarn'"),
         (json!({"rope_parameters": {"rope_type": "dynamic"}}), "'dynamic'"),
-        (json!({"rope_scaling": {"factor": 4.0}}), "rope_type"),
+        (json!({"rope_scaling": {"factor": 4.0}}), "the rope_type of its rope_scaling"),
+        (json!({"rope_parameters": {"factor": 4.0}}), "the rope_type of its rope_parameters"),
+        (
+            json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}),
+            "differ by the type of layer",
+        ),
         (json!({"rope_scaling": {"type": "linear"}}), "'factor'"),
         (json!({"rope_scaling": {"type": "linear", "factor": 0}}), "found 0"),
         (json!({"rope_scaling": {"type": "linear", "factor": 2, "x": 1}}), "'x'"),
@@ -76,6 +81,9 @@ fn a_window_counts_only_where_it_is_in_use() {
     let window = |changes| with(changes).map(|h| h.sliding_window);
     let mistral = json!({"model_type": "mistral", "sliding_window": 16});
     assert_eq!(window(mistral), Ok(Some(16)));
+    // As transformers has it: silence is 4096, null is none.
+    assert_eq!(window(json!({"model_type": "mistral"})), Ok(Some(4096)));
+    assert_eq!(window(json!({"model_type": "mistral", "sliding_window": null})), Ok(None));
     let qwen = |used: bool, first: usize| {
         window(json!({"model_type": "qwen2", "sliding_window": 16,
             "use_sliding_window": used, "max_window_layers": first}))

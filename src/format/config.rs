@@ -293,8 +293,11 @@ impl Config<'_> {
         let new = self.typed("rope_parameters", "an object", known)?;
         let old = self.typed("rope_scaling", "an object", known)?;
         if new.is_some() && old.is_some() && new != old {
-            return Err(self.bad("it has both rope_parameters and rope_scaling"));
+            return Err(self.bad(
+                "its rope_parameters and its rope_scaling differ; expected one of them, or the same in both",
+            ));
         }
+        let source = if new.is_some() { "rope_parameters" } else { "rope_scaling" };
         let fields = new.or(old).unwrap_or_default();
         let inner = Config { path: self.path, fields: &fields };
         let (kind, older) = (inner.text("rope_type")?, inner.text("type")?);
@@ -307,7 +310,11 @@ impl Config<'_> {
             Some(kind) => kind,
             None if fields.is_empty() || inner.get("rope_theta").is_some() => "default",
             None => {
-                return Err(Error::missing(self.path, "the rope_type of its rope_scaling"));
+                return Err(if fields.values().all(Value::is_object) {
+                    self.unsupported(format!("its {source} differ by the type of layer"))
+                } else {
+                    Error::missing(self.path, format!("the rope_type of its {source}"))
+                });
             }
         };
         let own: &[&str] = match kind {

@@ -76,10 +76,9 @@ impl Hyper {
             return Err("expected a sliding window of at least 1, found 0".into());
         }
         self.rope.check()?;
-        if self.rope.rotary_dim != self.head_dim {
+        if self.rope.rotary_dim > self.head_dim {
             return Err(format!(
-                "the rotary embedding turns {} of {} dimensions of a head; only all of them is \
-                 implemented",
+                "the rotary embedding turns {} dimensions of a head, which has {}",
                 self.rope.rotary_dim, self.head_dim
             ));
         }

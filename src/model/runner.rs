@@ -270,6 +270,12 @@ impl Runner {
     /// Says which size or switch can't be run.
     pub fn check(mut hyper: Hyper, architecture: &Architecture, path: &Path) -> Result<Hyper, Error> {
         let fail = |what: String| Err(Error::Unsupported { path: path.to_path_buf(), what });
+        if hyper.rope.rotary_dim != hyper.head_dim {
+            return fail(format!(
+                "its rotary embedding turns {} of {} dimensions of a head; only all of them is implemented",
+                hyper.rope.rotary_dim, hyper.head_dim
+            ));
+        }
         if !hyper.head_dim.is_multiple_of(8) || hyper.head_dim > 256 {
             return fail(format!(
                 "heads of {} numbers: the attention kernels take multiples of 8 up to 256",
