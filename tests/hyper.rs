@@ -2,8 +2,11 @@
 
 mod gguf;
 
+use std::path::Path;
+
 use gguf::Gguf;
-use ridgepoint::format::{Hyper, ModelFile, RopeScaling};
+use ridgepoint::format::{Hyper, Kind, ModelFile, RopeScaling};
+use ridgepoint::model::{Architecture, Runner};
 use serde_json::{Value, json};
 
 fn base() -> Value {
@@ -130,11 +133,16 @@ fn keys_that_would_change_the_mathematics_are_refused() {
     let linear = hyper(linear.float("llama.rope.scaling.factor", 4.0)).unwrap();
     assert_eq!(linear.rope.scaling, RopeScaling::Linear { factor: 4.0 });
     assert!(hyper(llama().number("llama.expert_count", 0)).is_ok());
+    // A sound model, which no kernel takes.
+    let partial = hyper(llama().number("llama.rope.dimension_count", 8)).unwrap();
+    let architecture = Architecture::find(Kind::Gguf, "llama").unwrap();
+    let refused = Runner::check(partial, architecture, Path::new("m.gguf")).unwrap_err().to_string();
+    assert!(refused.contains("8 of 16") && !refused.contains("damaged"), "{refused}");
     for (gguf, expected) in [
         (llama().text("llama.rope.scaling.type", "yarn"), "'yarn'"),
         (llama().text("llama.rope.scaling.type", "linear"), "rope.scaling.factor"),
         (llama().float("llama.rope.scaling.attn_factor", 2.0), "attn_factor"),
-        (llama().number("llama.rope.dimension_count", 8), "8 of 16"),
+        (llama().number("llama.rope.dimension_count", 32), "turns 32 dimensions"),
         (llama().number("llama.expert_count", 8), "mixture of experts"),
         (llama().float("llama.logit_scale", 0.5), "llama.logit_scale"),
         (llama().truth("llama.attention.causal", false), "attention.causal"),
