@@ -143,6 +143,8 @@ pub fn run(
     given: Value,
     meter: &Arc<Meter>,
 ) -> Result<String, Error> {
+    // minijinja's alone, and as lazy as its sums: no model's template has it.
+    env.remove_filter("chain");
     for hook in Hook::ALL {
         let hooked = Hooked { hook, meter: Arc::clone(meter) };
         env.add_global(hook.name(), Value::from_object(hooked));

@@ -243,8 +243,8 @@ pub fn partial_row(dim: usize) -> usize {
     dim + 4
 }
 
-/// Partial rows that the rule leaves behind, at most, on whatever device: each workgroup has up to
-/// [`QUERIES`].
+/// Partial rows that the rule leaves behind, at most, on whatever device: each workgroup has
+/// `QUERIES` at most.
 pub fn partial_rows() -> usize {
     GPU_GROUPS.max(software_groups()) * QUERIES
 }

@@ -76,6 +76,8 @@ fn hostile_values_end_in_errors() {
         )
     };
     let pair = "[ns.x, ns.x]";
+    let lazy = ChatTemplate::new("{{ [1] | chain([2]) }}", "", "").unwrap();
+    assert!(lazy.render(&hello(), Ending::Answer).unwrap_err().to_string().contains("chain"));
     let too_much = [
         grow(40, pair, "ns.x == ns.y"),
         grow(30, pair, "[ns.x, ns.y] | unique"),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::growth::Growth;
+use super::growth::{Growth, added};
 use super::vocabulary::{Speller, Spelling, TokenKind, Vocabulary, byte_token};
 use super::{Parts, Tokenizer, guarded};
 use crate::format::{Error, Source, config};
@@ -19,6 +19,8 @@ struct Rules {
     normalizer: Value,
     #[serde(default)]
     pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
 }
 
 /// Reads it.
@@ -38,6 +40,7 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
     let rules: Rules = serde_json::from_slice(&bytes).map_err(|e| Error::malformed(&path, e.to_string()))?;
     let growth = Growth::of([&rules.normalizer, &rules.pre_tokenizer])
         .map_err(|what| Error::unsupported(&path, what))?;
+    added(&rules.post_processor).map_err(|what| Error::unsupported(&path, what))?;
     let core = guarded(|| {
         let mut core = tokenizers::Tokenizer::from_bytes(&bytes)?;
         // A batch has other needs; and a padding to 10^12 tokens would be made.

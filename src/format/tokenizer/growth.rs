@@ -41,6 +41,34 @@ impl Growth {
     }
 }
 
+/// Ids that a post-processor may put around a text; models put one or two.
+const MOST_ADDED: u64 = 64;
+
+/// Refuses a post-processor that puts more ids around each text than any model has.
+///
+/// # Errors
+/// How many they are, and how many are allowed.
+pub fn added(processor: &Value) -> Result<(), String> {
+    match ids(processor) {
+        n if n > MOST_ADDED => {
+            Err(format!("its post_processor puts {n} tokens around a text; at most {MOST_ADDED} are allowed"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ids(processor: &Value) -> u64 {
+    let list = |value: &Value| value.as_array().map_or(&[][..], Vec::as_slice).to_vec();
+    let inner: u64 = list(&processor["processors"]).iter().map(ids).fold(0, u64::saturating_add);
+    let of = |piece: &Value| {
+        let name = piece["SpecialToken"]["id"].as_str().unwrap_or_default();
+        list(&processor["special_tokens"][name]["ids"]).len() as u64
+    };
+    let templates = [&processor["single"], &processor["pair"]];
+    let template = templates.map(|pieces| list(pieces).iter().map(of).fold(0, u64::saturating_add));
+    template.into_iter().fold(inner, u64::saturating_add)
+}
+
 fn of_rule(rule: &Value) -> Result<u64, String> {
     if rule.is_null() {
         return Ok(1);
@@ -87,6 +115,21 @@ mod tests {
 
     fn of(normalizer: Value, pre_tokenizer: Value) -> Result<u64, String> {
         Growth::of([&normalizer, &pre_tokenizer]).map(|growth| growth.0)
+    }
+
+    #[test]
+    fn a_post_processor_adds_a_few_tokens() {
+        let template = |pieces: usize, ids: usize| {
+            json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {
+                "type": "TemplateProcessing",
+                "single": vec![json!({"SpecialToken": {"id": "x", "type_id": 0}}); pieces],
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+                "special_tokens": {"x": {"id": "x", "ids": vec![1; ids], "tokens": vec!["x"; ids]}},
+            }]})
+        };
+        assert_eq!(added(&Value::Null), Ok(()));
+        assert_eq!(added(&template(2, 1)), Ok(()));
+        assert!(added(&template(100, 1000)).unwrap_err().contains("100000"));
     }
 
     #[test]
