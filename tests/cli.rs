@@ -1,6 +1,8 @@
 //! The binary as a person or a script meets it.
 
 use std::fs;
+#[cfg(unix)]
+use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
@@ -159,4 +161,28 @@ fn the_doctor_says_what_its_checks_covered() {
     }
     assert!(report["watched"]["programs"].as_u64() > Some(1), "{}", report["watched"]);
     assert!(report["watched"]["indices"]["watched"].as_u64() > Some(10), "{}", report["watched"]);
+}
+
+/// Ctrl-C ends the answer and not its account.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_answer_leaves_its_figures() {
+    let cache = TempDir::new().unwrap();
+    let model = ["-m", "tests/data/tiny/llama", "--raw", "--ignore-eos", "--max-tokens", "240", "abc"];
+    // An answer takes a third of a second, so one may end before it is interrupted.
+    for _ in 0..20 {
+        let mut command = ridgepoint(&cache, &["run"]);
+        let mut child = command.args(model).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        if ended.status.success() {
+            continue;
+        }
+        assert_eq!(ended.status.code(), Some(130), "{said}");
+        assert!(said.contains("interrupted after ") && said.contains("TTFT "), "{said}");
+        return;
+    }
+    panic!("no answer was interrupted in time");
 }

@@ -13,8 +13,9 @@ pub fn one_line(text: &str) -> String {
             out.push_str(&format!("... ({} bytes more)", text.len() - at));
             break;
         }
-        // Marks that turn the direction of writing reorder what stands beside them.
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        // Marks that turn the direction of writing reorder what stands beside them, others can't be seen.
+        let mark = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if c.is_control() || mark {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -45,7 +46,7 @@ mod tests {
 
     #[test]
     fn texts_neither_steer_nor_fill_a_terminal() {
-        assert_eq!(one_line("é\x1b[31m\ta\u{202e}\nb"), "é\\u{1b}[31m\\ta\\u{202e}\\nb");
+        assert_eq!(one_line("é\x1b[31m\ta\u{202e}\nb\u{200b}"), "é\\u{1b}[31m\\ta\\u{202e}\\nb\\u{200b}");
         let cut = one_line(&"é".repeat(1 << 20));
         assert!(cut.len() < LINE + 50 && cut.ends_with(" bytes more)"), "{cut}");
         assert!(one_line(&"\x1b".repeat(1 << 20)).len() < LINE + 50);

@@ -1,6 +1,7 @@
 //! `ridgepoint run`: one answer, streamed.
 
 use std::io::{self, Write};
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 
@@ -14,6 +15,9 @@ use super::tokenize::read_text;
 use crate::format::tokenizer::Special;
 use crate::format::{Ending, Message};
 use crate::sample::SamplingParams;
+
+/// The exit code that shells give a program which Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 
 /// Answer a prompt
 #[derive(Debug, Args)]
@@ -38,10 +42,14 @@ pub struct Run {
 
 impl Run {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        self.profile.around(global, || self.answer(global))
+        if self.profile.around(global, || self.answer(global))? {
+            return Ok(());
+        }
+        std::process::exit(INTERRUPTED)
     }
 
-    fn answer(&self, global: &Global) -> anyhow::Result<()> {
+    /// Whether the answer came to its end.
+    fn answer(&self, global: &Global) -> anyhow::Result<bool> {
         let prompt = if self.prompt == "-" {
             read_text(&mut io::stdin().lock(), "the prompt on standard input")?
         } else {
@@ -77,6 +85,13 @@ impl Run {
         anyhow::ensure!(!ids.is_empty(), "the prompt holds no tokens: expected at least one");
         let mut session = Session::new(global, &self.load, &opened, tokenizer)?;
         session.prepare(global, ids.len())?;
+        // The first ends the answer after its next token, and leaves its figures; the second, all.
+        let interrupted = session.interrupted.clone();
+        ctrlc::set_handler(move || {
+            if interrupted.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED);
+            }
+        })?;
         let mut out = io::stdout();
         let answer = session.answer(ids, params, &mut |text| {
             out.write_all(text.as_bytes())?;
@@ -86,6 +101,6 @@ impl Run {
         if !global.quiet {
             eprintln!("{}", answer.figures());
         }
-        Ok(())
+        Ok(answer.result.is_some())
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use minijinja::ErrorKind;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::{Kwargs, Value, from_args};
+use minijinja::{ErrorKind, State};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
@@ -17,6 +17,46 @@ pub fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 /// The date, in UTC.
 pub fn strftime_now(format: String) -> Result<String, minijinja::Error> {
     clock::strftime(&format, clock::now()).map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e))
+}
+
+/// Python's methods of texts that minijinja's own list lacks; nothing for another name.
+pub fn text_method(
+    state: &State<'_, '_>,
+    text: &str,
+    name: &str,
+    given: &[Value],
+) -> Option<Result<Value, minijinja::Error>> {
+    let done = match name {
+        "removeprefix" => {
+            from_args(given).map(|(cut,): (&str,)| text.strip_prefix(cut).unwrap_or(text).into())
+        }
+        "removesuffix" => {
+            from_args(given).map(|(cut,): (&str,)| text.strip_suffix(cut).unwrap_or(text).into())
+        }
+        "ljust" | "rjust" | "center" => padded(state, text, name, given),
+        _ => return None,
+    };
+    Some(done.map(|text: String| Value::from(text)))
+}
+
+fn padded(
+    state: &State<'_, '_>,
+    text: &str,
+    name: &str,
+    given: &[Value],
+) -> Result<String, minijinja::Error> {
+    let (width, fill): (i64, Option<char>) = from_args(given)?;
+    let missing = (width.max(0) as usize).saturating_sub(text.chars().count());
+    // Four bytes each, and 64 for each of the fuel.
+    state.consume_fuel(missing as u64 / 16)?;
+    let left = match name {
+        "ljust" => 0,
+        "rjust" => missing,
+        // As CPython: the odd one goes left where the width is odd.
+        _ => missing / 2 + (missing & width as usize & 1),
+    };
+    let fill = |n: usize| std::iter::repeat_n(fill.unwrap_or(' '), n);
+    Ok(fill(left).chain(text.chars()).chain(fill(missing - left)).collect())
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False)`: unlike Jinja's own filter it doesn't escape

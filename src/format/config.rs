@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::hyper::implied_head_dim;
+use super::hyper::{self, implied_head_dim};
 use super::{Error, Hyper, Rope, RopeScaling, Source};
 
 /// A config.json may not be longer.
@@ -183,7 +183,7 @@ impl Config<'_> {
     }
 
     fn architecture(&self) -> Result<String, Error> {
-        Ok(self.need("model_type", self.text("model_type")?)?.to_string())
+        hyper::named(self.path, self.need("model_type", self.text("model_type")?)?)
     }
 
     fn hyper(&self) -> Result<Hyper, Error> {

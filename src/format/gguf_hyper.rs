@@ -3,7 +3,7 @@
 //! As in config.json, a key of the architecture that isn't known is refused unless it is off.
 
 use super::gguf::{Array, Header, Value};
-use super::hyper::implied_head_dim;
+use super::hyper::{self, implied_head_dim};
 use super::{Error, Hyper, ModelFile, Rope, RopeScaling};
 
 /// Keys below `ARCHITECTURE.` that are read here, or that don't change what inference computes.
@@ -39,7 +39,7 @@ const FACTORS: &str = "rope_freqs.weight";
 /// The architecture that a file names.
 pub fn architecture(model: &ModelFile, header: &Header) -> Result<String, Error> {
     match header.get("general.architecture") {
-        Some(Value::Text(text)) => Ok(text.clone()),
+        Some(Value::Text(text)) => hyper::named(model.path(), text),
         _ => Err(Error::missing(model.path(), "the key general.architecture")),
     }
 }

@@ -1,9 +1,13 @@
 //! A model's hyper-parameters, whichever file they come from.
 
-use super::Rope;
+use std::path::Path;
+
+use super::{Error, Rope};
 
 /// No count may exceed this: far beyond any model, and products of three stay within 128 bits.
 const MAX_COUNT: usize = 1 << 31;
+/// Nor is a longer text the name of an architecture.
+const MAX_NAME: usize = 64;
 
 /// What the weights are for: sizes and switches.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +88,18 @@ impl Hyper {
         }
         Ok(())
     }
+}
+
+/// The architecture of this name: a word, whether known or not.
+pub(super) fn named(path: &Path, name: &str) -> Result<String, Error> {
+    if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(name.into());
+    }
+    let (found, bytes) = (name.chars().take(MAX_NAME).collect::<String>(), name.len());
+    let text = format!(
+        "expected the architecture's name, at most {MAX_NAME} letters, digits and marks, found {found:?} ({bytes} bytes)"
+    );
+    Err(Error::malformed(path, text))
 }
 
 /// `hidden / heads`, where a file doesn't give the size of a head.

@@ -16,12 +16,13 @@ use minijinja::value::{Object, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::chat_functions::text_method;
 use super::template_meter::Meter;
 
 /// What is called between a template's own instructions, each by a name that no template can spell.
 #[derive(Clone, Copy, Debug)]
 enum Hook {
-    /// Gives back the value that was made.
+    /// Gives back the value that was made, as [`Meter::made`] keeps it.
     Made,
     /// Gives back the value that is about to be used.
     Used,
@@ -73,7 +74,7 @@ impl Object for Hooked {
         let meter = &self.meter;
         let (last, before) = given.split_last().unwrap_or((&Value::UNDEFINED, &[]));
         match self.hook {
-            Hook::Made => meter.made(last)?,
+            Hook::Made => return meter.made(last),
             Hook::Used => drop(meter.used(last)?),
             Hook::Stored => Meter::stored(last)?,
             Hook::Map => return map(given),
@@ -143,7 +144,7 @@ pub fn run(
     given: Value,
     meter: &Arc<Meter>,
 ) -> Result<String, Error> {
-    // minijinja's alone, and as lazy as its sums: no model's template has it.
+    // minijinja's alone, and a map of maps that is walked through all of them: no model's template has it.
     env.remove_filter("chain");
     for hook in Hook::ALL {
         let hooked = Hooked { hook, meter: Arc::clone(meter) };
@@ -151,8 +152,13 @@ pub fn run(
     }
     let m = Arc::clone(meter);
     env.set_unknown_method_callback(move |state, value, name, given| {
-        if let (Some(text), "format") = (value.as_str(), name) {
-            pay_for_format(&m, state, text, given)?;
+        if let Some(text) = value.as_str() {
+            if name == "format" {
+                pay_for_format(&m, state, text, given)?;
+            }
+            if let Some(done) = text_method(state, text, name, given) {
+                return done;
+            }
         }
         unknown_method_callback(state, value, name, given)
     });
@@ -261,9 +267,13 @@ fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error>
             Ok(n) => vec![Hook::Map.call(n), made],
             Err(_) => return Err(refused(format!("expected a map of at most 32767 pairs, found {pairs}"))),
         },
-        I::BuildList(_) | I::BuildTuple(_) | I::Add | I::Mul | I::CallFunction(..) | I::CallObject(_) => {
-            vec![instruction, made]
-        }
+        I::BuildList(_)
+        | I::BuildTuple(_)
+        | I::Add
+        | I::Mul
+        | I::Slice
+        | I::CallFunction(..)
+        | I::CallObject(_) => vec![instruction, made],
         I::Eq
         | I::Ne
         | I::Gt

@@ -5,9 +5,10 @@
 //! list in a list ends in a stack overflow. So every container that a template makes, compares or hands
 //! to a filter is weighed here as the tree that it is, by [`super::template_code`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use minijinja::value::{DynObject, ObjectRepr, Value};
+use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr, Value};
 use minijinja::{Error, ErrorKind};
 
 /// Containers in containers that a value may be.
@@ -16,6 +17,28 @@ pub const DEPTH: usize = 64;
 const HEAVIEST: u64 = 1 << 17;
 /// Weight that is looked at for each of the fuel's instructions.
 const PER_FUEL: u64 = 16;
+
+/// Weight of a place in a list of ours: its memory too is bounded by what is left.
+const SLOT: u64 = 4;
+
+/// A list that this account pays for alone: of one of minijinja's own, its fuel would pay for every place
+/// again whenever a call hands it on.
+#[derive(Debug)]
+struct List(Vec<Value>);
+
+impl Object for List {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.0.get(key.as_usize()?).cloned()
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.0.len())
+    }
+}
 
 /// A value with all that it holds, as often as it holds it.
 #[derive(Default)]
@@ -45,12 +68,30 @@ impl Meter {
         }
     }
 
-    /// A value that was made: looking at its items is paid for.
-    pub fn made(&self, value: &Value) -> Result<(), Error> {
+    /// A value that was made, as it is kept: looking at its items is paid for.
+    pub fn made(&self, value: &Value) -> Result<Value, Error> {
+        let value = self.plain(value)?;
         let mut tree = Tree::default();
-        let done = self.add(value, 0, &mut tree);
+        let done = self.add(&value, 0, &mut tree);
         self.spend(tree.nodes)?;
-        done
+        done.map(|()| value)
+    }
+
+    /// A list instead of what exists only while it is walked. minijinja's sums, products and slices of lists
+    /// do, each by way of all that it was made of: forty sums of an empty list and itself are 2^40 of them
+    /// and no item.
+    fn plain(&self, value: &Value) -> Result<Value, Error> {
+        let Some(object) = value.as_object().filter(|object| object.repr() == ObjectRepr::Iterable) else {
+            return Ok(value.clone());
+        };
+        self.bear(object.enumerator_len().unwrap_or(0) as u64)?;
+        let mut items = Vec::new();
+        for item in object.try_iter().into_iter().flatten() {
+            items.push(item);
+            self.bear(items.len() as u64)?;
+        }
+        self.spend(items.len() as u64 * SLOT)?;
+        Ok(Value::from_object(List(items)))
     }
 
     /// A value that is compared, printed or handed to a filter: all that it holds is paid for. Gives its
@@ -85,7 +126,7 @@ impl Meter {
         if depth > 0 && is_namespace(object) {
             return Err(held_namespace());
         }
-        // Before any is made: the items of `a + a` exist only while they are walked.
+        // Before any is looked at.
         self.bear(tree.weight.saturating_add(object.enumerator_len().unwrap_or(0) as u64))?;
         match object.repr() {
             ObjectRepr::Map => {

@@ -138,12 +138,13 @@ fn clients_that_do_not_read_lose_their_places() {
 
 #[test]
 fn a_stream_that_is_not_read_is_aborted() {
-    let server = Server::start(&["--stall-timeout", "1", "--max-num-seqs", "32"]);
+    let server = Server::start(&["--stall-timeout", "1", "--max-num-seqs", "4"]);
     let aborted = |s: &Server| s.metric("vllm:request_success_total", "finished_reason=\"abort\"");
-    // More than the system keeps for a connection: each token lists its alternatives.
+    // More than the system keeps for a connection, 64 MB (each token lists its alternatives), and still at
+    // work a second after those buffers are full.
     let body = json!({
-        "prompt": "abc", "max_tokens": 240, "ignore_eos": true, "temperature": 0, "stream": true, "n": 32,
-        "logprobs": 64,
+        "prompt": vec!["abc"; 4], "max_tokens": 240, "ignore_eos": true, "temperature": 0, "stream": true,
+        "n": 32, "logprobs": 64,
     });
     let mut stream = server.connect();
     stream.write_all(request("/v1/completions", &body, "").as_bytes()).unwrap();

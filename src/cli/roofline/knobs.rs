@@ -229,8 +229,8 @@ fn of_format(d: &Dispatched, format: &dyn Format) -> bool {
     d.shape.split(' ').next() == Some(format.name())
 }
 
-/// Knobs that gain less are no advice.
-const WORTH: f64 = 1.02;
+/// Knobs that gain less are no advice: predictions miss by as much.
+const WORTH: f64 = 1.1;
 
 /// The advice of all steps, the most gain first. What a change was measured to gain is known where the step
 /// that it leads to was measured too.
