@@ -43,6 +43,11 @@ fn percent(text: &str) -> Result<f64, String> {
 
 impl Compare {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        if let Some(html) = &self.html
+            && self.reports.iter().any(|report| same_file(report, html))
+        {
+            anyhow::bail!("--html {}: that is a report to be read; expected another file", html.display());
+        }
         let reports = self.reports.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let names: Vec<String> = self.reports.iter().map(|path| path.display().to_string()).collect();
         let all: Vec<(&str, &Report)> = names.iter().map(String::as_str).zip(&reports).collect();
@@ -62,15 +67,32 @@ impl Compare {
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         let Some(threshold) = self.threshold else { return Ok(()) };
+        let untested = comparison.untested();
+        if !untested.is_empty() {
+            anyhow::bail!(
+                "--threshold can't tell anything of {}: expected steps of the same names as the baseline's, with times that can be compared",
+                untested.join(", ")
+            );
+        }
         let slower = comparison.slower(threshold / 100.0);
         if slower.is_empty() {
-            if !global.quiet {
-                eprintln!("nothing is slower by more than {threshold} % and by more than noise");
-            }
+            let missing: usize = comparison.others.iter().map(|other| other.only_in_baseline.len()).sum();
+            let besides = match missing {
+                0 => String::new(),
+                n => format!("; {n} rows of the baseline have none to be compared with"),
+            };
+            global.note(&format!(
+                "nothing is slower by more than {threshold} % and by more than noise{besides}"
+            ));
             return Ok(());
         }
         anyhow::bail!("slower by more than {threshold} %, and by more than noise:\n  {}", slower.join("\n  "))
     }
+}
+
+/// Whether both are there and one file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
 fn read(path: &Path) -> anyhow::Result<Report> {
@@ -101,7 +123,11 @@ fn one(text: &mut String, other: &Other) {
             format!("{} {} -> {} {} ({:.2} x)", c.name, short(c.baseline), short(c.here), c.unit, c.ratio)
         })
         .collect();
-    let same = if ceilings.is_empty() { "the same within 5 %".into() } else { ceilings.join(", ") };
+    let same = match (other.ceilings.is_empty(), ceilings.is_empty()) {
+        (true, _) => "none in common".into(),
+        (false, true) => "the same within 5 %".into(),
+        (false, false) => ceilings.join(", "),
+    };
     let _ = writeln!(text, "ceilings: {same}");
     for step in &other.steps {
         let noise = if step.significant { "" } else { ", within noise" };

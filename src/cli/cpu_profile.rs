@@ -13,7 +13,7 @@ use super::Global;
 #[derive(Debug, Default, Args)]
 pub(super) struct CpuProfile {
     /// Sample the host's stacks and write them: FILE.svg is a flame graph, FILE.pb pprof's format
-    /// (needs a build with --features cpu-profile, on Unix)
+    /// (on Unix, unless built without the feature cpu-profile)
     #[arg(long, value_name = "FILE.svg|.pb", value_parser = target)]
     cpu_profile: Option<Target>,
 }

@@ -20,9 +20,9 @@ pub struct Explain {
     /// Sequences decoded at once, before any knob is turned
     #[arg(long, short = 'b', default_value_t = 1, value_name = "SEQUENCES")]
     batch: usize,
-    /// Tokens of each sequence, before any knob is turned
-    #[arg(long, default_value_t = 1024, value_name = "TOKENS")]
-    context: usize,
+    /// Tokens of each sequence, before any knob is turned [default: 1024, or the model's whole context]
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
     /// Explain a prompt of so many tokens in steps of --max-num-batched-tokens instead, whose knob is that
     /// budget
     #[arg(long, short = 'p', value_name = "TOKENS", conflicts_with_all = ["batch", "context", "most_sequences"])]
@@ -58,6 +58,7 @@ type Turned = (Config, (f64, f64));
 
 #[derive(Debug, Serialize)]
 struct Explanation {
+    schema_version: u32,
     step: String,
     step_ns: f64,
     tokens: usize,
@@ -84,7 +85,11 @@ impl Explain {
     }
 
     fn decode(&self, global: &Global) -> anyhow::Result<Explanation> {
-        let base = Config { tokens: 1, sequences: self.batch, context: self.context };
+        let context = match self.context {
+            Some(context) => context,
+            None => self.setup.context_length(global)?.min(1024),
+        };
+        let base = Config { tokens: 1, sequences: self.batch, context };
         let widest = Config { sequences: self.most_sequences.max(self.batch), ..base };
         let mut prepared = self.setup.without_budget()?.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
@@ -170,7 +175,7 @@ impl Explain {
 impl Explanation {
     fn new(step: String, step_ns: f64, tokens: usize) -> Self {
         let (outcomes, not_turned, not_predicted) = Default::default();
-        Self { step, step_ns, tokens, outcomes, not_turned, not_predicted }
+        Self { schema_version: 1, step, step_ns, tokens, outcomes, not_turned, not_predicted }
     }
 }
 

@@ -160,7 +160,7 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        let meter = Arc::new(Meter::new(fuel, 2 * messages.len(), bytes, self.most));
+        let meter = Arc::new(Meter::new(fuel, self.code.len(), (2 * messages.len(), bytes), self.most));
         let rendered = template_code::run(env, &Self::compiled(&self.code)?, given, &meter);
         if let Some(found) = meter.too_long() {
             return Err(Error::TemplateLength { found, most: self.most });

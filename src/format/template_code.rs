@@ -26,6 +26,8 @@ enum Hook {
     Made,
     /// Gives back the value that is about to be used.
     Used,
+    /// Gives back the value that is about to be walked, or one of whose items is about to be taken.
+    Walked,
     /// Gives back the value that a namespace is to hold.
     Stored,
     /// Makes a map of keys and values in turn.
@@ -37,13 +39,22 @@ enum Hook {
 }
 
 impl Hook {
-    const ALL: [Self; 7] =
-        [Self::Made, Self::Used, Self::Stored, Self::Map, Self::Filter, Self::Test, Self::Method];
+    const ALL: [Self; 8] = [
+        Self::Made,
+        Self::Used,
+        Self::Walked,
+        Self::Stored,
+        Self::Map,
+        Self::Filter,
+        Self::Test,
+        Self::Method,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Made => "(made)",
             Self::Used => "(used)",
+            Self::Walked => "(walked)",
             Self::Stored => "(stored)",
             Self::Map => "(map)",
             Self::Filter => "(filter)",
@@ -76,6 +87,7 @@ impl Object for Hooked {
         match self.hook {
             Hook::Made => return meter.made(last),
             Hook::Used => drop(meter.used(last)?),
+            Hook::Walked => meter.walked(last)?,
             Hook::Stored => Meter::stored(last)?,
             Hook::Map => return map(given),
             Hook::Filter | Hook::Test | Hook::Method => {
@@ -86,7 +98,7 @@ impl Object for Hooked {
                     Hook::Test => state.perform_test(&name, before).map(Value::from),
                     _ => before[0].call_method(state, &name, &before[1..]),
                 }
-                .map_err(|e| unknown(e, &name));
+                .map_err(|e| unknown(e, asked_for(&name, before)));
             }
         }
         Ok(last.clone())
@@ -175,16 +187,44 @@ pub fn run(
     Ok(page)
 }
 
-/// Pays for what a call works on.
+/// Pays for what a call works on: all of the first value, and all of the others for each of its items and
+/// for each of its bytes (`'%(a)s%(a)s' | format(a=x)`, `x.strip(y)`, `x | map(attribute=y)`).
 fn pay_for_call(meter: &Meter, state: &State<'_, '_>, name: &str, given: &[Value]) -> Result<(), Error> {
+    let Some((first, others)) = given.split_first() else { return Ok(()) };
+    let text = first.as_str().map_or(0, str::len) as u64;
+    state.consume_fuel(text / 64)?;
     // These look at no item, and templates call them at every turn.
-    if !["length", "count", "first", "last"].contains(&name) {
-        for value in given.iter().filter(|value| value.as_object().is_some()) {
-            meter.used(value)?;
+    if ["length", "count", "first", "last"].contains(&name) {
+        return Ok(());
+    }
+    let mut bytes: u64 = 0;
+    for value in others {
+        bytes = bytes.saturating_add(match value.as_str() {
+            Some(text) => text.len() as u64,
+            None => meter.used(value)?.saturating_mul(64),
+        });
+    }
+    meter.spend(text.saturating_mul(bytes) / 64)?;
+    if first.as_object().is_some() {
+        let weight = meter.used(first)?;
+        meter.spend(weight.saturating_mul(bytes / 16))?;
+        // It adds up by way of every sum before: of texts and lists each is as long as all before it.
+        let number = |item: Value| item.is_number();
+        if name == "sum" && !first.try_iter()?.all(number) {
+            meter.spend(weight.saturating_mul(weight))?;
         }
     }
-    let text = given.first().and_then(Value::as_str).map_or(0, str::len);
-    state.consume_fuel(text as u64 / 64)
+    Ok(())
+}
+
+/// What a call looks up by its name: itself, or what it is to do to every item.
+fn asked_for<'a>(name: &'a str, given: &'a [Value]) -> &'a str {
+    let inner = match name {
+        "map" | "select" | "reject" => given.get(1),
+        "selectattr" | "rejectattr" => given.get(2),
+        _ => None,
+    };
+    inner.and_then(Value::as_str).unwrap_or(name)
 }
 
 /// As minijinja names what a template asks for and isn't there.
@@ -272,6 +312,7 @@ fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error>
         | I::Add
         | I::Mul
         | I::Slice
+        | I::EndCapture
         | I::CallFunction(..)
         | I::CallObject(_) => vec![instruction, made],
         I::Eq
@@ -285,7 +326,8 @@ fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error>
         | I::StringConcat => {
             vec![used.clone(), I::Swap, used, I::Swap, instruction]
         }
-        I::GetItem => vec![used, instruction],
+        I::GetItem => vec![used, I::Swap, Hook::Walked.call(1), I::Swap, instruction],
+        I::PushLoop(_) => vec![Hook::Walked.call(1), instruction],
         I::SetAttr(_) => vec![I::Swap, Hook::Stored.call(1), I::Swap, instruction],
         I::ApplyFilter(name, given, _) => call(Hook::Filter, name, given)?,
         I::PerformTest(name, given, _) => call(Hook::Test, name, given)?,

@@ -15,6 +15,9 @@ use minijinja::{Error, ErrorKind};
 pub const DEPTH: usize = 64;
 /// What one value may weigh beside twice the conversation: its items, and a 64th of its texts' bytes.
 const HEAVIEST: u64 = 1 << 17;
+/// Bytes of the longest text that it may make, beside twice the conversation and its own source: minijinja walks
+/// through all of a text to cut off its end.
+const LONGEST: usize = 1 << 16;
 /// Weight that is looked at for each of the fuel's instructions.
 const PER_FUEL: u64 = 16;
 
@@ -50,18 +53,20 @@ struct Tree {
 /// The account of one rendering.
 pub struct Meter {
     heaviest: u64,
+    longest: usize,
     left: AtomicU64,
     most: usize,
     asked: AtomicUsize,
 }
 
 impl Meter {
-    /// For a template of so many instructions, a conversation of so many texts and bytes, and a page of at
-    /// most so many.
-    pub fn new(fuel: u64, texts: usize, bytes: usize, most: usize) -> Self {
+    /// For a template of so many instructions and bytes, a conversation of so many texts and bytes, and a page of
+    /// at most so many.
+    pub fn new(fuel: u64, source: usize, (texts, bytes): (usize, usize), most: usize) -> Self {
         let conversation = 4 * texts as u64 + bytes as u64 / 64;
         Self {
             heaviest: HEAVIEST + 2 * conversation,
+            longest: LONGEST + 2 * bytes + source,
             left: AtomicU64::new(fuel.saturating_mul(PER_FUEL)),
             most,
             asked: AtomicUsize::new(0),
@@ -70,6 +75,9 @@ impl Meter {
 
     /// A value that was made, as it is kept: looking at its items is paid for.
     pub fn made(&self, value: &Value) -> Result<Value, Error> {
+        if value.as_str().is_some_and(|text| text.len() > self.longest) {
+            return Err(ErrorKind::OutOfFuel.into());
+        }
         let value = self.plain(value)?;
         let mut tree = Tree::default();
         let done = self.add(&value, 0, &mut tree);
@@ -101,6 +109,11 @@ impl Meter {
         let done = self.add(value, 0, &mut tree);
         self.spend(tree.weight)?;
         done.map(|()| tree.weight)
+    }
+
+    /// A value of which an item is taken, or that is gone through: a text is walked from its start.
+    pub fn walked(&self, value: &Value) -> Result<(), Error> {
+        self.spend(value.as_str().map_or(0, str::len) as u64 / 64)
     }
 
     /// What a namespace is to hold: with one in itself, there would be no end of it.

@@ -63,6 +63,8 @@ pub enum Pulled {
     Fetched,
     /// A repository's file was there. (Its sha256 isn't known without asking.)
     Found,
+    /// A path was named, so there was nothing to fetch.
+    Given,
 }
 
 /// The catalog, the cache, and the ways to the sources.
@@ -165,6 +167,9 @@ impl Hub {
     /// If the name is unknown or every source failed.
     pub fn pull(&self, name: &str, progress: &dyn Progress) -> Result<(PathBuf, Pulled), Error> {
         let Some(entry) = self.catalog.find(name) else {
+            if Path::new(name).exists() {
+                return Ok((check_path(Path::new(name))?, Pulled::Given));
+            }
             let reference = Reference::parse(name).ok_or_else(|| self.unknown(name))?;
             return self.repository(&reference, progress);
         };

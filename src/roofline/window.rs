@@ -99,12 +99,14 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
     })
 }
 
-/// As `roofline` names its own steps; contexts are about so long.
+/// As `roofline` names its own steps. Contexts are told by the power of two above them, so that two windows
+/// of one load have steps in common.
 fn name(tokens: u64, sequences: u64, context: u64) -> String {
+    let context = context.next_power_of_two();
     match (tokens, sequences) {
-        (t, s) if t == s => format!("decode x{s} at about {context}"),
-        (t, 1) => format!("prefill {t} to {context}"),
-        (t, s) => format!("{t} tokens of {s} sequences to about {context}"),
+        (t, s) if t == s => format!("decode x{s} up to {context}"),
+        (t, 1) => format!("prefill {t} up to {context}"),
+        (t, s) => format!("{t} tokens of {s} sequences up to {context}"),
     }
 }
 
@@ -147,7 +149,7 @@ mod tests {
         assert_eq!(times, [200.0, 100.0]);
         assert!(s.groups.iter().all(|g| g.samples.len() == 5 && g.timed_by == TimedBy::NullSubtracted));
         assert_eq!((s.gpu, s.wall, s.profiled_wall), (Some(300.0), 400.0, Some(700.0)));
-        assert_eq!(s.name, "decode x1 at about 107");
+        assert_eq!(s.name, "decode x1 up to 128");
     }
 
     #[test]

@@ -21,11 +21,18 @@ fn bound(verdict: Verdict, pipe: Option<&str>) -> String {
     }
 }
 
+/// Of a window in which nothing came often enough.
+const NO_STEP: &str =
+    "There is no step to report on: no kind of step came three times. Watch more steps, of longer answers.";
+
 /// The report's paragraph.
 pub fn summary(report: &Report) -> String {
     let mut parts: Vec<String> = Vec::new();
     if report.device.software {
         parts.push("These figures are a processor's: shaders run in software here.".to_string());
+    }
+    if report.steps.is_empty() {
+        parts.push(NO_STEP.to_string());
     }
     for step in &report.steps {
         let rows: Vec<&KernelRow> = report.kernels.iter().filter(|r| r.step == step.name).collect();
@@ -40,7 +47,7 @@ fn of_step(step: &Step, rows: &[&KernelRow]) -> String {
     let mut text = format!("A step '{}' takes {}", step.name, milliseconds(step.wall_ns));
     if rows.iter().all(|r| r.verdict == Verdict::Unknown) {
         return text
-            + "; what its kernels take is lost in noise: measure on a quieter machine, or with more --seconds.";
+            + "; what its kernels take is lost in noise: measure on a quieter machine, or for longer.";
     }
     // Verdicts by the part of the step that they hold for.
     let mut kinds: Vec<(Verdict, Option<&str>, f64)> = Vec::new();

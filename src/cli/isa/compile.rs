@@ -14,7 +14,7 @@ pub(super) const SCHEMA: u32 = 1;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     /// The version of this shape.
-    pub schema: u32,
+    pub schema_version: u32,
     /// One per compiler.
     pub targets: Vec<Target>,
 }
@@ -72,7 +72,7 @@ pub(super) fn here(programs: &[Chosen], assembly: bool) -> anyhow::Result<Report
             programs: rows.collect::<anyhow::Result<_>>()?,
         })
     });
-    Ok(Report { schema: SCHEMA, targets: targets.collect::<anyhow::Result<_>>()? })
+    Ok(Report { schema_version: SCHEMA, targets: targets.collect::<anyhow::Result<_>>()? })
 }
 
 fn row(compiler: &Compiler, chosen: &Chosen, assembly: bool) -> anyhow::Result<Row> {

@@ -92,7 +92,7 @@ pub(super) fn compile(
     let targets = all(families, |family| {
         child(family, words, assembly).with_context(|| format!("the family '{family}'"))
     });
-    Ok(Report { schema: SCHEMA, targets: targets.into_iter().collect::<anyhow::Result<_>>()? })
+    Ok(Report { schema_version: SCHEMA, targets: targets.into_iter().collect::<anyhow::Result<_>>()? })
 }
 
 /// Does `each` for every item, as many at a time as there are processors, and keeps their order.

@@ -119,7 +119,7 @@ mod tests {
     fn spills_of_both_kinds_are_added_and_a_missing_figure_is_no_zero() {
         let amd = target("vega10", json!({ "VGPRs": 24, "Spilled VGPRs": 3, "Spilled SGPRs": 4 }));
         let other = target("other", json!({ "Register Count": 40 }));
-        let text = table(&Report { schema: SCHEMA, targets: vec![amd, other] });
+        let text = table(&Report { schema_version: SCHEMA, targets: vec![amd, other] });
         let line = |name: &str| text.lines().rfind(|l| l.starts_with(name)).unwrap().to_string();
         let words = line("vega10");
         let words: Vec<&str> = words.split_whitespace().collect();

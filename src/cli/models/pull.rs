@@ -35,6 +35,7 @@ impl Pull {
                 Pulled::Present => "it is in the cache, and its sha256 is right",
                 Pulled::Fetched => "fetched, and it is what the source says that it is",
                 Pulled::Found => "it is in the cache",
+                Pulled::Given => "it is a path: there is nothing to fetch",
             });
             writeln!(io::stdout(), "{}", path.display())?;
         }

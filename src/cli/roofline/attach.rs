@@ -11,20 +11,35 @@ use crate::roofline::report::Report;
 #[derive(Debug, Args)]
 pub struct Attach {
     /// Report on a running server's next steps instead: its address, as in http://127.0.0.1:8080
-    #[arg(long, value_name = "URL", conflicts_with_all = ["workload", "confirm"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = [
+        "workload", "confirm", "prefill", "contexts", "batch", "seconds", "remeasure", "positional",
+    ])]
     attach: Option<String>,
-    /// Steps to watch, of the server or of the workload
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3000))]
-    pub steps: u64,
-    /// Seconds to wait for the server's steps
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
-    wait: u64,
+    /// Steps to watch, of the server or of the workload [default: 60]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3000))]
+    steps: Option<u64>,
+    /// Seconds to wait for the server's steps [default: 60]
+    #[arg(long, value_name = "SECONDS", requires = "attach", value_parser = clap::value_parser!(u64).range(1..=600))]
+    wait: Option<u64>,
     /// The server's key
     #[arg(long, value_name = "KEY", env = "RIDGEPOINT_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
 }
 
 impl Attach {
+    /// How many steps to watch.
+    pub fn steps(&self) -> u64 {
+        self.steps.unwrap_or(60)
+    }
+
+    /// Refuses what only a server's or a workload's report asks.
+    pub fn unheard(&self) -> anyhow::Result<()> {
+        match self.steps {
+            Some(n) => anyhow::bail!("--steps {n}: expected --attach or --workload beside it"),
+            None => Ok(()),
+        }
+    }
+
     /// The server's report, if one was named.
     pub fn report(&self) -> Option<anyhow::Result<Report>> {
         let url = self.attach.as_deref()?.trim_end_matches('/');
@@ -32,13 +47,14 @@ impl Attach {
     }
 
     fn watched(&self, url: &str) -> anyhow::Result<Report> {
+        let (steps, wait) = (self.steps(), self.wait.unwrap_or(60));
         if !url.starts_with("http://") && !url.starts_with("https://") {
             anyhow::bail!("--attach '{url}': expected an address such as http://127.0.0.1:8080");
         }
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_recv_response(Some(Duration::from_secs(self.wait + 30)))
+            .timeout_recv_response(Some(Duration::from_secs(wait + 30)))
             .build()
             .into();
         let key = self.api_key.as_ref().map(|key| format!("Bearer {key}"));
@@ -50,7 +66,7 @@ impl Attach {
             anyhow::ensure!(status.is_success(), "{url} answered {status}: {why}");
             Ok(text)
         };
-        let mut post = agent.post(format!("{url}/debug/profile?steps={}&wait={}", self.steps, self.wait));
+        let mut post = agent.post(format!("{url}/debug/profile?steps={steps}&wait={wait}"));
         let mut get = agent.get(format!("{url}/debug/roofline?format=json"));
         if let Some(key) = &key {
             (post, get) = (post.header("authorization", key), get.header("authorization", key));

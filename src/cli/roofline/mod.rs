@@ -40,11 +40,11 @@ pub struct Roofline {
     attach: Attach,
     #[command(flatten)]
     workload: Workload,
-    /// Prompts of so many tokens, comma-separated; 0 for none
-    #[arg(long, short = 'p', value_delimiter = ',', default_value = "512", value_name = "TOKENS")]
+    /// Prompts of so many tokens, comma-separated; 0 for none [default: 512, or the model's whole context]
+    #[arg(long, short = 'p', value_delimiter = ',', value_name = "TOKENS")]
     prefill: Vec<usize>,
-    /// Decodes at so many tokens of context, comma-separated
-    #[arg(long, value_delimiter = ',', default_value = "128,1024", value_name = "TOKENS")]
+    /// Decodes at so many tokens of context, comma-separated [default: 128,1024, as far as the model's goes]
+    #[arg(long, value_delimiter = ',', value_name = "TOKENS")]
     contexts: Vec<usize>,
     /// Decodes of so many sequences at once, comma-separated; 0 for none
     #[arg(long, short = 'b', value_delimiter = ',', default_value = "1,8", value_name = "SEQUENCES")]
@@ -71,13 +71,22 @@ pub struct Roofline {
 }
 
 impl Roofline {
-    fn configs(&self) -> Vec<Config> {
-        let prefill = self.prefill.iter().filter(|n| **n > 0);
+    /// The steps that were asked for, each once; those that nobody asked for go as far as a model of this
+    /// `context`.
+    fn configs(&self, context: usize) -> Vec<Config> {
+        let or = |given: &[usize], usual: &[usize]| match given {
+            [] => usual.iter().map(|n| *n.min(&context)).collect(),
+            _ => given.to_vec(),
+        };
+        let (prefill, contexts) = (or(&self.prefill, &[512]), or(&self.contexts, &[128, 1024]));
+        let prefill = prefill.iter().filter(|n| **n > 0);
         let mut all: Vec<Config> = prefill.map(|&n| Config { tokens: n, sequences: 1, context: n }).collect();
         for &sequences in self.batch.iter().filter(|n| **n > 0) {
-            all.extend(self.contexts.iter().map(|&context| Config { tokens: 1, sequences, context }));
+            all.extend(contexts.iter().map(|&context| Config { tokens: 1, sequences, context }));
         }
-        all
+        let mut once: Vec<Config> = Vec::new();
+        all.into_iter().for_each(|config| once.extend((!once.contains(&config)).then_some(config)));
+        once
     }
 
     /// Writes the pictures that were asked for.
@@ -99,7 +108,13 @@ impl Roofline {
 
     /// Finds out before minutes of measuring whether what was asked for can be written.
     fn can_write(&self) -> anyhow::Result<()> {
-        for path in [&self.html, &self.svg, &self.trace].into_iter().flatten() {
+        let paths: Vec<&PathBuf> = [&self.html, &self.svg, &self.trace].into_iter().flatten().collect();
+        for (i, path) in paths.iter().enumerate() {
+            anyhow::ensure!(
+                !paths[..i].contains(path),
+                "{}: expected another file for each of --html, --svg and --trace",
+                path.display()
+            );
             let there = path.exists();
             let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
             opened.with_context(|| format!("can't write {}", path.display()))?;
@@ -113,11 +128,16 @@ impl Roofline {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         self.can_write()?;
         let served = self.attach.report();
-        let served = served.or_else(|| self.workload.report(global, &self.setup, self.attach.steps));
+        let served = served.or_else(|| self.workload.report(global, &self.setup, self.attach.steps()));
         let report = match served {
-            Some(served) => served?,
+            Some(served) => {
+                let served = served?;
+                anyhow::ensure!(!served.steps.is_empty(), "{}", served.summary);
+                served
+            }
             None => {
-                let configs = self.configs();
+                self.attach.unheard()?;
+                let configs = self.configs(self.setup.context_length(global)?);
                 let mut prepared = self.setup.without_budget()?.prepare(global, &configs)?;
                 self.measure(global, &mut prepared, &configs)?
             }

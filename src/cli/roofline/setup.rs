@@ -51,6 +51,11 @@ impl SetupArgs {
         Ok(ModelFile::open(&self.load().model.resolve(global)?)?.tokenizer()?)
     }
 
+    /// Most tokens of a sequence, by the model.
+    pub fn context_length(&self, global: &Global) -> anyhow::Result<usize> {
+        Ok(ModelFile::open(&self.load().model.resolve(global)?)?.hyper()?.context_length)
+    }
+
     /// Most tokens of a served step.
     pub fn step_tokens(&self) -> usize {
         self.load.step_tokens() as usize
@@ -104,8 +109,12 @@ impl SetupArgs {
         let most = |f: fn(&Config) -> usize| configs.iter().map(f).max().unwrap_or(1);
         let (context, sequences) = (most(|c| c.context), most(|c| c.sequences));
         let tokens = most(|c| c.tokens * c.sequences);
-        if configs.iter().any(|c| c.context == 0 || c.sequences > 1024) {
-            anyhow::bail!("expected contexts of at least 1 token and at most 1024 sequences");
+        if let Some(c) = configs.iter().find(|c| c.context == 0 || c.sequences > 1024) {
+            anyhow::bail!(
+                "expected contexts of at least 1 token and batches of at most 1024 sequences, found {} of {}",
+                c.sequences,
+                c.context
+            );
         }
         load.max_num_batched_tokens = Some(u32::try_from(tokens)?);
         let mut opened = load.open(global)?;
@@ -115,7 +124,7 @@ impl SetupArgs {
         }
         if context > opened.hyper.context_length {
             anyhow::bail!(
-                "a context of {context} tokens is longer than the model's {}",
+                "a context of {context} tokens is longer than the model's {}: expected fewer tokens of prompts, contexts and answers",
                 opened.hyper.context_length
             );
         }

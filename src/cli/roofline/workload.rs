@@ -21,7 +21,7 @@ use crate::scheduler::SchedulerConfig;
 pub struct Workload {
     /// Report on the steps that serve these requests instead, all at once: a JSON object a line, with
     /// `prompt` (text) or `prompt_tokens` (how many), and `max_tokens`
-    #[arg(long, value_name = "FILE", conflicts_with = "confirm")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["confirm", "prefill", "contexts", "batch", "seconds"])]
     workload: Option<PathBuf>,
 }
 
@@ -41,8 +41,11 @@ fn lines(path: &Path) -> anyhow::Result<Vec<Line>> {
         let at = || format!("{}:{}", path.display(), number + 1);
         let line: Line = serde_json::from_str(line).with_context(at)?;
         anyhow::ensure!(
-            line.prompt.is_some() != line.prompt_tokens.is_some() && line.max_tokens > 0,
-            "{}: expected either prompt or prompt_tokens, and max_tokens of at least 1",
+            line.prompt.is_some() != line.prompt_tokens.is_some()
+                && line.max_tokens > 0
+                && line.prompt_tokens != Some(0)
+                && line.prompt.as_deref() != Some(""),
+            "{}: expected either a prompt that is not empty or prompt_tokens of at least 1, and max_tokens of at least 1",
             at()
         );
         found.push(line);
@@ -134,6 +137,8 @@ mod tests {
             ("{\"max_tokens\": 2}", ":1: expected either"),
             ("{\"prompt\": \"a\", \"prompt_tokens\": 1, \"max_tokens\": 2}", "expected either"),
             ("{\"prompt\": \"a\", \"max_tokens\": 0}", "at least 1"),
+            ("{\"prompt\": \"\", \"max_tokens\": 1}", ":1: expected either"),
+            ("{\"prompt_tokens\": 0, \"max_tokens\": 1}", ":1: expected either"),
             ("\n{\"prompt\": \"a\", \"max_token\": 3}", ":2: "),
         ] {
             let error = read(text).unwrap_err();

@@ -96,6 +96,17 @@ fn hostile_values_end_in_errors() {
         "{{ '{:>1000000000}'.format(1) }}".into(),
         "{{ '%1000000000d' | format(1) }}".into(),
         "{{ 'a'.center(1000000000) | length }}".into(),
+        "{{ ('%(a)s' * 10000) | format(a='a' * 60000) | length }}".into(),
+        "{{ ('%(a)s' * 10000) | format({'a': 'a' * 60000}) | length }}".into(),
+        "{{ (['%(a)s' * 10000] * 100) | map('format', a='a' * 60000) | list | length }}".into(),
+        "{{ (['a' * 63] * 130000) | sum(start='') | length }}".into(),
+        "{{ ([(1,)] * 50000) | sum(start=()) | length }}".into(),
+        "{{ ('a' * 1000000) | length }}".into(),
+        "{{ ('a' * 60000) | trim('b' * 60000 ~ 'a') | length }}".into(),
+        "{{ ('a' * 60000).strip('b' * 60000 ~ 'a') | length }}".into(),
+        "{{ (['a'] * 60000) | map(attribute='0.' * 30000 ~ '0') | list | length }}".into(),
+        "{% set s = 'a' * 60000 %}{% for i in range(99000) %}{% set c = s[-1] %}{% endfor %}".into(),
+        "{% set s = 'a' * 60000 %}{% for i in range(99000) %}{% for c in s %}{% break %}{% endfor %}{% endfor %}".into(),
         format!("{{{{ '{}'.format(1) | length }}}}", "{0:>99999}".repeat(9999)),
     ];
     for source in too_much {
@@ -133,6 +144,8 @@ fn hostile_values_end_in_errors() {
         ("{{ debug() }}".into(), "debug is unknown"),
         ("{{ 1 | trim(*[1]) }}".into(), "'trim'"),
         ("{{ 1 | nothing }}".into(), "filter nothing is unknown"),
+        ("{{ messages | map('nothing') | list }}".into(), "filter nothing is unknown"),
+        ("{{ messages | select('nothing') | list }}".into(), "test nothing is unknown"),
         ("{{ 1 is nothing }}".into(), "test nothing is unknown"),
     ] {
         let e = render(&source, &hello()).unwrap_err();

@@ -208,6 +208,14 @@ impl Comparison {
         }
     }
 
+    /// The files of reports of which no step and no kernel could be tested against the baseline's.
+    pub fn untested(&self) -> Vec<&str> {
+        let tested = |other: &&Other| {
+            other.steps.iter().any(|s| s.p.is_some()) || other.kernels.iter().any(|k| k.p.is_some())
+        };
+        self.others.iter().filter(|other| !tested(other)).map(|other| other.subject.file.as_str()).collect()
+    }
+
     /// What is slower than the baseline by more than `threshold` (0.1 is 10 %) and by more than
     /// noise, in words.
     pub fn slower(&self, threshold: f64) -> Vec<String> {

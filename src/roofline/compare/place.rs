@@ -5,13 +5,16 @@ use super::Became;
 use crate::quant::by_name;
 use crate::roofline::report::KernelRow;
 
-/// A place in a step: its name, the kernel's family, and the shape without the format.
+/// A place in a step: its name, the kernel's family, and the shape without the format and how far contexts go.
 type Place<'a> = (&'a str, &'a str, Vec<&'a str>);
 
 fn place(row: &KernelRow) -> Place<'_> {
     // `linear_lanes` and `linear_split` compute the same.
     let family = row.kernel.split('_').next().unwrap_or_default();
-    let shape = row.shape.split(' ').filter(|word| by_name(word).is_none());
+    // In a server's steps of one name contexts are of one power of two, and `to 72` is `to 79`.
+    let words: Vec<&str> = row.shape.split(' ').collect();
+    let context = |i: usize| i > 0 && words[i - 1] == "to" && words[i].parse::<u64>().is_ok();
+    let shape = (0..words.len()).filter(|&i| by_name(words[i]).is_none() && !context(i)).map(|i| words[i]);
     (&row.step, family, shape.collect())
 }
 
