@@ -216,8 +216,9 @@ impl Serve {
             let address = listener.local_addr()?;
             let metrics = Arc::new(Metrics::new(&model.names[0]));
             let service = Service::start(read, Box::new(Watcher::new(metrics.clone(), roofline.clone())))?;
+            let policy = self.engine.scheduler(model.context).policy;
             let unknown = if self.strict { Unknown::Refuse } else { Unknown::Log };
-            let app = Arc::new(App { service, model, pooling, caps, unknown, metrics, roofline });
+            let app = Arc::new(App { service, model, pooling, caps, unknown, policy, metrics, roofline });
             global.note(&format!("serving {names} at http://{address}/"));
             let key = self.key_hint();
             global.note(&format!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={key}"));

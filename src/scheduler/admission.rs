@@ -36,10 +36,10 @@ pub enum Refusal {
     },
     /// Too many wait.
     #[error(
-        "{waiting} requests are waiting and the queue holds {limit}: try again later or raise --max-queue"
+        "{waiting} requests wait to be admitted and the queue holds {limit}: try again later or raise --max-queue"
     )]
     QueueFull {
-        /// Requests waiting.
+        /// Requests that wait and were never admitted.
         waiting: usize,
         /// `max_queue`.
         limit: usize,
@@ -87,9 +87,11 @@ impl Scheduler {
             let (available, block_size) = (cache.num_blocks, cache.block_size);
             return Err(Refusal::ExceedsCache { asked: blocks, available, block_size });
         }
-        let places = (self.config.max_num_seqs as usize).saturating_sub(self.running.len());
-        if !request.companion && self.waiting.len() >= self.config.max_queue.saturating_add(places) {
-            return Err(Refusal::QueueFull { waiting: self.waiting.len(), limit: self.config.max_queue });
+        // Those that were admitted once have places, whether or not they run at present.
+        let admitted = self.running.len() + self.waiting.len() - self.newcomers;
+        let places = (self.config.max_num_seqs as usize).saturating_sub(admitted);
+        if !request.companion && self.newcomers >= self.config.max_queue.saturating_add(places) {
+            return Err(Refusal::QueueFull { waiting: self.newcomers, limit: self.config.max_queue });
         }
         let queued = self.queued_tokens();
         if !request.companion && queued > self.config.max_num_queued_tokens {
@@ -122,6 +124,7 @@ impl Scheduler {
             table: BlockTable::new(request.salt),
         });
         self.enqueue(Rank { priority, arrival, birth, id }, prompt);
+        self.newcomers += 1;
         Ok(id)
     }
 

@@ -11,7 +11,7 @@ impl Scheduler {
     pub fn audit(&self) -> Result<(), String> {
         self.cache.pool().audit()?;
         let mut owners = vec![0; self.cache.pool().total() as usize];
-        let (mut running, mut waiting, mut waiting_tokens) = (0, 0, 0);
+        let (mut running, mut waiting, mut newcomers, mut waiting_tokens) = (0, 0, 0, 0);
         for sequence in self.store.iter() {
             let id = sequence.id();
             if sequence.status == Status::Running {
@@ -28,6 +28,7 @@ impl Scheduler {
                 }
             } else {
                 waiting += 1;
+                newcomers += usize::from(sequence.status == Status::Waiting);
                 waiting_tokens += u64::from(sequence.known());
                 if !self.waiting.contains(&sequence.rank) {
                     return Err(format!("{id:?} waits but isn't listed"));
@@ -55,6 +56,9 @@ impl Scheduler {
                 self.waiting.len(),
                 self.waiting_tokens
             ));
+        }
+        if newcomers != self.newcomers {
+            return Err(format!("{newcomers} were never admitted; counted {}", self.newcomers));
         }
         if !self.running.is_sorted() || self.running.len() > self.config.max_num_seqs as usize {
             return Err("the running sequences are out of order or too many".into());

@@ -72,6 +72,7 @@ impl Scheduler {
             }
             Err(_) => {
                 self.waiting.remove(&sequence.rank);
+                self.newcomers -= usize::from(sequence.status == Status::Waiting);
                 self.waiting_tokens -= u64::from(sequence.known());
             }
         }

@@ -16,6 +16,8 @@ pub struct Scheduler {
     /// In order of rank.
     pub(super) running: Vec<Rank>,
     pub(super) waiting: BTreeSet<Rank>,
+    /// How many of them were never admitted.
+    pub(super) newcomers: usize,
     /// Known tokens of the waiting.
     pub(super) waiting_tokens: u64,
     pub(super) births: u64,
@@ -37,6 +39,7 @@ impl Scheduler {
             // Forks aside, no more can run than there are blocks.
             running: Vec::with_capacity(config.max_num_seqs.min(cache.num_blocks) as usize),
             waiting: BTreeSet::new(),
+            newcomers: 0,
             waiting_tokens: 0,
             births: 0,
             prefill_limit: u32::MAX,

@@ -103,6 +103,7 @@ impl Scheduler {
             sequence.table.reserve(self.cache.config().blocks_for(most));
             self.cache.attach(&mut sequence.table, &found);
             sequence.computed = found.tokens();
+            self.newcomers -= usize::from(sequence.status == Status::Waiting);
             sequence.status = Status::Running;
             self.waiting.pop_first();
             self.waiting_tokens -= u64::from(known);

@@ -13,6 +13,7 @@ use super::request::{NAMES, NEUTRAL};
 use crate::engine::Pooling;
 use crate::engine::service::Service;
 use crate::format::{ChatTemplate, Tokenizer};
+use crate::scheduler::Policy;
 
 /// The model that is served.
 #[derive(Debug)]
@@ -86,6 +87,22 @@ impl App {
         Ok(text)
     }
 
+    /// A request's `priority`.
+    ///
+    /// # Errors
+    /// When it would change nothing.
+    pub fn priority(&self, fields: &mut Fields) -> Result<i32, ApiError> {
+        let priority = fields.take("priority")?.unwrap_or(0);
+        if priority != 0 && self.policy == Policy::Fcfs {
+            let why = format!(
+                "found {priority}, expected 0: requests are served as they come; start the server with \
+                 --scheduling-policy priority"
+            );
+            return Err(ApiError::field("priority", why).code("unsupported"));
+        }
+        Ok(priority)
+    }
+
     /// Drops fields that change nothing here, but for the size of those that name someone.
     ///
     /// # Errors
@@ -112,6 +129,8 @@ pub struct App {
     pub caps: Caps,
     /// What becomes of unknown fields.
     pub unknown: Unknown,
+    /// In what order requests are served.
+    pub policy: Policy,
     /// What is known about the engine.
     pub metrics: Arc<Metrics>,
     /// What bounds its steps.

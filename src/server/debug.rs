@@ -24,7 +24,7 @@ use crate::roofline::html::html;
 use crate::roofline::report::{Grade, Model, Report};
 
 /// Steps of a window, by default and at most.
-const STEPS: [usize; 2] = [30, 3000];
+const STEPS: [u64; 2] = [30, 3000];
 /// Seconds that a window waits for its steps, by default and at most.
 const WAIT: [u64; 2] = [60, 600];
 /// The latest steps that are kept.
@@ -163,28 +163,22 @@ pub fn facts(file: &ModelFile, hyper: &Hyper, cache: CacheType) -> Model {
     }
 }
 
-/// `POST /debug/profile`'s parameters.
-#[derive(Debug, Deserialize)]
-pub struct Window {
-    steps: Option<usize>,
-    wait: Option<u64>,
-}
-
 /// Watches the next steps, one at a time, and reports on them.
 ///
 /// # Errors
 /// When no ceilings are known, or no step came.
 pub async fn profile(
     State(app): State<Arc<App>>,
-    asked: Result<Query<Window>, QueryRejection>,
+    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(asked) = asked.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
-    let within = |name: &str, value: u64, most: u64| {
-        let message = format!("expected 1 to {most}");
-        if (1..=most).contains(&value) { Ok(value) } else { Err(ApiError::field(name, message)) }
+    let number = |name: &str, [default, most]: [u64; 2]| {
+        let Some((_, text)) = asked.iter().find(|(asked, _)| asked == name) else { return Ok(default) };
+        let value = text.parse().ok().filter(|value| (1..=most).contains(value));
+        value.ok_or_else(|| ApiError::field(name, format!("found '{text}', expected 1 to {most}")))
     };
-    let steps = within("steps", asked.steps.unwrap_or(STEPS[0]) as u64, STEPS[1] as u64)?;
-    let wait = within("wait", asked.wait.unwrap_or(WAIT[0]), WAIT[1])?;
+    let steps = number("steps", STEPS)?;
+    let wait = number("wait", WAIT)?;
     let device = app.roofline.device()?.clone();
     let stamps = app.roofline.stamps(&device)?;
     let _one = app.roofline.window.lock().await;
@@ -229,7 +223,7 @@ pub async fn roofline(
             body.map(|body| reply::json(&body))
                 .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
         }
-        Some(_) => Err(ApiError::field("format", "expected json or html")),
+        Some(other) => Err(ApiError::field("format", format!("found '{other}', expected json or html"))),
     }
 }
 

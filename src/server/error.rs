@@ -9,6 +9,7 @@ use crate::engine::Error as EngineError;
 use crate::engine::service::{State, SubmitError};
 use crate::sample::ParamError;
 use crate::scheduler::Refusal;
+use crate::server::request::fields::shown;
 
 /// Seconds after which a client may try again.
 const RETRY_AFTER: u32 = 1;
@@ -43,6 +44,11 @@ impl ApiError {
         let name = name.into();
         let message = format!("{name}: {message}");
         Self { status: StatusCode::BAD_REQUEST, param: Some(name), code: None, message }
+    }
+
+    /// A field with a value of another kind than is expected.
+    pub fn found(name: impl Into<String>, value: &Value, expected: &str) -> Self {
+        Self::field(name, format!("found {}, expected {expected}", shown(value)))
     }
 
     /// A request that is wrong as a whole.

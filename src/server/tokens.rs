@@ -12,6 +12,7 @@ use super::body;
 use super::caps::Cap;
 use super::error::ApiError;
 use super::reply;
+use super::request::CONVERSATION;
 use super::request::fields::{Fields, Refused};
 use super::request::prompt::{self, Raw, blocking};
 use crate::format::Ending;
@@ -53,6 +54,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Respons
                 if none { ApiError::field("prompt", "expected prompt, content or messages") } else { error }
             })?;
             let ending = ending(&mut fields)?;
+            fields.refuse(CONVERSATION)?;
             fields.finish(app.unknown)?;
             let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await?;
             return listed(&app, &prompts[0].ids, pieces);
@@ -133,6 +135,7 @@ pub async fn apply_template(State(app): State<Arc<App>>, body: Body) -> Result<R
     app.accept(&mut fields)?;
     let messages = prompt::messages(&mut fields, &app.caps)?;
     let ending = ending(&mut fields)?;
+    fields.refuse(CONVERSATION)?;
     fields.finish(app.unknown)?;
     let shared = app.clone();
     let text = blocking(move || {

@@ -69,6 +69,26 @@ fn the_queue_is_bounded_in_requests_and_in_work() {
 }
 
 #[test]
+fn continuations_that_wait_take_no_place_in_the_queue() {
+    let mut s = scheduler(SchedulerConfig { max_num_seqs: 1, max_queue: 1, ..Default::default() }, 4, 64);
+    let elder = s.add(Request::new(prompt(1, 3), 5)).unwrap();
+    let batch = schedule(&mut s);
+    let item = batch.items()[0];
+    let younger = [s.fork(&item).unwrap(), s.fork(&item).unwrap()];
+    for item in younger.iter().chain([&item]) {
+        s.complete(item, Some(7)).unwrap();
+    }
+    assert_eq!((s.num_running(), s.num_waiting()), (1, 2));
+    let newcomer = s.add(Request::new(prompt(2, 3), 5)).unwrap();
+    let refusal = s.add(Request::new(prompt(3, 3), 5)).unwrap_err();
+    assert_eq!(refusal, Refusal::QueueFull { waiting: 1, limit: 1 });
+    s.abort(newcomer).unwrap();
+    s.add(Request::new(prompt(3, 3), 5)).unwrap();
+    s.abort(elder).unwrap();
+    s.audit().unwrap();
+}
+
+#[test]
 fn eight_short_requests_run_at_once_in_a_small_cache() {
     let mut s = scheduler(SchedulerConfig::default(), 16, 34);
     for mark in 0..8 {

@@ -247,6 +247,25 @@ fn refusals(server: &Server) {
         ("completions", completion(json!({"repeat_penalty": 0.0})), 400, "repeat_penalty"),
         ("chat/completions", chat(json!({"max_completion_tokens": 0})), 400, "max_completion_tokens"),
         ("responses", json!({"input": "x", "metadata": [1]}), 400, "metadata"),
+        ("responses", json!({"input": "x", "reasoning": {"effort": "high"}}), 400, "reasoning"),
+        ("chat/completions", chat(json!({"reasoning": {"effort": "low"}})), 400, "reasoning"),
+        ("chat/completions", chat(json!({"verbosity": "low"})), 400, "verbosity"),
+        ("chat/completions", chat(json!({"priority": 3})), 400, "priority"),
+        ("embeddings", json!({"input": "x", "priority": 3}), 400, "priority"),
+        ("completions", completion(json!({"max_completion_tokens": 3})), 400, "max_completion_tokens"),
+        ("completions", completion(json!({"add_special_tokens": false})), 400, "add_special_tokens"),
+        ("completions", completion(json!({"top_logprobs": 3})), 400, "top_logprobs"),
+        (
+            "completions",
+            completion(json!({"return_tokens_as_token_ids": true})),
+            400,
+            "return_tokens_as_token_ids",
+        ),
+        ("embeddings", json!({"input": "x", "truncate_prompt_tokens": 8}), 400, "truncate_prompt_tokens"),
+        ("embeddings", json!({"input": "x", "normalize": false}), 400, "normalize"),
+        ("embeddings", json!({"input": "x", "embd_normalize": -1}), 400, "embd_normalize"),
+        ("embeddings", json!({"input": "x", "add_special_tokens": false}), 400, "add_special_tokens"),
+        ("embeddings", json!({"input": "x", "instruction": "find"}), 400, "instruction"),
         ("chat/completions", chat(json!({"messages": [{"role": "user"}]})), 400, "messages[0].content"),
         (
             "chat/completions",
@@ -266,6 +285,52 @@ fn refusals(server: &Server) {
     // Longer than the context: the engine's own refusal.
     let long = server.post("/v1/completions", &completion(json!({"prompt": vec![5; 400]})));
     assert_eq!((long.status, long.json()["error"]["code"].as_str()), (400, Some("context_length_exceeded")));
+    let hello = json!([{"role": "user", "content": "hello"}]);
+    for (name, value) in [
+        ("chat_template", json!("x")),
+        ("tools", json!([{}])),
+        ("chat_template_kwargs", json!({"x": 1})),
+        ("continue_final_message", json!(true)),
+    ] {
+        for path in ["/tokenize", "/apply-template"] {
+            let refused = server.post(path, &json!({"messages": hello, name: value}));
+            assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(name)), "{path}");
+        }
+    }
+    // What is asked for anyway.
+    for (path, body) in [
+        ("v1/embeddings", json!({"input": "x", "normalize": true, "embd_normalize": 2, "priority": 0})),
+        ("v1/completions", completion(json!({"add_special_tokens": true, "top_logprobs": 0}))),
+        ("v1/chat/completions", chat(json!({"reasoning": {"effort": "none"}, "verbosity": "medium"}))),
+        ("tokenize", json!({"messages": hello, "tools": [], "continue_final_message": false})),
+    ] {
+        let reply = server.post(&format!("/{path}"), &body);
+        assert_eq!(reply.status, 200, "{body}: {}", reply.body);
+    }
+    // What was expected and found, in a client's words.
+    for (path, body, said) in [
+        ("completions", completion(json!({"prompt": 5})), "prompt: found 5, expected a string, a list"),
+        (
+            "completions",
+            completion(json!({"max_tokens": -1})),
+            "max_tokens: found -1, expected a whole number",
+        ),
+        ("completions", completion(json!({"seed": 1.5})), "seed: found 1.5, expected a whole number"),
+        ("completions", completion(json!({"temperature": 1e40})), "temperature: found 1e"),
+        (
+            "embeddings",
+            json!({"input": "x", "pooling": "cls"}),
+            "pooling: found \"cls\", expected mean or last",
+        ),
+        (
+            "chat/completions",
+            chat(json!({"messages": [{"role": "robot", "content": ""}]})),
+            "messages[0].role: found \"robot\", expected system",
+        ),
+    ] {
+        let message = server.post(&format!("/v1/{path}"), &body).json()["error"]["message"].clone();
+        assert!(message.as_str().is_some_and(|m| m.starts_with(said)), "{said}: {message}");
+    }
     // Unknown fields are passed over.
     assert_eq!(server.post("/v1/completions", &completion(json!({"colour": "red"}))).status, 200);
 }
@@ -305,6 +370,21 @@ fn keys_origins_and_strictness() {
     );
     let strict = send("x-api-key: secret\r\n", &completion(json!({"colour": "red"})));
     assert_eq!((strict.status, strict.json()["error"]["param"].as_str()), (400, Some("colour")));
+    for (message, param) in [
+        (json!({"role": "user", "content": "x", "colour": "red"}), "messages[0].colour"),
+        (
+            json!({"role": "user", "content": [{"type": "text", "text": "x", "colour": "red"}]}),
+            "messages[0].content[0].colour",
+        ),
+    ] {
+        let body = json!({"messages": [message], "max_tokens": 1});
+        let chat = crate::harness::request("/v1/chat/completions", &body, "x-api-key: secret\r\n");
+        let strict = server.raw(chat.as_bytes());
+        assert_eq!((strict.status, strict.json()["error"]["param"].as_str()), (400, Some(param)));
+        // There much is sent that changes no text.
+        let tolerated = crate::harness::request("/v1/messages", &body, "x-api-key: secret\r\n");
+        assert_eq!(server.raw(tolerated.as_bytes()).status, 200, "{body}");
+    }
 }
 
 #[test]

@@ -33,13 +33,15 @@ fn a_window_of_a_busy_server_becomes_a_report() {
     let cache = tempfile::tempdir().unwrap();
     keep(cache.path(), Some(&sound()));
     let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
-    for bad in ["steps=0", "steps=99999", "wait=0", "steps=abc"] {
-        let refused = server.post(&format!("/debug/profile?{bad}"), &json!({}));
-        let error = refused.json()["error"]["message"].clone();
-        assert!(
-            refused.status == 400 && error.as_str().is_some_and(|e| e.contains(&bad[..4])),
-            "{bad}: {error}"
-        );
+    for (name, value, most) in
+        [("steps", "0", 3000), ("steps", "99999", 3000), ("steps", "abc", 3000), ("steps", "-1", 3000)]
+            .into_iter()
+            .chain([("wait", "0", 600), ("wait", "x", 600)])
+    {
+        let refused = server.post(&format!("/debug/profile?{name}={value}"), &json!({}));
+        let error = &refused.json()["error"];
+        assert_eq!((refused.status, &error["param"]), (400, &json!(name)), "{error}");
+        assert_eq!(error["message"], format!("{name}: found '{value}', expected 1 to {most}"));
     }
     let idle = server.post("/debug/profile?wait=1", &json!({}));
     assert_eq!((idle.status, idle.json()["error"]["code"].clone()), (409, json!("idle")));

@@ -58,3 +58,45 @@ fn an_error_at_the_start_is_an_object_too() {
     let last = lines.last().unwrap();
     assert!(last["level"] == "ERROR" && last["message"].as_str().unwrap().contains("/nonexistent"), "{last}");
 }
+
+/// What would be another answer is refused, what agents send beside is tolerated and logged.
+#[test]
+fn what_messages_can_not_honour_is_refused_or_logged() {
+    let server = Server::start(&[]);
+    let ask = |more: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 2});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/v1/messages?beta=true", &body)
+    };
+    let schema = json!({"type": "json_schema", "schema": {}});
+    for (more, field) in [
+        (json!({"output_format": schema}), "output_format"),
+        (json!({"output_config": {"format": schema}}), "output_config.format"),
+        (json!({"mcp_servers": [{"type": "url", "url": "x", "name": "x"}]}), "mcp_servers"),
+        (json!({"container": "x"}), "container"),
+        (json!({"stop_sequences": [""]}), "stop_sequences"),
+    ] {
+        let refused = ask(more);
+        let message = refused.json()["error"]["message"].clone();
+        let named = message.as_str().is_some_and(|m| m.starts_with(field));
+        assert!(refused.status == 400 && named, "{field}: {message}");
+    }
+    let agent = json!({
+        "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
+        "metadata": {"user_id": "x"},
+        "tools": [{"name": "x", "input_schema": {}}],
+        "tool_choice": {"type": "auto"},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "output_config": {"effort": "high"},
+        "mcp_servers": [],
+    });
+    let reply = ask(agent);
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    server.until("what was ignored is not logged", |s| {
+        let log = s.log.lock().unwrap();
+        let line = log.lines().find(|line| line.contains("unknown fields were ignored"));
+        line.is_some_and(|line| line.contains("thinking") && line.contains("output_config.effort"))
+    });
+    let head = server.raw(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(head.status, 200);
+}

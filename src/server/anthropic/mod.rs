@@ -37,7 +37,7 @@ async fn answer(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
     let ending = request::ending(&conversation)?;
     let params = request::params(&mut fields, app)?;
     let stream = fields.take("stream")?.unwrap_or(false);
-    // Whatever else is there is tolerated: clients of this API send much that changes no text.
+    request::finish(fields)?;
     let prompts = prompt::encode(app, vec![Raw::Chat(conversation, ending)]).await?;
     let service = ServiceFields { model: model.clone(), stream, ..ServiceFields::default() };
     let shape = Messages::new(format!("msg_{}", token()), model, params.stop.clone());
@@ -49,6 +49,7 @@ async fn count(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
     app.accept(&mut fields)?;
     let conversation = request::conversation(&mut fields, &app.caps)?;
     let ending = request::ending(&conversation)?;
+    request::finish(fields)?;
     let prompts = prompt::encode(app, vec![Raw::Chat(conversation, ending)]).await?;
     Ok(reply::json(&json!({"input_tokens": prompts[0].ids.len()})))
 }

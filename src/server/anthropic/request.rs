@@ -3,12 +3,20 @@
 use serde_json::Value;
 
 use crate::format::{Ending, Message};
-use crate::sample::SamplingParams;
+use crate::sample::{ParamError, SamplingParams};
 use crate::server::app::App;
 use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
-use crate::server::request::fields::Fields;
+use crate::server::request::fields::{Fields, Refused, Unknown};
 use crate::server::request::sampling::stops;
+use crate::server::request::{FORMAT, NEUTRAL};
+
+/// What would shape the answer and can't be honoured.
+const REFUSED: &[Refused] = &[
+    Refused { name: "output_format", ..FORMAT },
+    Refused { name: "mcp_servers", neutral: &["[]"], why: "nothing is asked on a client's behalf" },
+    Refused { name: "container", neutral: &[], why: "no code is run" },
+];
 
 /// `system` and `messages` as a conversation. Tools are not served: calls and results that a
 /// client has kept are read as text.
@@ -30,7 +38,7 @@ pub fn conversation(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, Ap
         let mut m = Fields::nested(value, format!("messages[{i}]"))?;
         let role: String = m.require("role", "user or assistant")?;
         if !matches!(role.as_str(), "user" | "assistant") {
-            return Err(ApiError::field(m.name("role"), "expected user or assistant"));
+            return Err(ApiError::found(m.name("role"), &role.into(), "user or assistant"));
         }
         let name = m.name("content");
         let content: Value = m.require("content", "a string or a list of blocks")?;
@@ -75,7 +83,7 @@ fn text_of(content: Value, name: &str) -> Result<String, ApiError> {
     let blocks = match content {
         Value::String(text) => return Ok(text),
         Value::Array(blocks) => blocks,
-        _ => return Err(ApiError::field(name, "expected a string or a list of blocks")),
+        other => return Err(ApiError::found(name, &other, "a string or a list of blocks")),
     };
     let mut texts = Vec::new();
     for (i, block) in blocks.into_iter().enumerate() {
@@ -117,6 +125,23 @@ pub fn params(fields: &mut Fields, app: &App) -> Result<SamplingParams, ApiError
         max_tokens: Some(max_tokens),
         ..default
     };
-    params.validate(app.model.vocab)?;
+    let known = |error: ParamError| ApiError::from(error).renamed("stop", "stop_sequences");
+    params.validate(app.model.vocab).map_err(known)?;
     Ok(params)
+}
+
+/// Deals with what is left: what asks for another answer is refused, whatever else there is tolerated, for
+/// clients of this API send much that changes no text.
+///
+/// # Errors
+/// Names a field that can't be honoured.
+pub fn finish(mut fields: Fields) -> Result<(), ApiError> {
+    fields.refuse(REFUSED)?;
+    if let Some(config) = fields.take("output_config")? {
+        let mut config = Fields::nested(config, "output_config".into())?;
+        config.refuse(&[FORMAT])?;
+        fields.keep_rest(config);
+    }
+    fields.ignore(NEUTRAL);
+    fields.finish(Unknown::Log)
 }

@@ -17,29 +17,23 @@ use crate::server::error::ApiError;
 use crate::server::reply::{Answer, Frames, Shape, reply};
 use crate::server::request::fields::Refused;
 use crate::server::request::prompt::{self, Raw};
-use crate::server::request::{Generation, ServiceFields, Told, UNSUPPORTED, sampling, set_logprobs};
+use crate::server::request::{
+    CONVERSATION, Generation, ServiceFields, Told, UNSUPPORTED, sampling, set_logprobs,
+};
 use crate::server::running::{Ended, Usage};
 
 /// What chat alone can't honour.
 const REFUSED: &[Refused] = &[
-    Refused { name: "tools", neutral: &["[]"], why: "tools are not served" },
     Refused { name: "functions", neutral: &["[]"], why: "tools are not served" },
     Refused { name: "tool_choice", neutral: &["\"none\"", "\"auto\""], why: "tools are not served" },
     Refused { name: "function_call", neutral: &["\"none\"", "\"auto\""], why: "tools are not served" },
     Refused { name: "modalities", neutral: &["[\"text\"]", "[]"], why: "only text is served" },
     Refused { name: "audio", neutral: &[], why: "only text is served" },
     Refused { name: "web_search_options", neutral: &[], why: "nothing is fetched on a client's behalf" },
-    Refused { name: "chat_template", neutral: &[], why: "templates come from the model or the command line" },
     Refused {
-        name: "chat_template_kwargs",
-        neutral: &["{}"],
-        why: "variables for the template are not taken",
-    },
-    Refused { name: "documents", neutral: &["[]"], why: "documents are not served: put them in a message" },
-    Refused {
-        name: "continue_final_message",
+        name: "add_special_tokens",
         neutral: &["false"],
-        why: "it is not served: use /v1/completions",
+        why: "the model's template says what a conversation begins with",
     },
     Refused { name: "echo", neutral: &["false"], why: "it is not served for chat: use /v1/completions" },
 ];
@@ -67,6 +61,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         _ => Ending::Answer,
     };
     fields.refuse(UNSUPPORTED)?;
+    fields.refuse(CONVERSATION)?;
     fields.refuse(REFUSED)?;
     app.ignore_neutral(&mut fields)?;
     fields.ignore(&["store", "parallel_tool_calls"]);

@@ -24,11 +24,16 @@ use crate::server::running::{Ended, Usage};
 /// OpenAI's default here.
 const MAX_TOKENS: u32 = 16;
 
-const REFUSED: &[Refused] = &[Refused {
-    name: "suffix",
-    neutral: &["\"\""],
-    why: "filling in the middle is not served: leave it out",
-}];
+const REFUSED: &[Refused] = &[
+    Refused { name: "suffix", neutral: &["\"\""], why: "filling in the middle is not served: leave it out" },
+    Refused { name: "max_completion_tokens", neutral: &[], why: "it is of chat: use max_tokens" },
+    Refused { name: "top_logprobs", neutral: &["0"], why: "it is of chat: say the number in logprobs" },
+    Refused {
+        name: "add_special_tokens",
+        neutral: &["true"],
+        why: "a text begins as the model's prompts do: send token ids to choose",
+    },
+];
 
 /// Continues prompts.
 ///

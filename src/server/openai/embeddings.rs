@@ -19,8 +19,8 @@ use crate::server::body;
 use crate::server::caps::Cap;
 use crate::server::error::ApiError;
 use crate::server::reply;
-use crate::server::request::fields::Fields;
-use crate::server::request::prompt;
+use crate::server::request::fields::{Expected, Fields, Refused};
+use crate::server::request::{TRUNCATE, prompt};
 
 /// Texts that are handed to the engine at once, so that a long list does not fill the queue.
 const WAVE: usize = 32;
@@ -43,6 +43,27 @@ enum PoolingName {
     Last,
 }
 
+impl Expected for Encoding {
+    const EXPECTED: &'static str = "float or base64";
+}
+
+impl Expected for PoolingName {
+    const EXPECTED: &'static str = "mean or last";
+}
+
+/// What is known and can't be honoured.
+const REFUSED: &[Refused] = &[
+    TRUNCATE,
+    Refused { name: "normalize", neutral: &["true"], why: "vectors have length 1: leave it out" },
+    Refused { name: "embd_normalize", neutral: &["2"], why: "vectors have length 1: leave it out" },
+    Refused {
+        name: "add_special_tokens",
+        neutral: &["true"],
+        why: "a text begins as the model's prompts do: send token ids to choose",
+    },
+    Refused { name: "instruction", neutral: &["\"\""], why: "it is not served: put it before the text" },
+];
+
 /// Gives the vectors of texts.
 ///
 /// # Errors
@@ -58,7 +79,8 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
         None => app.pooling,
     };
     dimensions(&mut fields, app.model.width)?;
-    let priority = fields.take("priority")?.unwrap_or(0);
+    let priority = app.priority(&mut fields)?;
+    fields.refuse(REFUSED)?;
     app.ignore_neutral(&mut fields)?;
     fields.finish(app.unknown)?;
     let input = |error: ApiError| error.renamed("prompt", "input");

@@ -18,8 +18,8 @@ use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
 use crate::server::reply::{Answer, Frames, Shape, reply};
 use crate::server::request::fields::{Fields, Refused};
-use crate::server::request::prompt::{self, Raw, text_of};
-use crate::server::request::{Generation, ServiceFields, UNSUPPORTED, sampling};
+use crate::server::request::prompt::{self, ROLES, Raw, text_of};
+use crate::server::request::{FORMAT, Generation, ServiceFields, UNSUPPORTED, VERBOSITY, sampling};
 use crate::server::running::{Ended, Usage};
 
 const REFUSED: &[Refused] = &[
@@ -38,20 +38,6 @@ const REFUSED: &[Refused] = &[
     Refused { name: "include", neutral: &["[]"], why: "nothing more is there to include" },
     Refused { name: "top_logprobs", neutral: &["0"], why: "it is not served: ask /v1/chat/completions" },
     Refused { name: "max_tool_calls", neutral: &[], why: "tools are not served" },
-    Refused { name: "reasoning", neutral: &["{}"], why: "how long a model thinks can't be chosen here" },
-];
-
-const TEXT_REFUSED: &[Refused] = &[
-    Refused {
-        name: "format",
-        neutral: &["{\"type\":\"text\"}"],
-        why: "structured output is not served yet: expected {\"type\": \"text\"}",
-    },
-    Refused {
-        name: "verbosity",
-        neutral: &["\"medium\""],
-        why: "say in the instructions how long it may be",
-    },
 ];
 
 /// Answers a conversation.
@@ -78,7 +64,7 @@ pub async fn handle(State(app): State<Arc<App>>, body: Body) -> Result<Response,
     fields.ignore(&["parallel_tool_calls"]);
     if let Some(text) = fields.take("text")? {
         let mut text = Fields::nested(text, "text".into())?;
-        text.refuse(TEXT_REFUSED)?;
+        text.refuse(&[FORMAT, VERBOSITY])?;
         text.finish(app.unknown)?;
     }
     fields.finish(app.unknown)?;
@@ -105,20 +91,21 @@ fn conversation(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, ApiErr
                 if kind.is_some_and(|kind| kind != "message") {
                     return Err(ApiError::field(item.name("type"), "expected message: tools are not served"));
                 }
-                let role: String = item.require("role", "system, user or assistant")?;
+                let role: String = item.require("role", ROLES)?;
                 let role = match role.as_str() {
                     "system" | "developer" => "system",
                     "user" | "assistant" => role.as_str(),
-                    _ => {
-                        return Err(ApiError::field(item.name("role"), "expected system, user or assistant"));
-                    }
+                    _ => return Err(ApiError::found(item.name("role"), &role.into(), ROLES)),
                 };
                 let name = item.name("content");
                 let content: Value = item.require("content", "a string or a list of parts")?;
-                found.push(Message::new(role, text_of(content, &name)?));
+                found.push(Message::new(role, text_of(content, &name, fields)?));
+                // An answer's items have them, and come back as they are.
+                item.ignore(&["id", "status"]);
+                fields.keep_rest(item);
             }
         }
-        _ => return Err(ApiError::field("input", "expected a string or a list of messages")),
+        other => return Err(ApiError::found("input", &other, "a string or a list of messages")),
     }
     if !found.iter().any(|m| m.role != "system") {
         return Err(ApiError::field("input", "found no message: expected at least one"));

@@ -116,6 +116,18 @@ const PATHS: &[Path] = &[
     (Method::GET, "/", "A page: a chat with live figures.", "", Other("text/html")),
 ];
 
+/// What a path's query may say: name, kind, and what it says.
+const QUERIES: &[(&str, &[schemas::Field])] = &[
+    (
+        "/debug/profile",
+        &[
+            ("steps", "integer", "steps to watch, 1 to 3000; 30 unless given"),
+            ("wait", "integer", "seconds to wait for them, 1 to 600; 60 unless given"),
+        ],
+    ),
+    ("/debug/roofline", &[("format", "string", "json or html")]),
+];
+
 /// A kind, as the table of fields writes it, as a schema.
 fn kind(text: &str) -> Value {
     let within = |one: &str, open: char, close: char| {
@@ -181,6 +193,10 @@ fn schemas() -> Map<String, Value> {
     requests.chain(replies.map(|row| (row.0.to_string(), schema(row, "")))).collect()
 }
 
+fn parameter((name, text, about): &schemas::Field) -> Value {
+    json!({"name": name, "in": "query", "description": about, "schema": kind(text)})
+}
+
 fn operation((_, path, summary, request, reply): &Path, guard: &Guard) -> Value {
     let body = |kind: &str, schema: Value| json!({kind: {"schema": schema}});
     let mut content = match reply {
@@ -204,6 +220,9 @@ fn operation((_, path, summary, request, reply): &Path, guard: &Guard) -> Value 
     if path.contains("{name}") {
         operation["parameters"] =
             json!([{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    }
+    if let Some((_, rows)) = QUERIES.iter().find(|(of, _)| of == path) {
+        operation["parameters"] = rows.iter().map(parameter).collect();
     }
     if !request.is_empty() {
         operation["requestBody"] =
@@ -273,6 +292,11 @@ mod tests {
             assert!(document["paths"].get(route).is_some(), "{route} is not in the document");
         }
         assert_eq!(document["paths"].as_object().map(Map::len), Some(routes.len()));
+        for (path, rows) in QUERIES {
+            let mut methods = document["paths"][path].as_object().into_iter().flat_map(Map::values);
+            let listed = methods.find_map(|operation| operation["parameters"].as_array());
+            assert_eq!(listed.map(Vec::len), Some(rows.len()), "{path}");
+        }
         let text = document.to_string();
         for part in text.split("#/components/schemas/").skip(1) {
             let name = part.split('"').next().unwrap_or_default();

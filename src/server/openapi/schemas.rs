@@ -22,7 +22,11 @@ pub const REQUESTS: &[Schema] = &[
             ("prompt_cache_key?", "string", "changes nothing here: see cache_salt"),
             ("metadata?", "object", "changes nothing here"),
             ("service_tier?", "string", "changes nothing here"),
-            ("priority?", "integer", "lower is served first (--scheduling-policy priority)"),
+            (
+                "priority?",
+                "integer",
+                "lower is served first; other than 0 only under --scheduling-policy priority",
+            ),
         ],
     ),
     (
@@ -129,6 +133,7 @@ pub const REQUESTS: &[Schema] = &[
             ("top_p?", "number", "draw from the most probable tokens that make up this share"),
             ("top_k?", "integer", "draw from so many tokens"),
             ("stop_sequences?", "[string]", "texts that end the answer"),
+            ("output_config?", "object", "its format may be of type text"),
         ],
     ),
     (

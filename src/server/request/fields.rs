@@ -1,9 +1,17 @@
 //! A JSON object, taken apart field by field, so that every refusal names its field.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::server::error::ApiError;
+
+/// Unknown fields that a line of the log names at most.
+const LISTED: usize = 16;
+/// Bytes of a value that an error shows; of a longer one it says the kind.
+const SHOWN: usize = 60;
 
 /// What becomes of fields that nobody knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +31,56 @@ pub struct Refused {
     pub neutral: &'static [&'static str],
     /// Why not, and what to do.
     pub why: &'static str,
+}
+
+/// What a field may hold.
+pub trait Expected: DeserializeOwned {
+    /// It in a client's words.
+    const EXPECTED: &'static str;
+
+    /// The value, if it is one.
+    fn read(value: &Value) -> Option<Self> {
+        Self::deserialize(value).ok()
+    }
+}
+
+/// Kinds of values that need no more than their words.
+macro_rules! expected {
+    ($($kind:ty: $words:literal,)*) => {
+        $(impl Expected for $kind {
+            const EXPECTED: &'static str = $words;
+        })*
+    };
+}
+
+expected! {
+    bool: "true or false",
+    String: "a string",
+    u32: "a whole number from 0 to 4294967295",
+    usize: "a whole number of at least 0",
+    i32: "a whole number from -2147483648 to 2147483647",
+    i64: "a whole number from -9223372036854775808 to 9223372036854775807",
+    Vec<u32>: "a list of whole numbers from 0 to 4294967295",
+    Vec<Value>: "a list",
+    Value: "a value",
+}
+
+impl Expected for f32 {
+    const EXPECTED: &'static str = "a number from -3.4e38 to 3.4e38";
+
+    // What is beyond reads as infinite.
+    fn read(value: &Value) -> Option<Self> {
+        Self::deserialize(value).ok().filter(|number| number.is_finite())
+    }
+}
+
+impl Expected for BTreeMap<String, f32> {
+    const EXPECTED: &'static str = "an object of numbers";
+
+    fn read(value: &Value) -> Option<Self> {
+        let rows = value.as_object()?.iter();
+        rows.map(|(name, value)| Some((name.clone(), f32::read(value)?))).collect()
+    }
 }
 
 /// The fields of an object that are still to be looked at.
@@ -53,7 +111,7 @@ impl Fields {
     pub fn nested(value: Value, path: String) -> Result<Self, ApiError> {
         match value {
             Value::Object(map) => Ok(Self { map, path: format!("{path}.") }),
-            other => Err(ApiError::field(path, format!("found {}, expected an object", kind(&other)))),
+            other => Err(ApiError::found(path, &other, "an object")),
         }
     }
 
@@ -66,12 +124,16 @@ impl Fields {
     ///
     /// # Errors
     /// When its value is of another kind.
-    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
+    pub fn take<T: Expected>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
+        self.take_as(name, T::EXPECTED)
+    }
+
+    fn take_as<T: Expected>(&mut self, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
         match self.map.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => serde_json::from_value(value)
-                .map(Some)
-                .map_err(|error| ApiError::field(self.name(name), error)),
+            Some(value) => {
+                T::read(&value).map(Some).ok_or_else(|| ApiError::found(self.name(name), &value, expected))
+            }
         }
     }
 
@@ -79,7 +141,7 @@ impl Fields {
     ///
     /// # Errors
     /// When a value is of another kind.
-    pub fn take_any<T: DeserializeOwned>(&mut self, names: &[&str]) -> Result<Option<T>, ApiError> {
+    pub fn take_any<T: Expected>(&mut self, names: &[&str]) -> Result<Option<T>, ApiError> {
         let mut found = None;
         for name in names {
             let value = self.take(name)?;
@@ -92,8 +154,8 @@ impl Fields {
     ///
     /// # Errors
     /// When it is absent or of another kind.
-    pub fn require<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Result<T, ApiError> {
-        self.take(name)?
+    pub fn require<T: Expected>(&mut self, name: &str, expected: &str) -> Result<T, ApiError> {
+        self.take_as(name, expected)?
             .ok_or_else(|| ApiError::field(self.name(name), format!("it is missing: expected {expected}")))
     }
 
@@ -130,6 +192,13 @@ impl Fields {
         Ok(())
     }
 
+    /// Takes over what is left of an object inside this one, to be dealt with in the end.
+    pub fn keep_rest(&mut self, inner: Self) {
+        let Self { map, path } = inner;
+        let rest = map.into_iter().filter(|(_, value)| !value.is_null());
+        self.map.extend(rest.map(|(name, value)| (format!("{path}{name}"), value)));
+    }
+
     /// Deals with what is left.
     ///
     /// # Errors
@@ -140,14 +209,20 @@ impl Fields {
             return Err(ApiError::field(self.name(name), "no such field is known here (--strict)")
                 .code("unknown_field"));
         }
-        let names: Vec<&str> = self.map.keys().map(String::as_str).collect();
-        tracing::info!("unknown fields were ignored: {:?}", names);
+        let names: Vec<String> = self.map.keys().take(LISTED).map(|name| self.name(name)).collect();
+        tracing::info!("{} unknown fields were ignored: {names:?}", self.map.len());
         Ok(())
     }
 }
 
+/// A value as errors show it.
+pub fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.len() <= SHOWN { text } else { kind(value).to_string() }
+}
+
 /// A value's kind in words.
-pub fn kind(value: &Value) -> &'static str {
+fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -168,6 +243,19 @@ mod tests {
         assert_eq!(fields.take::<u32>("a").unwrap_err().param.as_deref(), Some("a"));
         assert_eq!(fields.take::<u32>("b").unwrap(), None);
         assert_eq!(fields.require::<u32>("e", "a number").unwrap_err().param.as_deref(), Some("e"));
+        let mut odd = Fields::parse(br#"{"a": -1, "b": 1.5, "c": 1e40, "d": {"5": 1e40}, "e": 5}"#).unwrap();
+        for (error, said) in [
+            (odd.take::<u32>("a").unwrap_err(), "a: found -1, expected a whole number from 0 to 4294967295"),
+            (odd.take::<i32>("b").unwrap_err(), "b: found 1.5, expected a whole number from"),
+            (odd.take::<f32>("c").unwrap_err(), "c: found 1e+40, expected a number from"),
+            (odd.take::<BTreeMap<String, f32>>("d").unwrap_err(), "d: found {\"5\":1e+40}, expected"),
+            (odd.require::<String>("e", "a name").unwrap_err(), "e: found 5, expected a name"),
+        ] {
+            assert!(error.message.starts_with(said), "{}", error.message);
+        }
+        let inner = Fields::nested(serde_json::json!({"x": 1, "y": null}), "in[0]".into()).unwrap();
+        odd.keep_rest(inner);
+        assert_eq!(odd.finish(Unknown::Refuse).unwrap_err().param.as_deref(), Some("in[0].x"));
         let row = |neutral| [Refused { name: "c", neutral, why: "no" }];
         fields.map.insert("c".into(), serde_json::json!([1]));
         assert_eq!(fields.refuse(&row(&["[]"])).unwrap_err().param.as_deref(), Some("c"));

@@ -124,7 +124,7 @@ impl ServiceFields {
                 return Err(ApiError::field("stream_options", "it has no meaning without \"stream\": true"));
             }
         }
-        Ok(Self { model, priority: fields.take("priority")?.unwrap_or(0), salt, stream, usage })
+        Ok(Self { model, priority: app.priority(fields)?, salt, stream, usage })
     }
 }
 
@@ -149,6 +149,44 @@ pub const NAMES: &[&str] = &["user", "request_id", "safety_identifier", "prompt_
 /// Fields of the generating endpoints that change nothing here either.
 pub const NEUTRAL: &[&str] = &["metadata", "service_tier"];
 
+/// The shape of an answer.
+pub const FORMAT: Refused = Refused {
+    name: "format",
+    neutral: &["{\"type\":\"text\"}"],
+    why: "structured output is not served yet: expected {\"type\": \"text\"}",
+};
+
+/// How long an answer is to be.
+pub const VERBOSITY: Refused = Refused {
+    name: "verbosity",
+    neutral: &["\"medium\""],
+    why: "it is not served: say in the prompt how long the answer may be",
+};
+
+/// What becomes of a prompt that is too long: it is refused, which is never silent.
+pub const TRUNCATE: Refused = Refused {
+    name: "truncate_prompt_tokens",
+    neutral: &["-1"],
+    why: "it is not served: send what is to be read",
+};
+
+/// What a conversation's rendering can't honour, wherever one is rendered.
+pub const CONVERSATION: &[Refused] = &[
+    Refused { name: "tools", neutral: &["[]"], why: "tools are not served" },
+    Refused { name: "chat_template", neutral: &[], why: "templates come from the model or the command line" },
+    Refused {
+        name: "chat_template_kwargs",
+        neutral: &["{}"],
+        why: "variables for the template are not taken",
+    },
+    Refused { name: "documents", neutral: &["[]"], why: "documents are not served: put them in a message" },
+    Refused {
+        name: "continue_final_message",
+        neutral: &["false"],
+        why: "it is not served: use /v1/completions",
+    },
+];
+
 /// Fields that every generating endpoint knows and can't honour.
 pub const UNSUPPORTED: &[Refused] = &[
     Refused { name: "use_beam_search", neutral: &["false"], why: "beam search is not served: leave it out" },
@@ -164,19 +202,11 @@ pub const UNSUPPORTED: &[Refused] = &[
     Refused { name: "structured_outputs", neutral: &["{}"], why: "structured output is not served yet" },
     Refused { name: "grammar", neutral: &["\"\""], why: "structured output is not served yet" },
     Refused { name: "json_schema", neutral: &["{}"], why: "structured output is not served yet" },
-    Refused {
-        name: "response_format",
-        neutral: &["{\"type\":\"text\"}"],
-        why: "structured output is not served yet: expected {\"type\": \"text\"}",
-    },
+    Refused { name: "response_format", ..FORMAT },
     Refused { name: "bad_words", neutral: &["[]"], why: "it is not served: use logit_bias" },
     Refused { name: "allowed_token_ids", neutral: &["[]"], why: "it is not served: use logit_bias" },
     Refused { name: "prompt_embeds", neutral: &[], why: "tensors from clients are not taken" },
-    Refused {
-        name: "truncate_prompt_tokens",
-        neutral: &["-1"],
-        why: "it is not served: send what is to be read",
-    },
+    TRUNCATE,
     Refused { name: "skip_special_tokens", neutral: &["true"], why: "special tokens are never shown" },
     Refused {
         name: "typical_p",
@@ -198,6 +228,17 @@ pub const UNSUPPORTED: &[Refused] = &[
         name: "reasoning_effort",
         neutral: &["\"none\""],
         why: "how long a model thinks can't be chosen here: leave it out",
+    },
+    Refused {
+        name: "reasoning",
+        neutral: &["{}", "{\"effort\":\"none\"}", "{\"effort\":null}", "{\"enabled\":false}"],
+        why: "how long a model thinks can't be chosen here: leave it out",
+    },
+    VERBOSITY,
+    Refused {
+        name: "return_tokens_as_token_ids",
+        neutral: &["false"],
+        why: "it is not served: ask for logprobs, whose tokens /tokenize turns into ids",
     },
     Refused { name: "mirostat", neutral: &["0"], why: "this sampler is not served: use min_p or top_p" },
 ];

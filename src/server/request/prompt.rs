@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::fields::{Fields, kind};
+use super::fields::{Expected, Fields, Refused};
 use crate::format::tokenizer::{Special, Tokenizer};
 use crate::format::{Ending, Message};
 use crate::server::app::App;
@@ -16,6 +16,9 @@ use crate::server::error::ApiError;
 
 /// How long rendering and tokenising a request may take.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Who may speak.
+pub const ROLES: &str = "system, developer, user or assistant (tools are not served)";
 
 /// What is to be continued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub enum Raw {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a string, a list of token ids, or a list of either")]
+#[serde(untagged)]
 enum Field {
     One(Item),
     Several(Vec<Item>),
@@ -49,6 +52,10 @@ enum Field {
 enum Item {
     Text(String),
     Ids(Vec<u32>),
+}
+
+impl Expected for Field {
+    const EXPECTED: &'static str = "a string, a list of token ids, or a list of either";
 }
 
 impl From<Item> for Raw {
@@ -65,7 +72,7 @@ impl From<Item> for Raw {
 /// # Errors
 /// When there is none, there are more than the cap `most` allows, one is empty, or one is too long.
 pub fn read(fields: &mut Fields, name: &str, most: Cap, caps: &Caps) -> Result<Vec<Raw>, ApiError> {
-    let field: Field = fields.require(name, "a string, a list of token ids, or a list of either")?;
+    let field: Field = fields.require(name, Field::EXPECTED)?;
     let prompts: Vec<Raw> = match field {
         // An empty list reads as ids.
         Field::One(item) => vec![item.into()],
@@ -85,7 +92,13 @@ pub fn read(fields: &mut Fields, name: &str, most: Cap, caps: &Caps) -> Result<V
     Ok(prompts)
 }
 
-/// The conversation in `messages`.
+/// What a message can't bring.
+const MESSAGE_REFUSED: &[Refused] = &[
+    Refused { name: "tool_calls", neutral: &["[]"], why: "tools are not served" },
+    Refused { name: "function_call", neutral: &[], why: "tools are not served" },
+];
+
+/// The conversation in `messages`. What nobody knows of a message is left in `fields`.
 ///
 /// # Errors
 /// Names the part of it that can't be served.
@@ -98,40 +111,34 @@ pub fn messages(fields: &mut Fields, caps: &Caps) -> Result<Vec<Message>, ApiErr
     let mut found = Vec::with_capacity(list.len());
     for (i, value) in list.into_iter().enumerate() {
         let mut m = Fields::nested(value, format!("messages[{i}]"))?;
-        let role: String = m.require("role", "system, user or assistant")?;
+        let role: String = m.require("role", ROLES)?;
         let role = match role.as_str() {
             "system" | "developer" => "system",
             "user" => "user",
             "assistant" => "assistant",
-            _ => {
-                let expected = "expected system, developer, user or assistant (tools are not served)";
-                return Err(ApiError::field(m.name("role"), expected));
-            }
+            _ => return Err(ApiError::found(m.name("role"), &role.into(), ROLES)),
         };
-        if m.take::<Vec<Value>>("tool_calls")?.is_some_and(|calls| !calls.is_empty()) {
-            return Err(ApiError::field(m.name("tool_calls"), "tools are not served").code("unsupported"));
-        }
+        m.refuse(MESSAGE_REFUSED)?;
         let name = m.name("content");
         let content: Value = m.require("content", "a string or a list of text parts")?;
-        found.push(Message::new(role, text_of(content, &name)?));
-        m.ignore(&["name", "refusal", "reasoning_content", "annotations", "audio"]);
+        found.push(Message::new(role, text_of(content, &name, fields)?));
+        m.ignore(&["name", "refusal", "reasoning", "reasoning_content", "annotations", "audio"]);
+        fields.keep_rest(m);
     }
     caps.check(Cap::PromptBytes, "messages", found.iter().map(|m| m.content.len()).sum())?;
     Ok(found)
 }
 
-/// The text of a message's content: a string, or a list of text parts.
+/// The text of a message's content: a string, or a list of text parts. What nobody knows of a part is
+/// left in `fields`.
 ///
 /// # Errors
 /// When a part is no text.
-pub fn text_of(content: Value, name: &str) -> Result<String, ApiError> {
+pub fn text_of(content: Value, name: &str, fields: &mut Fields) -> Result<String, ApiError> {
     let parts = match content {
         Value::String(text) => return Ok(text),
         Value::Array(parts) => parts,
-        other => {
-            let found = format!("found {}, expected a string or a list of text parts", kind(&other));
-            return Err(ApiError::field(name, found));
-        }
+        other => return Err(ApiError::found(name, &other, "a string or a list of text parts")),
     };
     let mut text = String::new();
     for (i, part) in parts.into_iter().enumerate() {
@@ -142,6 +149,9 @@ pub fn text_of(content: Value, name: &str) -> Result<String, ApiError> {
             return Err(ApiError::field(part.name("type"), why).code("unsupported"));
         }
         text.push_str(&part.require::<String>("text", "a string")?);
+        // An answer's parts have them, and come back as they are.
+        part.ignore(&["annotations", "logprobs"]);
+        fields.keep_rest(part);
     }
     Ok(text)
 }

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::fields::Fields;
+use super::fields::{Expected, Fields};
 use crate::sample::{ParamError, SamplingParams, StopText};
 use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
 
 /// One text or several.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a string or a list of strings")]
+#[serde(untagged)]
 enum Texts {
     One(String),
     Many(Vec<String>),
+}
+
+impl Expected for Texts {
+    const EXPECTED: &'static str = "a string or a list of strings";
 }
 
 /// The stop strings in a field.
