@@ -86,6 +86,7 @@ else
 fi
 
 if lavapipe=$(ls /usr/share/vulkan/icd.d/lvp_icd*.json 2>/dev/null | sed -n 1p) && [ -n "$lavapipe" ]; then
+  step env VK_DRIVER_FILES="$lavapipe" "$kernels" --nocapture
   for bits in 128 512; do
     # At 512 bits the driver's compiler needs half a minute for an attention: one program in seven there.
     one_in=1

@@ -147,8 +147,7 @@ fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
         confirmed: None,
         elasticity: None,
         floor_ns,
-        // Within noise a kernel may be faster than its floor: then there is nothing to win.
-        headroom_ns: time.map(|time| group.calls as f64 * (time - floor_ns).max(0.0)),
+        headroom_ns: time.map(|time| group.calls as f64 * (time - floor_ns)),
         of_ceiling: OfCeiling {
             memory: part(floors.memory),
             pipe: floors.pipe.and_then(|(_, floor)| part(floor)),

@@ -156,7 +156,7 @@ fn directories() {
         ),
         (
             "a template that says too much",
-            vec![("chat_template.jinja", Some(br#"{{ raise_exception("x" * 500000) }}"#.into()))],
+            vec![("chat_template.jinja", Some(br#"{{ raise_exception("x" * 50000) }}"#.into()))],
             &["chat template", "xxx"],
         ),
         (

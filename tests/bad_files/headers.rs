@@ -56,8 +56,18 @@ fn gguf_files() {
         ),
         Case(
             "an unknown architecture",
+            Gguf::default().text("general.architecture", "mamba").bytes(),
+            &["'mamba'", "it runs"],
+        ),
+        Case(
+            "no name of an architecture",
             Gguf::default().text("general.architecture", "mamba\nerror: all is well\x1b[31m").bytes(),
-            &["'mamba\n  error: all is well\\u{1b}[31m'"],
+            &["at most 64", "\"mamba\\nerror: all is well\\u{1b}[31m\""],
+        ),
+        Case(
+            "a long name of an architecture",
+            Gguf::default().text("general.architecture", &"x".repeat(2_000_000)).bytes(),
+            &["at most 64", "(2000000 bytes)"],
         ),
         Case(
             "a long text for a number",
