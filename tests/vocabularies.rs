@@ -268,6 +268,18 @@ fn a_post_processor_without_its_token_is_an_error() {
     }
 }
 
+/// Found by fuzzing: the rule's own ids may lie beyond the vocabulary.
+#[test]
+fn a_post_processor_that_adds_no_token_of_the_vocabulary_is_refused() {
+    let edit = |t: &mut Value| {
+        bos_rule(t);
+        t["post_processor"]["special_tokens"]["<s>"]["ids"] = json!([4_000_000]);
+    };
+    let (_dir, model) = directory(edit, &[]);
+    let error = model.tokenizer().unwrap_err().to_string();
+    assert!(error.contains("adds the token 4000000, and the vocabulary has"), "{error}");
+}
+
 #[test]
 fn sentence_piece_in_tokenizer_json_is_spelled_out() {
     let (_dir, model) = directory(

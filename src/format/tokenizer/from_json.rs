@@ -69,6 +69,14 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
         ));
     };
     let vocabulary = vocabulary(&path, &core, spelling, has("ByteFallback"))?;
+    // The rule that puts tokens around a text has ids of its own for them.
+    if let Ok(around) = guarded(|| core.encode_fast("", true))
+        && let Some(id) = around.get_ids().iter().find(|id| **id as usize >= vocabulary.len())
+    {
+        let len = vocabulary.len();
+        let what = format!("its post_processor adds the token {id}, and the vocabulary has {len}");
+        return Err(Error::malformed(&path, what));
+    }
     let settings = optional(&dir.join("tokenizer_config.json"))?;
     let special = |name: &str| {
         let value = &settings[name];
