@@ -162,11 +162,10 @@ pub fn run(
         let hooked = Hooked { hook, meter: Arc::clone(meter) };
         env.add_global(hook.name(), Value::from_object(hooked));
     }
-    let m = Arc::clone(meter);
     env.set_unknown_method_callback(move |state, value, name, given| {
         if let Some(text) = value.as_str() {
             if name == "format" {
-                pay_for_format(&m, state, text, given)?;
+                pay_for_widths(state, text)?;
             }
             if let Some(done) = text_method(state, text, name, given) {
                 return done;
@@ -244,21 +243,15 @@ fn map(items: &[Value]) -> Result<Value, Error> {
     Ok(Value::from_pairs(items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()))))
 }
 
-/// `'{:>9}'.format(x)` costs what its fields may write: widths, and what it is given for each field.
-fn pay_for_format(meter: &Meter, state: &State<'_, '_>, text: &str, given: &[Value]) -> Result<(), Error> {
+/// `'{:>9}'.format(x)` costs the widths of its fields too.
+fn pay_for_widths(state: &State<'_, '_>, text: &str) -> Result<(), Error> {
     let mut width: u64 = 0;
-    let fields = text.split('{').skip(1);
-    for field in fields.clone() {
+    for field in text.split('{').skip(1) {
         let field = field.split('}').next().unwrap_or_default();
         let numbers = field.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
         width = numbers.fold(width, |sum, n| sum.saturating_add(n.parse().unwrap_or(u64::MAX)));
     }
-    state.consume_fuel(width / 64)?;
-    for value in given {
-        let weight = meter.used(value)?;
-        meter.spend(weight.saturating_mul(fields.clone().count() as u64))?;
-    }
-    Ok(())
+    state.consume_fuel(width / 64)
 }
 
 /// The instructions with calls of the functions above between them.
