@@ -99,6 +99,25 @@ fn a_cache_that_cannot_be_made_names_its_cause() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.starts_with("error: can't make the folder") && text.contains("\n  caused by: "), "{text}");
+    assert!(text.contains("RIDGEPOINT_CACHE"), "{text}");
+}
+
+#[test]
+fn variables_that_are_empty_count_for_nothing_and_bad_ones_are_named() {
+    let cache = TempDir::new().unwrap();
+    let with = |variable: &str, value: &str| {
+        let output = ridgepoint(&cache, &["models", "list"]).env(variable, value).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for variable in
+        ["RIDGEPOINT_LIMITS", "RIDGEPOINT_ADAPTER", "RIDGEPOINT_LOG", "RIDGEPOINT_MODEL", "HF_HUB_OFFLINE"]
+    {
+        assert_eq!(with(variable, ""), (Some(0), String::new()), "{variable}");
+    }
+    let (code, text) = with("RIDGEPOINT_LIMITS", "tiny");
+    assert!(code == Some(2) && text.contains("--limits") && text.contains("RIDGEPOINT_LIMITS"), "{text}");
+    let (code, text) = with("HF_HUB_OFFLINE", "maybe");
+    assert!(code == Some(1) && text.contains("HF_HUB_OFFLINE is 'maybe'"), "{text}");
 }
 
 #[test]
@@ -161,6 +180,7 @@ fn the_doctor_says_what_its_checks_covered() {
     }
     assert!(report["watched"]["programs"].as_u64() > Some(1), "{}", report["watched"]);
     assert!(report["watched"]["indices"]["watched"].as_u64() > Some(10), "{}", report["watched"]);
+    assert!(report["watched"]["loops"]["watched"].as_u64() > Some(1), "{}", report["watched"]);
 }
 
 /// Ctrl-C ends the answer and not its account.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, Program, SHADERS};
-use ridgepoint::kernels::{Case, Cases, Input, KERNELS, Kernel, Outcome, gated, run_case};
+use ridgepoint::kernels::{Case, Cases, Input, KERNELS, Kernel, Outcome, argmax, gated, run_case};
 
 fn open() -> Arc<Gpu> {
     Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter")
@@ -112,7 +112,18 @@ fn an_index_that_strays_is_found() {
     *gate_up = vec![0; 4 * 4];
     case.inputs[0] = Input::Uniform(gated::params(64, 64));
     let error = run_case(&gpu, &case).unwrap_err().to_string();
-    assert!(error.contains("indexes outside of gate_up"), "{error}");
+    assert!(error.contains("goes beyond gate_up"), "{error}");
+}
+
+/// A loop over a vocabulary of 4 billion is ended, and named.
+#[test]
+fn a_loop_that_does_not_end_is_found() {
+    let gpu = Gpu::open(&AdapterChoice::Best, Checks::Checked).expect("an adapter");
+    let mut case = argmax::Argmax.cases().next().expect("a case");
+    assert!(matches!(run_case(&gpu, &case), Ok(Outcome::Right { .. })));
+    case.inputs[0] = Input::Uniform(argmax::params(u32::MAX as usize));
+    let error = run_case(&gpu, &case).unwrap_err().to_string();
+    assert!(error.contains("a loop that does not end"), "{error}");
 }
 
 #[test]

@@ -344,7 +344,7 @@ fn main() -> anyhow::Result<()> {
     bench.decode()?;
     bench.mixed()?;
     tables::measure(&mut bench)?;
-    bench.compare("ahead", plain, Options { ahead: Ahead::WherePossible, ..plain })?;
+    bench.compare("ahead", plain, Options { ahead: Ahead::On, ..plain })?;
     bench.compare("order", plain, Options { order: Order::Fixed, ..plain })?;
     bench.bound()?;
     bench.prefix()?;

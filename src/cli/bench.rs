@@ -39,6 +39,9 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Model {
+    /// The model, instead of --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    positional: Option<String>,
     #[command(flatten)]
     load: LoadArgs,
     #[command(flatten)]
@@ -99,7 +102,11 @@ impl Model {
         if Numbers::all(&self.batch_size).contains(&0) {
             anyhow::bail!("-b 0: expected at least one token");
         }
-        let opened = self.load.open(global)?;
+        let mut load = self.load.clone();
+        if let Some(model) = &self.positional {
+            load.model.model.clone_from(model);
+        }
+        let opened = load.open(global)?;
         let tests = self.tests();
         if tests.is_empty() {
             anyhow::bail!("nothing to test: give -p, -n or -pg a number above 0");
@@ -113,7 +120,7 @@ impl Model {
                 opened.context
             );
         }
-        let limits = self.load.limits(&opened, 1, 1);
+        let limits = load.limits(&opened, 1, 1);
         Runner::fits(&opened.gpu, &opened.file, &limits)?;
         // Before the model is loaded: the read probe takes memory of its own.
         let ceilings = measure(&opened.gpu, &["fma_f32", "read_cold"], Budget::Full)?;

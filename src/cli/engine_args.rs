@@ -116,7 +116,7 @@ impl EngineArgs {
             order: if self.batch_invariant { Order::Fixed } else { Order::Free },
             max_step: self.max_step_ms.map(Duration::from_millis),
             ahead: match (self.async_scheduling, self.no_async_scheduling) {
-                (true, _) => Ahead::WherePossible,
+                (true, _) => Ahead::On,
                 (_, true) => Ahead::Never,
                 _ => Ahead::Auto,
             },

@@ -4,6 +4,7 @@
 //! Results go to stdout, progress and logs to stderr. The exit code is 0 when all went well, 1 on
 //! any error, 2 on a command line that can't be understood.
 
+mod arguments;
 mod bench;
 mod ceilings;
 mod chat;
@@ -33,10 +34,10 @@ mod sampling;
 mod sequence;
 mod serve;
 mod session;
+mod text;
 mod token_ids;
 mod tokenize;
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::process::ExitCode;
@@ -65,7 +66,8 @@ Environment:
                       lies (by default ~/.cache/huggingface/hub); it is read first
   HF_ENDPOINT         Address of Hugging Face or of a mirror
   HF_TOKEN            Access token, sent to that address only
-  HF_HUB_OFFLINE      1 stands for --offline";
+  HF_HUB_OFFLINE      1 stands for --offline
+A variable that is set to nothing is as one that isn't set.";
 
 /// The commit that this was built from; `unknown` where the source came without its repository.
 const COMMIT: &str = env!("RIDGEPOINT_COMMIT");
@@ -138,8 +140,11 @@ pub struct Global {
 
 impl Global {
     /// Whether models may be fetched.
-    pub fn network(&self) -> Network {
-        if self.offline { Network::Offline } else { Network::from_env() }
+    ///
+    /// # Errors
+    /// When the environment's word on it can't be read.
+    pub fn network(&self) -> anyhow::Result<Network> {
+        Ok(if self.offline { Network::Offline } else { Network::from_env()? })
     }
 
     /// A progress display on stderr, silent with `--quiet`.
@@ -219,7 +224,7 @@ impl Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let matches = negatives_are_values(Cli::command()).get_matches_from(llama_cpps(std::env::args_os()));
+    let matches = arguments::read(Cli::command());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     hide_caught_panics();
     if let Err(error) = survive_a_full_disk().and_then(|()| start_log(&cli)) {
@@ -242,46 +247,6 @@ fn outcome(ended: anyhow::Result<()>, format: LogFormat) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// llama.cpp's flags of one dash and several letters, which are none in this style.
-const LLAMA_CPPS: [(&str, &str); 12] = [
-    ("-hf", "--hf-repo"),
-    ("-hfr", "--hf-repo"),
-    ("-pg", "--pg"),
-    ("-ub", "--ubatch-size"),
-    ("-ctk", "--cache-type-k"),
-    ("-ctv", "--cache-type-v"),
-    // llama-bench's; elsewhere spelled out, so that the error names the whole flag.
-    ("-ngl", "--n-gpu-layers"),
-    ("-fa", "--flash-attn"),
-    ("-mmp", "--mmap"),
-    ("-sm", "--split-mode"),
-    ("-nkvo", "--no-kv-offload"),
-    ("-embd", "--embeddings"),
-];
-
-/// Spells flags as llama.cpp's users type them in this program's way. What follows `--` is text and
-/// stays.
-fn llama_cpps(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    let mut is_text = false;
-    arguments.map(move |argument| {
-        is_text |= argument == "--";
-        match LLAMA_CPPS.iter().find(|(theirs, _)| !is_text && argument == *theirs) {
-            Some((_, ours)) => OsString::from(ours),
-            None => argument,
-        }
-    })
-}
-
-/// No flag is a number: `--temperature -1` is a value out of range, not an unknown flag.
-fn negatives_are_values(command: clap::Command) -> clap::Command {
-    command
-        .mut_args(|arg| {
-            let takes_values = arg.get_action().takes_values();
-            arg.allow_negative_numbers(takes_values)
-        })
-        .mut_subcommands(negatives_are_values)
 }
 
 /// A panic that becomes an error is that error to a person, and nothing else.
@@ -350,28 +315,6 @@ fn report(error: &anyhow::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::error::ErrorKind;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        negatives_are_values(Cli::command()).debug_assert();
-    }
-
-    #[test]
-    fn a_negative_number_is_a_value() {
-        let read = |line: &str| {
-            let words = std::iter::once("ridgepoint").chain(line.split(' '));
-            negatives_are_values(Cli::command()).try_get_matches_from(words).map_err(|e| e.kind()).err()
-        };
-        for line in ["run --temperature -1 x", "run --min-p -0.5 x", "run -s -3 x", "run -- -5", "run -5"] {
-            assert_eq!(read(line), None, "{line}");
-        }
-        for line in ["run --max-tokens -1 x", "logits -m x --ids -1,2", "logits -m x --ids 1 --chunk 0"] {
-            assert_eq!(read(line), Some(ErrorKind::ValueValidation), "{line}");
-        }
-        assert_eq!(read("run --quiet=-1 x"), Some(ErrorKind::TooManyValues));
-        assert_eq!(read("run --unknown -1"), Some(ErrorKind::UnknownArgument));
-    }
 
     #[test]
     fn a_broken_pipe_is_seen_through_its_wrappers() {

@@ -22,6 +22,6 @@ impl ModelArg {
     /// # Errors
     /// If there is no such model or it can't be fetched.
     pub fn resolve(&self, global: &Global) -> anyhow::Result<PathBuf> {
-        Ok(Hub::from_env(global.network())?.resolve(&self.model, &global.progress())?)
+        Ok(Hub::from_env(global.network()?)?.resolve(&self.model, &global.progress())?)
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::load::KvCacheDtype;
 use super::quantize::QuantizeArg;
 use super::sequence::{STEP, Sequence, Sizes};
-use super::tokenize::read_text;
+use super::text::read_text;
 use super::{Global, ModelArg};
 use crate::format::ModelFile;
 use crate::format::tokenizer::{Special, Tokenizer};
@@ -38,8 +38,11 @@ pub struct Perplexity {
     #[command(flatten)]
     quantize: QuantizeArg,
     /// The text, UTF-8; `-` reads standard input
-    #[arg(value_name = "FILE")]
-    text: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "file")]
+    text: Option<PathBuf>,
+    /// The same, as llama.cpp's users give it
+    #[arg(long, short = 'f', value_name = "FILE", conflicts_with = "text")]
+    file: Option<PathBuf>,
     /// Tokens of a chunk [default: 512, or the model's context if that is shorter]
     #[arg(long, short = 'c', value_name = "TOKENS")]
     ctx_size: Option<usize>,
@@ -104,13 +107,14 @@ impl Perplexity {
 
     /// The text's tokens: at least one chunk of them.
     fn tokens(&self, tokenizer: &Tokenizer, context: usize) -> anyhow::Result<Vec<u32>> {
-        let (name, text) = if self.text == Path::new("-") {
+        let path = self.text.as_ref().or(self.file.as_ref()).context("no text is named")?;
+        let (name, text) = if path == Path::new("-") {
             let name = "standard input".to_string();
             let text = read_text(&mut io::stdin().lock(), &name)?;
             (name, text)
         } else {
-            let name = self.text.display().to_string();
-            let mut file = File::open(&self.text).with_context(|| format!("opening {name}"))?;
+            let name = path.display().to_string();
+            let mut file = File::open(path).with_context(|| format!("opening {name}"))?;
             let text = read_text(&mut file, &name)?;
             (name, text)
         };

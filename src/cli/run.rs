@@ -11,7 +11,7 @@ use super::cpu_profile::CpuProfile;
 use super::load::LoadArgs;
 use super::sampling::SamplingArgs;
 use super::session::Session;
-use super::tokenize::read_text;
+use super::text::TextArg;
 use crate::format::tokenizer::Special;
 use crate::format::{Ending, Message};
 use crate::sample::SamplingParams;
@@ -36,8 +36,8 @@ pub struct Run {
     /// What comes before the question, where the template has a place for it
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     system: Option<String>,
-    /// The prompt, or - for standard input
-    prompt: String,
+    #[command(flatten)]
+    prompt: TextArg,
 }
 
 impl Run {
@@ -50,11 +50,7 @@ impl Run {
 
     /// Whether the answer came to its end.
     fn answer(&self, global: &Global) -> anyhow::Result<bool> {
-        let prompt = if self.prompt == "-" {
-            read_text(&mut io::stdin().lock(), "the prompt on standard input")?
-        } else {
-            self.prompt.clone()
-        };
+        let prompt = self.prompt.read()?;
         let params = SamplingParams::from(&self.sampling);
         params.validate_ranges()?;
         let opened = self.load.open(global)?;

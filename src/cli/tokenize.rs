@@ -1,14 +1,15 @@
 //! `ridgepoint tokenize`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
+use super::text::TextArg;
 use super::{Global, ModelArg};
 use crate::format::ModelFile;
-use crate::format::tokenizer::{MAX_TEXT, Special};
+use crate::format::tokenizer::Special;
 
 /// Print the token ids of a text.
 ///
@@ -19,10 +20,8 @@ use crate::format::tokenizer::{MAX_TEXT, Special};
 pub struct Tokenize {
     #[command(flatten)]
     model: ModelArg,
-    /// The text, or - for standard input, taken byte for byte (a newline at its end is a part of
-    /// it) and refused if it is not UTF-8. Put -- before a text that begins with a hyphen
-    #[arg(value_name = "TEXT|-")]
-    text: String,
+    #[command(flatten)]
+    text: TextArg,
     /// Leave text that looks like a special token text
     #[arg(long)]
     no_special: bool,
@@ -38,19 +37,13 @@ impl Tokenize {
     /// Prints the ids. Needs no adapter.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let tokenizer = ModelFile::open(&self.model.resolve(global)?)?.tokenizer()?;
-        let read;
-        let text = if self.text == "-" {
-            read = read_text(&mut io::stdin().lock(), "standard input")?;
-            &read
-        } else {
-            &self.text
-        };
+        let text = self.text.read()?;
         let special = if self.no_special { Special::Text } else { Special::Parse };
         let mut ids = Vec::new();
         if self.bos {
             ids.push(tokenizer.bos().context("--bos: the model has no BOS token")?);
         }
-        ids.append(&mut tokenizer.encode(text, special)?);
+        ids.append(&mut tokenizer.encode(&text, special)?);
         let mut pieces = Vec::with_capacity(ids.len());
         for &id in &ids {
             pieces.push(String::from_utf8_lossy(tokenizer.piece(id)?));
@@ -66,17 +59,4 @@ impl Tokenize {
         }
         Ok(())
     }
-}
-
-/// Reads all of a text, which must be UTF-8 and no longer than a tokenizer takes.
-pub(super) fn read_text(from: &mut dyn Read, what: &str) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    from.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {what}"))?;
-    if bytes.len() > MAX_TEXT {
-        anyhow::bail!("{what} is longer than {MAX_TEXT} bytes, the most that is tokenized at once");
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        anyhow::anyhow!("{what} is not UTF-8 text: byte {at} begins no character")
-    })
 }

@@ -5,17 +5,17 @@ use std::time::Duration;
 use crate::gpu::Gpu;
 use crate::kernels::Order;
 
-/// Whether a step is recorded and queued while the one before still runs.
+/// Whether a step is chosen and recorded while the one before still runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ahead {
     /// Each step is read back before the next is chosen.
     #[default]
     Never,
-    /// Wherever the tokens of the step that runs are chosen on the device: greedy ones. They go into
-    /// the next step without passing the host. A sequence that turns out to have ended has then been
-    /// computed once in vain.
-    WherePossible,
-    /// [`Ahead::WherePossible`] on a GPU. Not on a software adapter, whose steps run on the very
+    /// Always. Where the tokens of the step that runs are chosen on the device (greedy ones), the next one is
+    /// submitted too, and they go into it without passing the host. Where the host chooses, it is held back
+    /// until that is done. A sequence that turns out to have ended is then computed once in vain.
+    On,
+    /// [`Ahead::On`] on a GPU. Not on a software adapter, whose steps run on the very
     /// processor that would prepare the next one: nothing is idle meanwhile.
     Auto,
 }
@@ -26,7 +26,7 @@ impl Ahead {
     pub fn on(self, gpu: &Gpu) -> Self {
         match self {
             Self::Auto if gpu.adapter.is_software() => Self::Never,
-            Self::Auto => Self::WherePossible,
+            Self::Auto => Self::On,
             other => other,
         }
     }

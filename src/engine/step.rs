@@ -1,28 +1,45 @@
-//! One step: chosen, submitted, and handled when its results are there; with [`Ahead::WherePossible`]
-//! the next one is chosen and submitted in between.
+//! One step: chosen, submitted, and handled when its results are there; with [`Ahead::On`] the next one is
+//! chosen and recorded in between, and submitted as soon as its ids are known to whom needs them.
 
 use std::time::{Duration, Instant};
 
 use super::{Ahead, Engine, Error, Event, Parts, Spanned, StepRecord};
 use crate::kernels::Order;
 use crate::kernels::top_k::CANDIDATES;
-use crate::model::{self, Entry, Feed, InFlight, Outputs, Want};
+use crate::model::{self, Entry, Feed, Held, InFlight, Outputs, Want};
 use crate::profile::{StepWork, Watched};
 use crate::sample::Needs;
-use crate::scheduler::{Batch, SeqId, TokenSource};
+use crate::scheduler::{Batch, CompletionError, SeqId, TokenSource};
 
-/// A submitted step.
+/// A step that was chosen, and is submitted or held back.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct Flight<R = InFlight> {
     batch: Batch,
-    running: InFlight,
+    running: R,
     /// Sequences whose states come back, where these begin and how many they are, in order.
     states: Vec<(SeqId, u32, usize)>,
     work: StepWork,
     watched: Option<Watched>,
 }
 
-/// Stands for a token whose id is on the device.
+/// The step after one whose results are still out.
+#[derive(Debug)]
+enum Next {
+    /// Its ids are on the device, if not on the host.
+    Submitted(Flight),
+    /// The host has yet to choose ids for it: of these tokens, by their place in the step.
+    Held(Flight<Held>, Vec<Chosen>),
+}
+
+/// A token that the step before chooses.
+#[derive(Debug)]
+struct Chosen {
+    token: usize,
+    seq: SeqId,
+    position: u32,
+}
+
+/// Stands for a token whose id is not known to the host yet.
 const UNKNOWN: &[u32] = &[0];
 
 impl Engine {
@@ -34,13 +51,14 @@ impl Engine {
         self.last = StepRecord::default();
         let flight = match self.flight.take() {
             Some(flight) => Some(flight),
-            None => self.launch(None)?,
+            None => match self.launch(None)? {
+                Some(next) => self.send(next)?,
+                None => None,
+            },
         };
         let Some(flight) = flight else { return Ok(()) };
-        let ahead = self.options.ahead == Ahead::WherePossible && self.watching.is_none();
-        if ahead && flight.running.want() == Want::Argmax {
-            self.flight = self.launch(Some(&flight))?;
-        }
+        let ahead = self.options.ahead == Ahead::On && self.watching.is_none();
+        let next = if ahead { self.launch(Some(&flight))? } else { None };
         let waiting = Instant::now();
         let host = flight.running.host();
         let read = self.runner.collect(flight.running, &mut self.results)?;
@@ -61,6 +79,10 @@ impl Engine {
         self.times.observe(flight.work, ran - begun);
         self.take_states(&flight.states);
         self.take_results(&flight.batch, ran, events)?;
+        let chosen = Instant::now();
+        if let Some(next) = next {
+            self.flight = self.send(next)?;
+        }
         let detokenise = self.last.parts.detokenise;
         self.last = StepRecord {
             tokens: flight.batch.tokens(),
@@ -73,7 +95,7 @@ impl Engine {
                 submit: host.submit,
                 device: (ran - begun).saturating_sub(read),
                 read,
-                sample: ran.elapsed().saturating_sub(detokenise),
+                sample: (chosen - ran).saturating_sub(detokenise),
                 detokenise,
             },
         };
@@ -86,9 +108,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Chooses and submits a step, if there is anything to compute. `before` is the step whose results
-    /// are still out.
-    fn launch(&mut self, before: Option<&Flight>) -> Result<Option<Flight>, Error> {
+    /// Submits a step that was held back, with the ids that were chosen meanwhile, unless all that it was for
+    /// is over.
+    fn send(&mut self, next: Next) -> Result<Option<Flight>, Error> {
+        let (flight, chosen) = match next {
+            Next::Submitted(flight) => return Ok(Some(flight)),
+            Next::Held(flight, chosen) => (flight, chosen),
+        };
+        let Flight { batch, running, states, work, watched } = flight;
+        if !batch.items().iter().any(|item| self.live.contains_key(&item.seq)) {
+            self.runner.forget(running);
+            self.spare.push(batch);
+            return Ok(None);
+        }
+        let mut ids = Vec::with_capacity(chosen.len());
+        for Chosen { token, seq, position } in chosen {
+            // What has ended is computed in vain, whatever its id.
+            let Some(sequence) = self.scheduler.sequence(seq) else { continue };
+            let id = sequence.tokens().get(position as usize).ok_or(CompletionError::TokenMissing)?;
+            ids.push((token, *id));
+        }
+        let running = self.runner.release(running, &ids)?;
+        Ok(Some(Flight { batch, running, states, work, watched }))
+    }
+
+    /// Chooses and records a step, if there is anything to compute. `before` is the step whose results
+    /// are still out; if these are for the host to choose from, the step is held back.
+    fn launch(&mut self, before: Option<&Flight>) -> Result<Option<Next>, Error> {
         let start = Instant::now();
         let mut batch = self.spare.pop().unwrap_or_default();
         self.bound_prefill();
@@ -102,6 +148,8 @@ impl Engine {
         self.runner.copy_blocks(batch.copies())?;
         let mut entries = Vec::with_capacity(batch.items().len());
         let mut feeds = Vec::new();
+        let mut chosen = Vec::new();
+        let hold = before.is_some_and(|before| before.running.want() != Want::Argmax);
         let mut states = Vec::new();
         let mut want = Want::Argmax;
         let mut work = StepWork::default();
@@ -111,7 +159,11 @@ impl Engine {
                 TokenSource::Known => row.tokens,
                 TokenSource::Pending { item: from, .. } => {
                     let token = work.tokens as usize;
-                    feeds.extend(before.map(|b| Feed { token, row: b.row_of(from) }));
+                    if hold {
+                        chosen.push(Chosen { token, seq: item.seq, position: item.start });
+                    } else {
+                        feeds.extend(before.map(|b| Feed { token, row: b.row_of(from) }));
+                    }
                     UNKNOWN
                 }
             };
@@ -138,6 +190,10 @@ impl Engine {
             entries.push(Entry { tokens, start: item.start as usize, blocks: row.blocks, outputs });
             work = work.with(u64::from(item.start), u64::from(item.len));
         }
+        if hold {
+            let running = self.runner.hold(&entries, want)?;
+            return Ok(Some(Next::Held(Flight { batch, running, states, work, watched: None }, chosen)));
+        }
         let (running, watched) = match &mut self.watching {
             None => (self.runner.submit(&entries, &feeds, want)?, None),
             Some(watching) => {
@@ -145,7 +201,7 @@ impl Engine {
                 (running, Some(watched))
             }
         };
-        Ok(Some(Flight { batch, running, states, work, watched }))
+        Ok(Some(Next::Submitted(Flight { batch, running, states, work, watched })))
     }
 
     /// Has the scheduler keep the next step below the time that was asked for.

@@ -131,7 +131,7 @@ impl ModelFile {
     }
 
     fn open_directory(dir: &Path) -> Result<Self, Error> {
-        if !dir.join("config.json").is_file() {
+        if !dir.join("config.json").exists() {
             return Err(Error::missing(
                 dir,
                 "config.json: expected a Hugging Face model directory (config.json, \

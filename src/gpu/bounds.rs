@@ -13,18 +13,24 @@
 //! known length that constants, the bounds of the loops around it and the workgroup's size prove to be
 //! in bounds ([`ranges`]) stays as it is, and is counted.
 //!
+//! A loop whose end constants don't prove counts its turns and is ended, with a bit of its own, when it makes too
+//! many ([`turns`]).
+//!
 //! Not watched: arrays in values and structs (`let` and members), whose indices are constants or
 //! counters of loops with constant bounds.
 
 mod ranges;
+mod turns;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use ranges::{Range, Ranges};
 
-/// Arrays that one module may have: a bit each.
+/// Arrays that one module may have: a bit each, but for the one of loops.
 const MOST: usize = 32;
+/// The bit of loops.
+const LOOPS: usize = 0;
 
 /// What a watched text declares besides its own names.
 const STRAYED: &str = "strayed_bits";
@@ -36,32 +42,53 @@ pub(super) struct Watched {
     pub text: String,
     /// The arrays, in the order of their bits.
     pub arrays: Vec<String>,
-    /// How its indices are known to be in bounds.
-    pub indices: Indices,
+    /// How it is known to be sound.
+    pub sound: Sound,
 }
 
-/// How indices are known to be within their arrays.
+/// How a module is known to be sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Indices {
-    /// Compared with the array's length each time, on the device.
+pub struct Sound {
+    /// That indices lie within their arrays.
+    pub indices: Known,
+    /// That loops end.
+    pub loops: Known,
+}
+
+/// How something is known of every index or loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Known {
+    /// Looked at each time, on the device.
     pub watched: usize,
-    /// In bounds by constants and by the bounds of the loops around them.
+    /// By constants and by the bounds of the loops around.
     pub proved: usize,
 }
 
-/// A module's text with every index watched or proved.
+impl std::iter::Sum for Sound {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        let add = |a: Known, b: Known| Known { watched: a.watched + b.watched, proved: a.proved + b.proved };
+        all.fold(Self::default(), |a, b| Self {
+            indices: add(a.indices, b.indices),
+            loops: add(a.loops, b.loops),
+        })
+    }
+}
+
+/// A module's text with every index and every loop's end watched or proved.
 ///
 /// # Errors
 /// When the text has no entry point that can be wrapped, or more arrays than bits.
 pub(super) fn watch(text: &str) -> Result<Watched, String> {
     let text: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
     let mut watcher = Watcher { ranges: Ranges::new(&text.join("\n")), ..Watcher::default() };
+    watcher.bit(turns::NAME)?;
     for line in &text {
         if let Some((name, length)) = declared(line, &["var<storage", "var<workgroup>"]) {
             let bit = watcher.bit(&name)?;
             watcher.globals.insert(name.clone(), Array { length, bit, place: Place::Shared });
         }
     }
+    let mut sound = Sound::default();
     let mut out = String::new();
     let mut function = String::new();
     let mut at = 0;
@@ -70,8 +97,11 @@ pub(super) fn watch(text: &str) -> Result<Watched, String> {
             function = rest.split('(').next().unwrap_or_default().to_string();
             watcher.locals.clear();
         }
-        out.push_str(&watcher.watched(line, at)?);
+        let (counted, loops) = turns::counted(&watcher.watched(line, at)?, line, at, &watcher.ranges, LOOPS)?;
+        out.push_str(&counted);
         out.push('\n');
+        sound.loops.watched += loops.watched;
+        sound.loops.proved += loops.proved;
         at += line.len() + 1;
         if let Some((name, length)) = declared(line, &["var"]).filter(|_| line.starts_with(' ')) {
             let bit = watcher.bit(&format!("{name} in {function}()"))?;
@@ -79,7 +109,9 @@ pub(super) fn watch(text: &str) -> Result<Watched, String> {
         }
     }
     let binding = text.iter().filter_map(|line| binding(line)).max().map_or(0, |last| last + 1);
+    sound.indices = watcher.indices.get();
     let out = wrapped(&out)?
+        + &turns::declarations(STRAYED)
         + &format!(
             "@group(0) @binding({binding}) var<storage, read_write> strayed_out: array<atomic<u32>>;\n\
              var<private> {STRAYED}: u32;\n\
@@ -88,7 +120,7 @@ pub(super) fn watch(text: &str) -> Result<Watched, String> {
              fn stray(i: u32, n: u32, bit: u32) -> u32 {{\n    \
              {STRAYED} |= select(0u, bit, i >= n);\n    return i;\n}}\n"
         );
-    Ok(Watched { text: out, arrays: watcher.names, indices: watcher.indices.get() })
+    Ok(Watched { text: out, arrays: watcher.names, sound })
 }
 
 #[derive(Debug)]
@@ -110,7 +142,7 @@ enum Place {
 #[derive(Debug, Default)]
 struct Watcher {
     ranges: Ranges,
-    indices: Cell<Indices>,
+    indices: Cell<Known>,
     names: Vec<String>,
     globals: BTreeMap<String, Array>,
     locals: BTreeMap<String, Array>,
@@ -174,6 +206,16 @@ impl Watcher {
     }
 }
 
+/// Where an argument that begins a text ends: at a comma or a closing parenthesis of its own depth.
+fn argument(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    text.char_indices().find_map(|(at, c)| {
+        let ends = depth == 0 && (c == ',' || c == ')');
+        depth += i32::from(c == '(' || c == '[') - i32::from(c == ')' || c == ']');
+        ends.then_some(at)
+    })
+}
+
 /// Where the bracket that opens a text is closed.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
@@ -232,7 +274,7 @@ fn wrapped(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Indices, watch};
+    use super::{Known, watch};
 
     const TEXT: &str = "@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;   // a[9]\n\
         var<workgroup> w: array<vec2<u32>, 4 * N>;\n\
@@ -242,11 +284,11 @@ mod tests {
     #[test]
     fn every_index_is_watched_also_within_another() {
         let watched = watch(TEXT).unwrap();
-        assert_eq!(watched.arrays, ["a", "w", "l in main()"]);
-        assert_eq!(watched.indices, Indices { watched: 3, proved: 0 });
+        assert_eq!(watched.arrays[1..], ["a", "w", "l in main()"]);
+        assert_eq!(watched.sound.indices, Known { watched: 3, proved: 0 });
         let text = watched.text;
-        let line = "l[stray(1, u32(N), 4u)] = a[stray_clamped(w[stray_clamped(wg.x, u32(4 * N), 2u)].y, \
-                    arrayLength(&a), 1u)].z + b.a[2];";
+        let line = "l[stray(1, u32(N), 8u)] = a[stray_clamped(w[stray_clamped(wg.x, u32(4 * N), 4u)].y, \
+                    arrayLength(&a), 2u)].z + b.a[2];";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("@binding(1) var<storage, read_write> strayed_out"), "{text}");
         assert!(text.contains("fn watched_main(wg: vec3<u32>) {"), "{text}");
@@ -258,8 +300,9 @@ mod tests {
         let tile = "const N = 4u;\n@compute @workgroup_size(N)\nfn main() {\n    var l: array<f32, 2 * N>;\n    \
                     for (var i = 0u; i < N; i++) { l[i * 2u] = l[i * 2u + 2u]; }\n}\n";
         let watched = watch(tile).unwrap();
-        assert_eq!(watched.indices, Indices { watched: 1, proved: 1 });
-        let line = "l[i * 2u] = l[stray(i * 2u + 2u, u32(2 * N), 1u)];";
+        assert_eq!(watched.sound.indices, Known { watched: 1, proved: 1 });
+        assert_eq!(watched.sound.loops, Known { watched: 0, proved: 1 });
+        let line = "l[i * 2u] = l[stray(i * 2u + 2u, u32(2 * N), 2u)];";
         assert!(watched.text.contains(line), "{}", watched.text);
     }
 

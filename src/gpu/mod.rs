@@ -23,7 +23,7 @@ mod store;
 mod translate;
 
 pub use adapter::{AdapterChoice, AdapterSummary, adapters, choose};
-pub use bounds::Indices;
+pub use bounds::{Known, Sound};
 pub use buffer::{Readback, align};
 pub use device::{Checks, Error, Gpu, OpenOptions};
 pub use expand::{Program, SHADERS, expand};

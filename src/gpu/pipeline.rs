@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::bounds::{Indices, watch};
+use super::bounds::{Sound, watch};
 use super::device::{Checks, Error, Gpu};
 use super::expand::{Program, expand};
 use super::raw;
@@ -84,7 +84,7 @@ pub(super) struct PipelineCache {
     /// What was bound with checks on and not asked about yet.
     watched: Mutex<Vec<Bound>>,
     /// Of each program that was built with checks on.
-    indices: Mutex<Vec<Indices>>,
+    sound: Mutex<Vec<Sound>>,
     /// The driver's own cache, and the file that it is kept in.
     driver: Option<(wgpu::PipelineCache, Store)>,
 }
@@ -164,7 +164,7 @@ impl Gpu {
         let mut watched = Vec::new();
         if self.checks == Checks::Checked {
             let module = watch(&text).map_err(|e| Error::Kernel(format!("the kernel '{label}': {e}")))?;
-            lock(&self.pipelines.indices).push(module.indices);
+            lock(&self.pipelines.sound).push(module.sound);
             (text, watched) = (module.text, module.arrays);
         }
         let accesses = accesses(&text);
@@ -263,11 +263,11 @@ impl Gpu {
     }
 
     /// Whether every index of everything that was bound since the last call, and has run, was within
-    /// its array: of a device with [`Checks::Checked`]. On any other nothing is known, and that is an
+    /// its array, and every loop ended: of a device with [`Checks::Checked`]. On any other nothing is known, and that is an
     /// error too.
     ///
     /// # Errors
-    /// Names the kernel and the arrays of indices that strayed.
+    /// Names the kernel and the arrays of indices that strayed, or its loops.
     pub fn strays(&self) -> Result<(), Error> {
         if self.checks != Checks::Checked {
             return Err(Error::Kernel("indices are watched on a device with checks only".into()));
@@ -276,9 +276,9 @@ impl Gpu {
         watched.iter().try_for_each(|bound| self.strays_of(bound))
     }
 
-    /// How the indices of each program that was built with [`Checks::Checked`] are known to be in bounds.
-    pub fn indices(&self) -> Vec<Indices> {
-        lock(&self.pipelines.indices).clone()
+    /// How each program that was built with [`Checks::Checked`] is known to be sound.
+    pub fn sound(&self) -> Vec<Sound> {
+        lock(&self.pipelines.sound).clone()
     }
 
     /// As [`Gpu::strays`], of one.
@@ -293,7 +293,7 @@ impl Gpu {
         match names.as_slice() {
             [] => Ok(()),
             names => Err(Error::Kernel(format!(
-                "the kernel '{}' indexes outside of {}",
+                "the kernel '{}' goes beyond {}",
                 bound.pipeline.label,
                 names.join(", ")
             ))),

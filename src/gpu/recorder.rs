@@ -1,4 +1,5 @@
-//! Recording dispatches: into one compute pass, or as many submissions as the pace asks for.
+//! Recording dispatches: into one compute pass, or as many submissions as the pace asks for, made at once or
+//! kept back.
 
 use std::time::Instant;
 
@@ -17,6 +18,8 @@ pub struct Recorder<'a> {
     most: u32,
     recorded: u32,
     handed: Option<Instant>,
+    /// Where parts go that are not submitted yet.
+    kept: Option<&'a mut Vec<wgpu::CommandBuffer>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -28,7 +31,7 @@ impl<'a> Recorder<'a> {
         timestamps: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) -> Self {
         let pass = open(encoder, label, timestamps);
-        Self { gpu, encoder, pass: Some(pass), label, most: u32::MAX, recorded: 0, handed: None }
+        Self { gpu, encoder, pass: Some(pass), label, most: u32::MAX, recorded: 0, handed: None, kept: None }
     }
 
     /// Submits after every `most` dispatches and goes on in a new pass. What is left stays in the
@@ -36,6 +39,13 @@ impl<'a> Recorder<'a> {
     #[must_use]
     pub fn submitting_every(mut self, most: u32) -> Self {
         self.most = most.max(1);
+        self
+    }
+
+    /// Keeps what would be submitted in `kept`, if there is one, for the caller to submit in this order.
+    #[must_use]
+    pub fn keeping(mut self, kept: Option<&'a mut Vec<wgpu::CommandBuffer>>) -> Self {
+        self.kept = kept;
         self
     }
 
@@ -66,7 +76,7 @@ impl<'a> Recorder<'a> {
             )));
         }
         if self.recorded > 0 && self.recorded.is_multiple_of(self.most) {
-            self.submit();
+            self.cut();
         }
         let (encoder, label) = (&mut *self.encoder, self.label);
         let pass = self.pass.get_or_insert_with(|| open(encoder, label, None));
@@ -85,16 +95,20 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Submits what was recorded so far.
-    fn submit(&mut self) {
+    /// Submits or keeps what was recorded so far.
+    fn cut(&mut self) {
         // Ends the pass.
         self.pass = None;
         let next = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
         let next = self.gpu.device.create_command_encoder(&next);
-        let done = std::mem::replace(&mut *self.encoder, next);
+        let done = std::mem::replace(&mut *self.encoder, next).finish();
+        if let Some(kept) = &mut self.kept {
+            kept.push(done);
+            return;
+        }
         // Before the call: a software driver may run it right there.
         self.handed.get_or_insert_with(Instant::now);
-        self.gpu.submit([done.finish()]);
+        self.gpu.submit([done]);
     }
 }
 

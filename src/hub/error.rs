@@ -68,7 +68,7 @@ pub enum Error {
         what: String,
     },
     /// The endpoint did not deliver.
-    #[error("{name} could not be fetched from {endpoint}: {reason}{}", hint(reason))]
+    #[error("{name} could not be fetched{}: {reason}{}", from(endpoint, reason), hint(reason))]
     Repository {
         /// `USER/REPO[:QUANT]`.
         name: String,
@@ -94,7 +94,7 @@ pub enum Error {
     #[error(transparent)]
     AllSourcesFailed(Box<AllSourcesFailed>),
     /// The local file system refused.
-    #[error("can't {what} {}", path.display())]
+    #[error("can't {what} {}; RIDGEPOINT_CACHE says where fetched models go", path.display())]
     Cache {
         /// What was tried: a verb.
         what: &'static str,
@@ -109,6 +109,9 @@ pub enum Error {
         "no cache folder: neither a home directory nor RIDGEPOINT_CACHE is set; set RIDGEPOINT_CACHE to a folder"
     )]
     NoCacheFolder,
+    /// `HF_HUB_OFFLINE` can't be read.
+    #[error("HF_HUB_OFFLINE is '{0}': expected 1, on, yes or true to fetch nothing, or 0, off, no or false")]
+    Switch(String),
     /// `HF_ENDPOINT` can't be used.
     #[error("HF_ENDPOINT is '{0}': expected an address that starts with https:// or http://")]
     Endpoint(String),
@@ -207,6 +210,11 @@ pub enum SourceError {
     },
 }
 
+/// The endpoint, unless the reason names an address of it.
+fn from(endpoint: &str, reason: &SourceError) -> String {
+    if reason.to_string().contains(endpoint) { String::new() } else { format!(" from {endpoint}") }
+}
+
 /// What to do about a repository that doesn't come.
 fn hint(reason: &SourceError) -> &'static str {
     match reason {
@@ -214,6 +222,9 @@ fn hint(reason: &SourceError) -> &'static str {
         // Hugging Face says 401 of what doesn't exist as well, so that nobody can probe for names.
         SourceError::Status { status: 401 | 403, .. } => "; it may also not exist",
         SourceError::Read { .. } => "; what has come is kept: try again to go on from there",
+        SourceError::Http(_) => {
+            "; is the network up, and HF_ENDPOINT right? A model on disk can be named by its path"
+        }
         _ => "",
     }
 }

@@ -48,9 +48,16 @@ pub enum Network {
 
 impl Network {
     /// [`Network::Offline`] if `HF_HUB_OFFLINE` is set to `1`, `on`, `yes` or `true`.
-    pub fn from_env() -> Self {
-        let set = std::env::var("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_lowercase();
-        if ["1", "on", "yes", "true"].contains(&set.as_str()) { Self::Offline } else { Self::Online }
+    ///
+    /// # Errors
+    /// When it is set to what is neither these nor `0`, `off`, `no` or `false`.
+    pub fn from_env() -> Result<Self, Error> {
+        let set = std::env::var("HF_HUB_OFFLINE").unwrap_or_default();
+        match set.trim().to_ascii_lowercase().as_str() {
+            "1" | "on" | "yes" | "true" => Ok(Self::Offline),
+            "" | "0" | "off" | "no" | "false" => Ok(Self::Online),
+            _ => Err(Error::Switch(set)),
+        }
     }
 }
 
@@ -344,7 +351,7 @@ impl Hub {
 fn check_path(path: &Path) -> Result<PathBuf, Error> {
     let not_a_model = |found: &str| Error::NotAModel { path: path.to_owned(), found: found.to_owned() };
     if path.is_dir() {
-        let has_config = path.join("config.json").is_file();
+        let has_config = path.join("config.json").exists();
         return if has_config {
             Ok(path.to_owned())
         } else {

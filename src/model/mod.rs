@@ -18,7 +18,7 @@ pub use footprint::{CacheBudget, Footprint, SOFTWARE_CACHE, gpu_bytes};
 pub use forward::Counterfactual;
 pub use plan::{Entry, Outputs};
 pub use reference::Reference;
-pub use runner::{Feed, HostWork, InFlight, Limits, Memory, Profile, Results, Runner, Want};
+pub use runner::{Feed, Held, HostWork, InFlight, Limits, Memory, Profile, Results, Runner, Want};
 pub use weights::LoadProgress;
 
 use std::path::PathBuf;

@@ -24,7 +24,7 @@ use crate::units::Bytes;
 
 use states::States;
 pub use step::Profile;
-pub use submit::{Feed, HostWork, InFlight};
+pub use submit::{Feed, Held, HostWork, InFlight};
 
 /// The sizes that a runner is built for.
 #[derive(Clone, Copy, Debug)]

@@ -61,6 +61,7 @@ impl Report {
     /// When it is none, or of another schema.
     pub fn from_json(text: &str) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
+        #[serde(expecting = "a report: an object with schema_version")]
         struct Head {
             schema_version: u32,
         }

@@ -8,7 +8,6 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::app::App;
@@ -194,28 +193,23 @@ pub async fn profile(
     Ok(reply::json(&answer))
 }
 
-/// How `/debug/roofline` answers.
-#[derive(Debug, Deserialize)]
-pub struct Form {
-    format: Option<String>,
-}
-
 /// The last window's report: JSON, or a page where a browser or `format=html` asks.
 ///
 /// # Errors
 /// When there was no window.
 pub async fn roofline(
     State(app): State<Arc<App>>,
-    form: Result<Query<Form>, QueryRejection>,
+    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Query(form) = form.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
+    let Query(asked) = asked.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
+    let form = asked.iter().find(|(name, _)| name == "format").map(|(_, form)| form.as_str());
     let report = app.roofline.seen().report.clone().ok_or_else(|| {
         let message = "no window was profiled yet: POST /debug/profile?steps=30 while requests run";
         ApiError::new(StatusCode::NOT_FOUND, message).code("no_window")
     })?;
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match form.format.as_deref() {
+    match form {
         Some("html") => Ok(Html(html(&report)).into_response()),
         None if accepts.contains("text/html") => Ok(Html(html(&report)).into_response()),
         None | Some("json") => {

@@ -55,13 +55,19 @@ fn pipes_are_not_waited_for() {
     pipe(&dir.path().join("chat_template.jinja"));
     wrong.extend(refuse("a template that is a pipe", dir.path(), "a", &["jinja", "expected a regular file"]));
     fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
-    fs::create_dir(dir.path().join("chat_template.jinja")).unwrap();
-    wrong.extend(refuse(
-        "a template that is a folder",
-        dir.path(),
-        "a",
-        &["jinja", "expected a regular file"],
-    ));
+    for name in ["chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "config.json"] {
+        let (path, aside) = (dir.path().join(name), dir.path().join("aside"));
+        let whole = fs::rename(&path, &aside).is_ok();
+        fs::create_dir(&path).unwrap();
+        wrong.extend(refuse("a folder", dir.path(), "a", &[name, "expected a regular file"]));
+        fs::remove_dir(&path).unwrap();
+        pipe(&path);
+        wrong.extend(refuse("a pipe", dir.path(), "a", &[name, "expected a regular file"]));
+        fs::remove_file(&path).unwrap();
+        if whole {
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -22,8 +22,10 @@ fn answers(setup: &Setup, stop: Option<u32>) -> Answers {
         engine.step(&mut events).unwrap();
         early.take(&mut events);
     }
-    // One that is drawn from candidates joins: nothing can be ahead of it.
-    engine.add(GenerationRequest::new(prompt(30, 77), sampled(4, 9))).unwrap();
+    // Some that the host draws join, from candidates and from whole rows: the steps after theirs are held back.
+    engine.add(GenerationRequest::new(prompt(30, 77), SamplingParams { n: 2, ..sampled(4, 9) })).unwrap();
+    let biased = SamplingParams { presence_penalty: 0.5, min_tokens: 3, ..greedy(14) };
+    engine.add(GenerationRequest::new(prompt(25, 78), biased)).unwrap();
     let late = drain(&mut engine);
     for (key, mut answer) in late.0 {
         let whole = early.0.entry(key).or_default();
@@ -36,7 +38,7 @@ fn answers(setup: &Setup, stop: Option<u32>) -> Answers {
 
 #[test]
 fn a_step_ahead_changes_nothing() {
-    let options = Options { ahead: Ahead::WherePossible, ..Options::default() };
+    let options = Options { ahead: Ahead::On, ..Options::default() };
     let plain = Setup::default();
     for (what, setup) in [("roomy", plain.clone()), ("tight", Setup { blocks: 12, ..plain.clone() })] {
         let free = answers(&setup, None);
@@ -44,7 +46,7 @@ fn a_step_ahead_changes_nothing() {
         for stop in [None, Some(common)] {
             let want = answers(&setup, stop);
             let got = answers(&Setup { options, ..setup.clone() }, stop);
-            assert_eq!(got.0.len(), 9, "{what}");
+            assert_eq!(got.0.len(), 11, "{what}");
             for (key, want) in &want.0 {
                 let got = &got.0[key];
                 assert_eq!(got.tokens, want.tokens, "{what} {key:?}");
@@ -69,4 +71,32 @@ fn feeds_beyond_the_last_step_are_refused() {
     let step = runner.submit(&[entry(1)], &[Feed { token: 0, row: 0 }], Want::Argmax).unwrap();
     runner.collect(step, &mut results).unwrap();
     assert!(results.ids[0] < 320);
+}
+
+#[test]
+fn a_held_step_gets_its_ids_later_and_only_sound_ones() {
+    let mut runner = Setup::default().runner(&tiny());
+    let blocks = [ridgepoint::cache::BlockId(0)];
+    let entry = |token: &'static [u32], start| ridgepoint::model::Entry {
+        tokens: token,
+        start,
+        blocks: &blocks,
+        outputs: Outputs::Last,
+    };
+    let (mut want, mut got) = (Results::default(), Results::default());
+    runner.run(&[entry(&[7], 0)], Want::Rows, &mut want).unwrap();
+    runner.run(&[entry(&[11], 1)], Want::Rows, &mut want).unwrap();
+    let vocab = runner.hyper.vocab as u32;
+    for ids in [[(1, 11)], [(0, vocab)]] {
+        let held = runner.hold(&[entry(&[0], 1)], Want::Rows).unwrap();
+        assert!(runner.release(held, &ids).is_err(), "{ids:?}");
+    }
+    let held = runner.hold(&[entry(&[0], 1)], Want::Rows).unwrap();
+    runner.forget(held);
+    let first = runner.submit(&[entry(&[7], 0)], &[], Want::Rows).unwrap();
+    let held = runner.hold(&[entry(&[0], 1)], Want::Rows).unwrap();
+    runner.collect(first, &mut got).unwrap();
+    let second = runner.release(held, &[(0, 11)]).unwrap();
+    runner.collect(second, &mut got).unwrap();
+    assert_eq!(got.logits, want.logits);
 }

@@ -106,7 +106,7 @@ fn flags_become_settings() {
     assert!(config.enable_chunked_prefill);
     assert_eq!((config.max_num_seqs, config.max_queue), (64, 256));
     assert_eq!(defaults.options().ahead, Ahead::Auto);
-    assert_eq!(args("--async-scheduling").unwrap().options().ahead, Ahead::WherePossible);
+    assert_eq!(args("--async-scheduling").unwrap().options().ahead, Ahead::On);
     assert_ne!(Ahead::Auto.on(&GPU), Ahead::Auto);
     let all = args(
         "--max-num-seqs 8 --kv-cache-memory-bytes 12MiB --no-enable-chunked-prefill --max-queue 3 \

@@ -61,14 +61,15 @@ fn modes() -> Vec<(&'static str, Setup)> {
     let base = || Setup { options, ..Setup::default() };
     let wide = SchedulerConfig { max_queue: 1000, ..base().config };
     let chunks = SchedulerConfig { max_num_batched_tokens: 32, max_num_seqs: 8, ..wide.clone() };
-    let ahead = Options { ahead: Ahead::WherePossible, ..options };
+    let ahead = Options { ahead: Ahead::On, ..options };
     vec![
         ("together", Setup { config: wide.clone(), prefixes: false, ..base() }),
         ("prefix cache", Setup { config: wide.clone(), ..base() }),
         ("preempted", Setup { config: wide.clone(), blocks: 9, prefixes: false, ..base() }),
         ("preempted, prefix cache", Setup { config: wide.clone(), blocks: 9, ..base() }),
         ("chunks", Setup { config: chunks, ..base() }),
-        ("a step ahead", Setup { config: wide, options: ahead, ..base() }),
+        ("a step ahead", Setup { config: wide.clone(), options: ahead, ..base() }),
+        ("a step ahead, preempted", Setup { config: wide, options: ahead, blocks: 9, ..base() }),
     ]
 }
 

@@ -18,7 +18,7 @@ fn setups() -> Vec<(&'static str, Setup)> {
     let base = Setup::default;
     let chunks = SchedulerConfig { max_num_batched_tokens: 40, max_num_seqs: 8, ..base().config };
     let whole = SchedulerConfig { enable_chunked_prefill: false, ..base().config };
-    let ahead = Options { ahead: Ahead::WherePossible, ..Options::default() };
+    let ahead = Options { ahead: Ahead::On, ..Options::default() };
     vec![
         ("as it is", base()),
         ("chunks", Setup { config: chunks, ..base() }),

@@ -21,7 +21,7 @@ use status::Status;
 /// Compare every kernel, and a tiny model, with plain loops on the processor.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Run everything a second time with every index of every kernel watched, and compare
+    /// Run everything a second time with every index and loop of every kernel watched, and compare
     #[arg(long)]
     checked: bool,
     /// Check only this kernel (may be given several times), and no model
@@ -58,7 +58,7 @@ impl Doctor {
         if self.kernel.is_empty() {
             report.model = Some(model::examine(&gpu, checked.as_ref(), &status)?);
         }
-        report.watched = checked.as_ref().map(|gpu| gpu.indices().into());
+        report.watched = checked.as_ref().map(|gpu| gpu.sound().into());
         status.clear();
         let mut out = io::stdout().lock();
         if self.json {

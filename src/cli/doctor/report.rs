@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::gpu::{AdapterSummary, Error, Indices};
+use crate::gpu::{AdapterSummary, Error, Sound};
 use crate::kernels::Outcome;
 
 /// Mismatches that are printed and kept for each kernel; all are counted.
@@ -25,18 +25,17 @@ pub struct Report {
     pub watched: Option<Watched>,
 }
 
-/// How all indices of the programs that ran with checks on are known to be in bounds.
+/// How the programs that ran with checks on are known to be sound.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Watched {
     programs: usize,
-    indices: Indices,
+    #[serde(flatten)]
+    sound: Sound,
 }
 
-impl From<Vec<Indices>> for Watched {
-    fn from(of_programs: Vec<Indices>) -> Self {
-        let sum = |of: fn(&Indices) -> usize| of_programs.iter().map(of).sum();
-        let indices = Indices { watched: sum(|i| i.watched), proved: sum(|i| i.proved) };
-        Self { programs: of_programs.len(), indices }
+impl From<Vec<Sound>> for Watched {
+    fn from(of_programs: Vec<Sound>) -> Self {
+        Self { programs: of_programs.len(), sound: of_programs.into_iter().sum() }
     }
 }
 
@@ -252,14 +251,14 @@ impl Report {
             row(out, "tiny model", counts, m.worst(), m.checked.as_ref())?;
         }
         writeln!(out, "\nworst error: the largest, as a share of the tolerance derived for it")?;
-        if let Some(Watched { programs, indices }) = &self.watched {
+        if let Some(Watched { programs, sound: Sound { indices, loops } }) = &self.watched {
             writeln!(
                 out,
-                "checked: right, and no index outside its array; bits differ: runs whose checked result is \
-                 within tolerance too but not the same bits\n\
+                "checked: right, no index outside its array and no loop without end; bits differ: runs whose \
+                 checked result is within tolerance too but not the same bits\n\
                  {programs} programs compared: {} indices watched as they ran, {} proved by constants and \
-                 loop bounds",
-                indices.watched, indices.proved
+                 loop bounds; {} loops counted as they ran, {} end by constants",
+                indices.watched, indices.proved, loops.watched, loops.proved
             )?;
         }
         if let Some(m) = &self.model {

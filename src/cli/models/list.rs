@@ -19,7 +19,7 @@ pub struct List {
 
 impl List {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let hub = Hub::from_env(global.network())?;
+        let hub = Hub::from_env(global.network()?)?;
         let mut out = io::stdout().lock();
         if self.json {
             let all: Vec<_> = hub.catalog.entries().iter().map(|entry| describe(&hub, entry)).collect();

@@ -27,7 +27,7 @@ pub struct Pull {
 impl Pull {
     /// Prints the path of each model on stdout.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let hub = Hub::from_env(global.network())?;
+        let hub = Hub::from_env(global.network()?)?;
         let progress = global.progress();
         for name in if self.named.is_empty() { &self.names } else { &self.named } {
             let (path, pulled) = hub.pull(name, &progress)?;

@@ -71,8 +71,15 @@ impl Attach {
         if let Some(key) = &key {
             (post, get) = (post.header("authorization", key), get.header("authorization", key));
         }
-        body(post.send_empty().with_context(|| format!("asking {url}"))?)?;
-        let text = body(get.call().with_context(|| format!("asking {url}"))?)?;
+        let secure = url.starts_with("https://");
+        let hint = if secure {
+            " (`ridgepoint serve` itself speaks http; https is a proxy's in front of it)"
+        } else {
+            ""
+        };
+        let asking = || format!("asking {url}{hint}");
+        body(post.send_empty().with_context(asking)?)?;
+        let text = body(get.call().with_context(asking)?)?;
         Report::from_json(&text).with_context(|| format!("the report of {url}"))
     }
 }

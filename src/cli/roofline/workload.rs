@@ -29,6 +29,9 @@ pub struct Workload {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
+    /// Where it stands in its file.
+    #[serde(skip)]
+    number: usize,
     prompt: Option<String>,
     prompt_tokens: Option<usize>,
     max_tokens: u32,
@@ -39,7 +42,7 @@ fn lines(path: &Path) -> anyhow::Result<Vec<Line>> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = || format!("{}:{}", path.display(), number + 1);
-        let line: Line = serde_json::from_str(line).with_context(at)?;
+        let line = Line { number: number + 1, ..serde_json::from_str(line).with_context(at)? };
         anyhow::ensure!(
             line.prompt.is_some() != line.prompt_tokens.is_some()
                 && line.max_tokens > 0
@@ -100,8 +103,8 @@ fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow
     };
     let mut engine = Engine::with_options(prepared.runner, tokenizer, config, Options::default())?;
     engine.prepare(longest)?;
-    for request in requests {
-        engine.add(request)?;
+    for (request, line) in requests.into_iter().zip(&lines) {
+        engine.add(request).with_context(|| format!("{}:{}", path.display(), line.number))?;
     }
     if !global.quiet {
         eprintln!("serving {} requests", lines.len());

@@ -29,7 +29,8 @@ struct Rules {
 /// When it isn't there, is broken, or decodes in a way that isn't known.
 pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
     let path = dir.join("tokenizer.json");
-    if !path.is_file() {
+    // What is there but no regular file is an error of whoever opens it, not an absent file.
+    if !path.exists() {
         return Err(Error::missing(
             dir,
             "tokenizer.json (a model with only tokenizer.model must be converted first, with \
@@ -102,7 +103,7 @@ pub fn read(dir: &Path) -> Result<Tokenizer, Error> {
 
 /// An object, empty where there is no file.
 fn optional(path: &Path) -> Result<Value, Error> {
-    if path.is_file() { config::object(path).map(Value::Object) } else { Ok(Value::Null) }
+    if path.exists() { config::object(path).map(Value::Object) } else { Ok(Value::Null) }
 }
 
 fn vocabulary(

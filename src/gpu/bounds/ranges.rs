@@ -5,7 +5,7 @@
 //! largest value of what stands behind it, or nothing where it depends on anything else. Such an index
 //! needs no watching, and the compiler keeps a register tile in registers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The smallest and the largest value of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) struct Range {
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
     at: BTreeMap<usize, Range>,
+    /// Where loops begin that constants end.
+    ends: BTreeSet<usize>,
     names: Names,
     /// What `local_invocation_index` can be.
     lanes: Option<Range>,
@@ -70,6 +72,9 @@ impl Ranges {
             if word == "workgroup_size" {
                 ranges.lanes = lanes(rest, &ranges.names);
             }
+            if word == "for" && counter(rest, &ranges.names).is_some_and(|(_, _, range)| range.is_some()) {
+                ranges.ends.insert(at);
+            }
             for (place, name) in declared(word, rest, depth, &ranges) {
                 coming.entry(at + place).or_default().push(name);
             }
@@ -81,6 +86,11 @@ impl Ranges {
     /// The range of the index whose bracket opens at this byte.
     pub fn at(&self, place: usize) -> Option<Range> {
         self.at.get(&place).copied()
+    }
+
+    /// Whether the loop that begins at this byte ends by its constants.
+    pub fn ends(&self, place: usize) -> bool {
+        self.ends.contains(&place)
     }
 
     /// What an expression of the module's constants is.
@@ -146,7 +156,7 @@ fn counter<'a>(text: &'a str, names: &Names) -> Option<(&'a str, usize, Option<R
         let (first, bound) = (names.range(first)?, names.range(condition)?);
         let last = bound.high.checked_sub(1)?;
         let block = &text[body..][..block(&text[body..])?];
-        let steady = !assigned(name, block) && last + step.high <= u64::from(u32::MAX);
+        let steady = !assigned(name, block) && step.low > 0 && last + step.high <= u64::from(u32::MAX);
         (steady && first.low <= last).then_some(Range { low: first.low, high: last })
     };
     let range = range();
@@ -247,6 +257,20 @@ impl Parser<'_> {
         }
     }
 
+    /// The smaller one of two, of which one may not be known, up to the closing parenthesis.
+    fn smaller(&mut self) -> Option<Range> {
+        let end = super::argument(self.rest)?;
+        let (a, rest) = self.rest.split_at(end);
+        self.rest = rest.strip_prefix(',')?;
+        let end = super::argument(self.rest)?;
+        let (b, rest) = self.rest.split_at(end);
+        self.rest = rest.strip_prefix(')')?;
+        match (self.names.range(a), self.names.range(b)) {
+            (Some(a), Some(b)) => Some(Range { low: a.low.min(b.low), high: a.high.min(b.high) }),
+            (one, other) => one.or(other).map(|known| Range { low: 0, high: known.high }),
+        }
+    }
+
     fn value(&mut self) -> Option<Range> {
         if self.taken("(") {
             let inner = self.bits()?;
@@ -259,7 +283,10 @@ impl Parser<'_> {
             let value = word.trim_end_matches('u').parse().ok()?;
             return within(Range { low: value, high: value });
         }
-        // What is called, indexed or a member is not known.
+        if word == "min" && self.taken("(") {
+            return self.smaller();
+        }
+        // What else is called, indexed or a member is not known.
         if word.is_empty() || rest.trim_start().starts_with(['(', '[', '.']) {
             return None;
         }
@@ -289,6 +316,11 @@ mod tests {
         assert_eq!(Ranges::new(text).constant("N * 2u - M"), Some(7));
         assert_eq!(range("for (var i = 0u; i < 9u; i++) { a[i % 4u + (i & 1u) + (i >> 3u)] }"), Some((0, 5)));
         assert_eq!(range("fn f() { let i = 3; a[i - 1u] }"), Some((2, 2)));
+        assert_eq!(
+            range("for (var i = 0u; i < min(n[i], 4u) + 1u; i++) { a[min(i, f(2u, 9u))] }"),
+            Some((0, 4))
+        );
+        assert_eq!(range("fn f() { a[min(x, y)] }"), None);
         let lane = "const W = 8u;\n@compute @workgroup_size(W, 2)\n\
                     fn main(@builtin(local_invocation_index) tid: u32, x: u32) { let t = tid / 4u; a[t * 2u] }";
         assert_eq!(range(lane), Some((0, 6)));
@@ -310,6 +342,7 @@ mod tests {
             "for (var i = 0u; i < 4294967295u; i += 2u) { a[i] }",
             "for (var i = 0u; j < 4u; i++) { a[i] }",
             "for (var i = 0u; i <= 4u; i++) { a[i] }",
+            "for (var i = 0u; i < 4u; i += 0u) { a[i] }",
             // Other scopes: after the loop, a parameter, a variable, a shadow.
             "for (var i = 0u; i < 4u; i++) { }\na[i]",
             "const i = 4u;\nfn f(i: u32) { a[i] }",

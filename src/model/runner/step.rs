@@ -11,7 +11,7 @@ use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
-use crate::profile::{Dispatched, Ring, Spans, Stamps, StepTimes};
+use crate::profile::{Dispatched, Resolved, Ring, Spans, Stamps, StepTimes};
 
 /// Workgroups of a dispatch of nothing: enough to wake every worker of a software driver, as a kernel does.
 const NOTHING: u32 = 32;
@@ -36,6 +36,26 @@ impl std::fmt::Debug for Profile<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Profile").field("stamps", &self.stamps).finish_non_exhaustive()
     }
+}
+
+/// A step as its commands were recorded: all of it, or what is left once parts of it were submitted or kept.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    commands: wgpu::CommandBuffer,
+    pub(super) tokens: usize,
+    want: Want,
+    rows: usize,
+    states: usize,
+    pub(super) slot: usize,
+    resolved: Option<Resolved>,
+    dispatches: u32,
+    /// Whether it runs as usual, so that its time tells of others'.
+    usual: bool,
+    /// When the first part of it was submitted.
+    pub(super) early: Option<Instant>,
+    started: Instant,
+    planned: Instant,
+    recorded: Instant,
 }
 
 impl Runner {
@@ -76,12 +96,29 @@ impl Runner {
         want: Want,
         profile: &mut Profile<'_>,
     ) -> Result<(InFlight, [Duration; 3]), Error> {
+        let step = self.record_step(entries, feeds, want, profile, None)?;
+        let begun = step.planned;
+        Ok(self.hand_over(step, begun))
+    }
+
+    /// Plans and records a step. Parts that are to be submissions of their own are submitted on the way, or go
+    /// to `kept` with nothing uploaded.
+    pub(super) fn record_step(
+        &mut self,
+        entries: &[Entry<'_>],
+        feeds: &[Feed],
+        want: Want,
+        profile: &mut Profile<'_>,
+        kept: Option<&mut Vec<wgpu::CommandBuffer>>,
+    ) -> Result<Recorded, Error> {
         let usual = profile.ring.is_none() && profile.without.is_none();
         let gpu = Arc::clone(&self.gpu);
-        let start = Instant::now();
+        let started = Instant::now();
         let longest = self.fill(&gpu, entries)?;
-        // Written when the submission begins, after everything submitted before has run.
-        gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
+        if kept.is_none() {
+            // Written when the submission begins, after everything submitted before has run.
+            gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&self.plan.words));
+        }
         let planned = Instant::now();
         let mut encoder =
             gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
@@ -90,19 +127,44 @@ impl Runner {
             ring.start();
         }
         let resolved = self.spans.as_mut().and_then(|spans| spans.resolve(&mut encoder));
-        let (dispatches, early) = self.record(&gpu, &mut encoder, longest, want, profile)?;
+        let (dispatches, early) = self.record(&gpu, &mut encoder, longest, want, profile, kept)?;
         let rows = self.plan.outputs;
         let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();
         let recorded = Instant::now();
-        let submission = gpu.submit([commands]);
+        let tokens = self.plan.tokens;
+        Ok(Recorded {
+            commands,
+            tokens,
+            want,
+            rows,
+            states,
+            slot,
+            resolved,
+            dispatches,
+            usual,
+            early,
+            started,
+            planned,
+            recorded,
+        })
+    }
+
+    /// Submits what is left of a step that the device works on from `begun` on; gives the time that planning,
+    /// recording and submitting took.
+    pub(super) fn hand_over(&self, step: Recorded, begun: Instant) -> (InFlight, [Duration; 3]) {
+        let Recorded { want, rows, states, slot, resolved, dispatches, .. } = step;
+        let submitting = Instant::now();
+        let submission = self.gpu.submit([step.commands]);
         let submitted = Instant::now();
         // What the host does once the device has something to run is the device's time.
-        let (recorded, handed) = early.map_or((recorded, submitted), |early| (early, early));
-        let times = [planned - start, recorded - planned, handed - recorded];
-        let host = HostWork { record: recorded - start, submit: times[2], dispatches, handed };
-        let paced = usual.then_some((self.plan.tokens, planned));
-        Ok((InFlight { want, rows, states, slot, submission, resolved, host, paced }, times))
+        let recorded = step.early.map_or(step.recorded, |early| early.min(step.recorded));
+        let (submit, handed) =
+            step.early.map_or((submitted - submitting, submitted), |e| (Duration::ZERO, e));
+        let times = [step.planned - step.started, recorded - step.planned, submit];
+        let host = HostWork { record: recorded - step.started, submit, dispatches, handed };
+        let paced = step.usual.then_some((step.tokens, begun));
+        (InFlight { want, rows, states, slot, submission, resolved, host, paced }, times)
     }
 
     /// What a step's dispatches are, in order, without running it.
@@ -163,6 +225,7 @@ impl Runner {
         longest: usize,
         want: Want,
         profile: &mut Profile<'_>,
+        kept: Option<&mut Vec<wgpu::CommandBuffer>>,
     ) -> Result<(u32, Option<Instant>), Error> {
         let mut at = 0;
         let mut early = None;
@@ -209,7 +272,8 @@ impl Runner {
                     }),
                     (None, None) => None,
                 };
-                let mut pass = Recorder::new(gpu, encoder, "step", stamps).submitting_every(most);
+                let mut pass =
+                    Recorder::new(gpu, encoder, "step", stamps).submitting_every(most).keeping(kept);
                 let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() {
                         return Ok(());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Error;
 use super::super::plan::Entry;
+use super::step::Recorded;
 use super::{Profile, Results, Runner, Want};
 use crate::kernels::{argmax, top_k};
 use crate::profile::{Resolved, Spans};
@@ -30,6 +31,17 @@ pub struct HostWork {
     pub dispatches: u32,
     /// The end of these.
     pub handed: Instant,
+}
+
+/// A step that is recorded but not submitted: ids of its tokens are still to come.
+#[derive(Debug)]
+#[must_use = "it is submitted with Runner::release, or given up with Runner::forget"]
+pub struct Held {
+    /// All submissions but the last.
+    parts: Vec<wgpu::CommandBuffer>,
+    /// What will be uploaded.
+    words: Vec<u32>,
+    step: Recorded,
 }
 
 /// A submitted step.
@@ -82,6 +94,54 @@ impl Runner {
     /// When an entry or a feed points outside the model's, the cache's or the last step's bounds.
     pub fn submit(&mut self, entries: &[Entry<'_>], feeds: &[Feed], want: Want) -> Result<InFlight, Error> {
         Ok(self.launch(entries, feeds, want, &mut Profile::default())?.0)
+    }
+
+    /// Records a step that [`Self::release`] submits once the ids of all its tokens are known; until then any id
+    /// below the vocabulary may stand for them. No other step may be submitted in between.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn hold(&mut self, entries: &[Entry<'_>], want: Want) -> Result<Held, Error> {
+        let mut parts = Vec::new();
+        let step = self.record_step(entries, &[], want, &mut Profile::default(), Some(&mut parts))?;
+        Ok(Held { parts, words: std::mem::take(&mut self.plan.words), step })
+    }
+
+    /// Puts ids at their tokens' places in a held step, and submits it.
+    ///
+    /// # Errors
+    /// When a token is beyond the step, or an id beyond the vocabulary: the kernels rely on both.
+    pub fn release(&mut self, held: Held, ids: &[(usize, u32)]) -> Result<InFlight, Error> {
+        let Held { parts, mut words, mut step } = held;
+        let first = (self.sections.ids.0 / 4) as usize;
+        for &(token, id) in ids {
+            if token >= step.tokens || id as usize >= self.hyper.vocab {
+                return Err(Error::Step(format!(
+                    "token {token} of {} is to be {id}, of a vocabulary of {}",
+                    step.tokens, self.hyper.vocab
+                )));
+            }
+            words[first + token] = id;
+        }
+        let begun = Instant::now();
+        self.gpu.write(&self.scratch.step, 0, bytemuck::cast_slice(&words));
+        self.plan.words = words;
+        for part in parts {
+            step.early.get_or_insert_with(Instant::now);
+            self.gpu.submit([part]);
+        }
+        Ok(self.hand_over(step, begun).0)
+    }
+
+    /// Gives a held step up: nobody waits for any of its results.
+    pub fn forget(&mut self, held: Held) {
+        self.slot = held.step.slot;
+        self.fed_rows = 0;
+        self.plan.words = held.words;
+        // It would have written its own stamps, and resolved the last step's.
+        if let Some(spans) = &mut self.spans {
+            spans.cancel();
+        }
     }
 
     /// Records the copies of the last step's ids into this one's.
