@@ -15,7 +15,7 @@ const LLAMA_CPPS: [(&str, &str); 12] = [
     ("-ub", "--ubatch-size"),
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
-    // llama-bench's; elsewhere spelled out, so that the error names the whole flag.
+    // Some are llama-bench's alone: elsewhere spelled out, so that the error names the whole flag.
     ("-ngl", "--n-gpu-layers"),
     ("-fa", "--flash-attn"),
     ("-mmp", "--mmap"),

@@ -52,9 +52,6 @@ pub struct Fixed {
     /// Refused: the GPU computes, and has no threads to set
     #[arg(long, short = 't', value_name = "N", value_parser = threads)]
     threads: Option<String>,
-    /// Taken at 99 or more, or -1 (also as -ngl): every layer is on the GPU
-    #[arg(long, value_name = "N", value_parser = gpu_layers)]
-    n_gpu_layers: Option<String>,
     /// Taken at 1 (also as -fa): attention is always one kernel
     #[arg(long, value_name = "0|1", value_parser = flash_attention)]
     flash_attn: Option<String>,
@@ -84,13 +81,6 @@ fn threads(_: &str) -> Result<String, String> {
     Err("there are no threads to set: the GPU computes (a software adapter's driver has a variable of its \
          own: LP_NUM_THREADS=N for llvmpipe)"
         .into())
-}
-
-fn gpu_layers(text: &str) -> Result<String, String> {
-    match text.parse::<i64>() {
-        Ok(-1 | 99..) => Ok(text.into()),
-        _ => Err("expected 99 or more, or -1: every layer is on the GPU, and there is no other path".into()),
-    }
 }
 
 fn flash_attention(text: &str) -> Result<String, String> {
