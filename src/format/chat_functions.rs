@@ -33,10 +33,66 @@ pub fn text_method(
         "removesuffix" => {
             from_args(given).map(|(cut,): (&str,)| text.strip_suffix(cut).unwrap_or(text).into())
         }
-        "ljust" | "rjust" | "center" => padded(state, text, name, given),
+        "partition" | "rpartition" => from_args(given).and_then(|(at,): (&str,)| parted(text, name, at)),
+        "rsplit" => {
+            from_args(given).and_then(|(at, most): (Option<&str>, Option<usize>)| split_back(text, at, most))
+        }
+        "swapcase" => from_args(given).map(|()| text.chars().flat_map(swapped).collect::<String>().into()),
+        "zfill" => from_args(given).and_then(|(width,): (i64,)| {
+            let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
+            let width = width.saturating_sub(sign.len() as i64).into();
+            Ok(format!("{sign}{}", padded(state, digits, "rjust", &[width, "0".into()])?).into())
+        }),
+        "ljust" | "rjust" | "center" => padded(state, text, name, given).map(Value::from),
         _ => return None,
     };
-    Some(done.map(|text: String| Value::from(text)))
+    Some(done)
+}
+
+fn empty_separator() -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, "expected a separator, found an empty text")
+}
+
+/// What stands before the first or last `at`, `at` itself, and what stands behind it.
+fn parted(text: &str, name: &str, at: &str) -> Result<Value, minijinja::Error> {
+    if at.is_empty() {
+        return Err(empty_separator());
+    }
+    let parts = match (name, text.split_once(at), text.rsplit_once(at)) {
+        ("partition", Some((before, after)), _) | ("rpartition", _, Some((before, after))) => {
+            [before, at, after]
+        }
+        ("partition", ..) => [text, "", ""],
+        _ => ["", "", text],
+    };
+    Ok(parts.into_iter().map(Value::from).collect())
+}
+
+/// Python's `rsplit`: at whitespace where nothing else is named, `most` times at most, from the end.
+fn split_back(text: &str, at: Option<&str>, most: Option<usize>) -> Result<Value, minijinja::Error> {
+    let most = most.unwrap_or(usize::MAX - 1);
+    let mut parts: Vec<&str> = match at {
+        Some("") => return Err(empty_separator()),
+        Some(at) => text.rsplitn(most + 1, at).collect(),
+        None => {
+            let mut words = Vec::new();
+            let mut rest = text.trim_end();
+            while words.len() < most
+                && let Some((before, word)) = rest.rsplit_once(char::is_whitespace)
+            {
+                words.push(word);
+                rest = before.trim_end();
+            }
+            words.extend(Some(rest).filter(|rest| !rest.is_empty()));
+            words
+        }
+    };
+    parts.reverse();
+    Ok(parts.into_iter().map(Value::from).collect())
+}
+
+fn swapped(c: char) -> Vec<char> {
+    if c.is_lowercase() { c.to_uppercase().collect() } else { c.to_lowercase().collect() }
 }
 
 fn padded(

@@ -35,7 +35,9 @@ const FORGETTING: f64 = 0.98;
 const PRIOR: f64 = 1e4;
 /// What is left of the largest late overrun after another step. A bound on the longest of many steps is kept
 /// by the worst of them, not by the mean.
-const FADING: f64 = 0.97;
+const FADING: f64 = 0.99;
+/// The least overrun that is reckoned with: no fit is better than its machine is steady.
+const MARGIN: f64 = 0.2;
 /// Tokens of a prompt while nothing is known.
 const FIRST: u64 = 16;
 /// Tokens of a prompt that a step has at least, or prompts would starve.
@@ -129,7 +131,7 @@ impl StepTime {
         if self.steps == 0 {
             return FIRST;
         }
-        let limit = limit.as_secs_f64() / (1.0 + self.overrun);
+        let limit = limit.as_secs_f64() / (1.0 + self.overrun.max(MARGIN));
         let most = (2 * self.largest).max(FIRST);
         let (mut low, mut high) = (LEAST, most);
         while low < high {

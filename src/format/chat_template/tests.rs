@@ -207,6 +207,18 @@ fn weighed_code_does_what_it_did() {
             "{{ 'c'.rjust(3, '-') }}{{ 'd'.center(4, '*') }}{{ 'ef'.center(5) }}|{{ 'g'.center(-1) }}",
             "--c*d**  ef |g",
         ),
+        // As CPython prints them, joined.
+        (
+            "{{ 'a=b=c'.partition('=') | join('|') }} {{ 'a=b=c'.rpartition('=') | join('|') }} \
+             {{ 'ab'.partition('=') | join('|') }} {{ 'ab'.rpartition('=') | join('|') }}",
+            "a|=|b=c a=b|=|c ab|| ||ab",
+        ),
+        (
+            "{{ 'a,b,c'.rsplit(',', 1) | join('|') }} {{ ' a b  c '.rsplit() | join('|') }} \
+             {{ ' a b  c '.rsplit(none, 1) | join('|') }} {{ ''.rsplit() | length }}",
+            "a,b|c a|b|c  a b|c 0",
+        ),
+        ("{{ '-7'.zfill(4) }}{{ '7'.zfill(3) }}{{ '77'.zfill(1) }}{{ 'aBß'.swapcase() }}", "-00700777AbSS"),
         ("{% block b %}{{ [1] | length }}{% endblock %}{{ nothing }}{{ nothing is defined }}", "1False"),
         ("{{ dict(a=1, **{'b': 2}) | tojson }}{{ '{:>3}{}'.format(1, 'x') }}", ""),
         (
