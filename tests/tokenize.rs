@@ -140,3 +140,16 @@ fn a_long_text_takes_milliseconds() {
     println!("{} bytes in {fastest:?}", text.len());
     assert!(fastest < Duration::from_millis(250), "{fastest:?} for {} bytes", text.len());
 }
+
+#[test]
+fn a_text_has_no_fewer_tokens_than_its_length_tells() {
+    let tokenizer = tokenizer();
+    for text in
+        ["", "a", &" ".repeat(5000), "antidisestablishmentarianism", &"<|im_start|>".repeat(9), "😀é\0\n"]
+    {
+        let (fewest, found) =
+            (tokenizer.fewest(text.len()), tokenizer.encode(text, Special::Parse).unwrap().len());
+        assert!(fewest <= found, "{fewest} for {found}: {text:.40}");
+    }
+    assert!(tokenizer.fewest(4 << 20) > 10_000, "{}", tokenizer.fewest(4 << 20));
+}

@@ -104,7 +104,7 @@ impl Model {
         }
         let mut load = self.load.clone();
         if let Some(model) = &self.positional {
-            load.model.model.clone_from(model);
+            load.model.model = Some(model.clone());
         }
         let opened = load.open(global)?;
         let tests = self.tests();

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::format::{ChatTemplate, ModelFile};
 
 /// Longer files hold no template.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: u64 = 1 << 18;
 
 /// Which template makes prompts of conversations.
 #[derive(Clone, Debug, Default, Args)]
@@ -24,7 +24,11 @@ impl ChatTemplateArg {
     /// # Errors
     /// When it can't be read or is no Jinja.
     pub fn resolve(&self, file: &ModelFile) -> anyhow::Result<Option<ChatTemplate>> {
-        let Some(given) = &self.chat_template else { return Ok(file.chat_template(None)?) };
+        let Some(given) = &self.chat_template else {
+            return file.chat_template(None).with_context(|| {
+                format!("{}: its chat template (--chat-template gives another)", file.path().display())
+            });
+        };
         let source = source(given)?;
         // A template reads the texts of two tokens, which stand beside the model's own where it has one.
         let template = match file.chat_template(None) {

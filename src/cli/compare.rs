@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Global;
+use super::outputs::writable;
 use crate::roofline::compare::{Blame, Comparison, Figures, KernelRatio, Other, html};
 use crate::roofline::plot::words;
 use crate::roofline::report::Report;
@@ -48,11 +49,24 @@ impl Compare {
         {
             anyhow::bail!("--html {}: that is a report to be read; expected another file", html.display());
         }
+        self.html.as_deref().map_or(Ok(()), writable)?;
         let reports = self.reports.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let names: Vec<String> = self.reports.iter().map(|path| path.display().to_string()).collect();
         let all: Vec<(&str, &Report)> = names.iter().map(String::as_str).zip(&reports).collect();
         let (first, others) = all.split_first().context("two reports at least")?;
         let comparison = Comparison::new(*first, others);
+        let own = comparison.baseline.model.as_ref();
+        let stranger = comparison.others.iter().map(|other| &other.subject).find(|s| s.model.as_ref() != own);
+        if let (Some(stranger), Some(_)) = (stranger, self.threshold) {
+            let of = |model: Option<&String>| model.map_or("no model", String::as_str).to_string();
+            anyhow::bail!(
+                "--threshold: {} is of '{}' and {} of '{}': expected reports of one model",
+                comparison.baseline.file,
+                of(own),
+                stranger.file,
+                of(stranger.model.as_ref())
+            );
+        }
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &comparison)?;

@@ -75,8 +75,7 @@ pub struct EngineArgs {
     /// whatever else is in the batch
     #[arg(long)]
     pub batch_invariant: bool,
-    /// Prepare the next step while one runs, as far as its tokens are chosen on the device (the default on
-    /// GPUs)
+    /// Choose and record the next step while one runs (the default on GPUs)
     #[arg(long, overrides_with = "no_async_scheduling")]
     pub async_scheduling: bool,
     /// Begin a step only when the one before is read back (the default on software adapters)

@@ -89,8 +89,15 @@ impl Explain {
             Some(context) => context,
             None => self.setup.context_length(global)?.min(1024),
         };
+        if self.batch == 0 || self.batch > self.most_sequences {
+            anyhow::bail!(
+                "--batch {}: expected 1 to {} sequences, or a larger --most-sequences",
+                self.batch,
+                self.most_sequences
+            );
+        }
         let base = Config { tokens: 1, sequences: self.batch, context };
-        let widest = Config { sequences: self.most_sequences.max(self.batch), ..base };
+        let widest = Config { sequences: self.most_sequences, ..base };
         let mut prepared = self.setup.without_budget()?.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
         let weights = main_formats(&prepared.model.formats);

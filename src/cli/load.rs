@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::model_arg::GpuLayersArg;
 use super::progress::while_slow;
 use super::quantize::QuantizeArg;
 use super::{Global, ModelArg};
@@ -39,14 +40,6 @@ impl From<KvCacheDtype> for CacheType {
     }
 }
 
-/// llama.cpp's users ask for layers on the GPU, where they all are.
-fn gpu_layers(text: &str) -> Result<i64, String> {
-    match text.parse() {
-        Ok(n @ (-1 | 99..)) => Ok(n),
-        _ => Err("expected 99 or more, or -1: every layer is on the GPU, and there is no other path".into()),
-    }
-}
-
 /// Which model, and how much memory it may take.
 #[derive(Clone, Debug, Args)]
 pub struct LoadArgs {
@@ -63,9 +56,9 @@ pub struct LoadArgs {
     /// Most tokens computed in one step [default: 512]
     #[arg(long, visible_alias = "ubatch-size", value_name = "TOKENS")]
     pub max_num_batched_tokens: Option<u32>,
-    /// Taken at 99 or more, or -1 (also as -ngl): every layer is on the GPU
-    #[arg(long, value_name = "N", value_parser = gpu_layers)]
-    n_gpu_layers: Option<i64>,
+    /// Layers on the GPU.
+    #[command(flatten)]
+    layers: GpuLayersArg,
     /// How the KV cache stores a number
     #[arg(long, visible_alias = "cache-type-k", value_enum, default_value_t, value_name = "TYPE")]
     pub kv_cache_dtype: KvCacheDtype,
@@ -140,6 +133,7 @@ impl LoadArgs {
         self.quantize.apply(&mut file, global)?;
         Architecture::of(&file)?;
         let hyper = file.hyper()?;
+        self.layers.are_all(hyper.layers)?;
         let context = match self.max_model_len.map(|n| n as usize) {
             None => hyper.context_length.min(DEFAULT_CONTEXT),
             Some(n) if n < 2 => anyhow::bail!("--max-model-len {n}: expected at least 2 tokens"),

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::load::KvCacheDtype;
+use super::model_arg::GpuLayersArg;
 use super::quantize::QuantizeArg;
 use super::sequence::{STEP, Sequence, Sizes};
 use super::token_ids::TokenIds;
@@ -26,6 +27,8 @@ use crate::sample::log_softmax_top;
 pub struct Logits {
     #[command(flatten)]
     model: ModelArg,
+    #[command(flatten)]
+    layers: GpuLayersArg,
     #[command(flatten)]
     quantize: QuantizeArg,
     #[command(flatten)]
@@ -107,6 +110,7 @@ impl Logits {
         let mut file = ModelFile::open(&self.model.resolve(global)?)?;
         self.quantize.apply(&mut file, global)?;
         let hyper = file.hyper()?;
+        self.layers.are_all(hyper.layers)?;
         let ids = self.prompt.encode(&file, &hyper)?;
         let steps = match &self.follow.then {
             Some(then) => Steps::Forced(then.check("--then", hyper.vocab)?),

@@ -24,6 +24,7 @@ mod logits;
 mod man;
 mod model_arg;
 mod models;
+mod outputs;
 mod perplexity;
 mod printable;
 mod progress;

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::load::KvCacheDtype;
+use super::model_arg::GpuLayersArg;
 use super::quantize::QuantizeArg;
 use super::sequence::{STEP, Sequence, Sizes};
 use super::text::read_text;
@@ -35,6 +36,8 @@ const ROWS: usize = 64;
 pub struct Perplexity {
     #[command(flatten)]
     model: ModelArg,
+    #[command(flatten)]
+    layers: GpuLayersArg,
     #[command(flatten)]
     quantize: QuantizeArg,
     /// The text, UTF-8; `-` reads standard input
@@ -62,7 +65,9 @@ impl Perplexity {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let mut file = ModelFile::open(&self.model.resolve(global)?)?;
         self.quantize.apply(&mut file, global)?;
-        let longest = file.hyper()?.context_length;
+        let hyper = file.hyper()?;
+        self.layers.are_all(hyper.layers)?;
+        let longest = hyper.context_length;
         let context = self.ctx_size.unwrap_or(CONTEXT.min(longest));
         // With 3 tokens, one is scored: the last, after the second.
         if context < 3 || context > longest {

@@ -15,6 +15,7 @@ use super::text::TextArg;
 use crate::format::tokenizer::Special;
 use crate::format::{Ending, Message};
 use crate::sample::SamplingParams;
+use crate::scheduler::Refusal;
 
 /// The exit code that shells give a program which Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
@@ -56,9 +57,14 @@ impl Run {
         let opened = self.load.open(global)?;
         params.validate(opened.hyper.vocab)?;
         let tokenizer = opened.file.tokenizer()?;
-        let template = self.template.resolve(&opened.file)?;
+        let fewest = tokenizer.fewest(prompt.trim().len());
+        if fewest >= opened.context {
+            let available = opened.context as u32;
+            anyhow::bail!(Refusal::TooLong { asked: fewest as u64 + 1, available });
+        }
+        let template = if self.raw { None } else { self.template.resolve(&opened.file)? };
         let ids = match &template {
-            Some(template) if !self.raw => {
+            Some(template) => {
                 let mut messages: Vec<Message> = Vec::new();
                 messages.extend(self.system.as_ref().map(|s| Message::new("system", s)));
                 messages.push(Message::new("user", prompt));

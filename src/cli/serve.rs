@@ -133,7 +133,7 @@ impl Serve {
         let config = self.config(&caps, &addresses)?;
         let mut engine = self.engine.clone();
         if let Some(model) = &self.positional {
-            engine.load.model.model.clone_from(model);
+            engine.load.model.model = Some(model.clone());
         }
         let opened = engine.load.open(global)?;
         let tokenizer = Arc::new(opened.file.tokenizer()?);
@@ -320,11 +320,11 @@ impl Serve {
         if !self.served_model_name.is_empty() {
             return self.served_model_name.clone();
         }
-        let asked = self.positional.as_ref().unwrap_or(&self.engine.load.model.model);
+        let asked = self.positional.clone().unwrap_or_else(|| self.engine.load.model.name());
         // A name of the catalog is a name; of a path, the file's name without its ending.
-        let is_path = std::path::Path::new(asked).exists();
+        let is_path = std::path::Path::new(&asked).exists();
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        vec![if is_path { stem.unwrap_or_else(|| asked.clone()) } else { asked.clone() }]
+        vec![stem.filter(|_| is_path).unwrap_or(asked)]
     }
 
     fn key_hint(&self) -> &'static str {

@@ -18,9 +18,9 @@ pub struct TextArg {
     #[arg(value_name = "TEXT|-")]
     text: Option<String>,
     /// The text, as llama.cpp's users give it
-    #[arg(long, short = 'p', value_name = "TEXT")]
+    #[arg(long, short = 'p', value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// A file that holds the text
+    /// A file that holds the text, or - for standard input
     #[arg(long, short = 'f', value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -31,13 +31,15 @@ impl TextArg {
     /// # Errors
     /// When it can't be read, is no UTF-8, or is longer than a tokenizer takes.
     pub fn read(&self) -> anyhow::Result<String> {
-        if let Some(path) = &self.file {
+        let stdin = self.file.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        if let Some(path) = self.file.as_ref().filter(|_| !stdin) {
             let name = path.display().to_string();
             return read_text(&mut File::open(path).with_context(|| format!("opening {name}"))?, &name);
         }
         match self.text.as_ref().or(self.prompt.as_ref()).map(String::as_str) {
             Some("-") if self.text.is_some() => read_text(&mut io::stdin().lock(), "standard input"),
-            text => Ok(text.unwrap_or_default().to_string()),
+            Some(text) => Ok(text.to_string()),
+            None => read_text(&mut io::stdin().lock(), "standard input"),
         }
     }
 }

@@ -52,13 +52,27 @@ impl Engine {
         let flight = match self.flight.take() {
             Some(flight) => Some(flight),
             None => match self.launch(None)? {
-                Some(next) => self.send(next)?,
+                Some(Next::Submitted(flight)) => Some(flight),
+                Some(Next::Held(held, chosen)) => self.send(held, chosen)?,
                 None => None,
             },
         };
         let Some(flight) = flight else { return Ok(()) };
         let ahead = self.options.ahead == Ahead::On && self.watching.is_none();
         let next = if ahead { self.launch(Some(&flight))? } else { None };
+        let outcome = self.finish(flight, events);
+        match next {
+            // Whatever runs was computed in vain if there is no work.
+            Some(Next::Submitted(next)) => self.flight = Some(next).filter(|_| self.scheduler.has_work()),
+            Some(Next::Held(next, _)) if outcome.is_err() => self.give_up(next),
+            Some(Next::Held(next, chosen)) => self.flight = self.send(next, chosen)?,
+            None => {}
+        }
+        outcome
+    }
+
+    /// Waits for a step's results and handles them.
+    fn finish(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<(), Error> {
         let waiting = Instant::now();
         let host = flight.running.host();
         let read = self.runner.collect(flight.running, &mut self.results)?;
@@ -79,10 +93,6 @@ impl Engine {
         self.times.observe(flight.work, ran - begun);
         self.take_states(&flight.states);
         self.take_results(&flight.batch, ran, events)?;
-        let chosen = Instant::now();
-        if let Some(next) = next {
-            self.flight = self.send(next)?;
-        }
         let detokenise = self.last.parts.detokenise;
         self.last = StepRecord {
             tokens: flight.batch.tokens(),
@@ -95,39 +105,39 @@ impl Engine {
                 submit: host.submit,
                 device: (ran - begun).saturating_sub(read),
                 read,
-                sample: (chosen - ran).saturating_sub(detokenise),
+                sample: ran.elapsed().saturating_sub(detokenise),
                 detokenise,
             },
         };
         self.counters.step(&self.last);
         self.spare.push(flight.batch);
-        if !self.scheduler.has_work() {
-            // Whatever still runs was computed in vain.
-            self.flight = None;
-        }
         Ok(())
+    }
+
+    /// Gives a step up that was held back.
+    fn give_up(&mut self, held: Flight<Held>) {
+        self.runner.forget(held.running);
+        self.spare.push(held.batch);
     }
 
     /// Submits a step that was held back, with the ids that were chosen meanwhile, unless all that it was for
     /// is over.
-    fn send(&mut self, next: Next) -> Result<Option<Flight>, Error> {
-        let (flight, chosen) = match next {
-            Next::Submitted(flight) => return Ok(Some(flight)),
-            Next::Held(flight, chosen) => (flight, chosen),
-        };
-        let Flight { batch, running, states, work, watched } = flight;
-        if !batch.items().iter().any(|item| self.live.contains_key(&item.seq)) {
-            self.runner.forget(running);
-            self.spare.push(batch);
+    fn send(&mut self, held: Flight<Held>, chosen: Vec<Chosen>) -> Result<Option<Flight>, Error> {
+        if !held.batch.items().iter().any(|item| self.live.contains_key(&item.seq)) {
+            self.give_up(held);
             return Ok(None);
         }
         let mut ids = Vec::with_capacity(chosen.len());
         for Chosen { token, seq, position } in chosen {
             // What has ended is computed in vain, whatever its id.
             let Some(sequence) = self.scheduler.sequence(seq) else { continue };
-            let id = sequence.tokens().get(position as usize).ok_or(CompletionError::TokenMissing)?;
-            ids.push((token, *id));
+            let Some(&id) = sequence.tokens().get(position as usize) else {
+                self.give_up(held);
+                return Err(CompletionError::TokenMissing.into());
+            };
+            ids.push((token, id));
         }
+        let Flight { batch, running, states, work, watched } = held;
         let running = self.runner.release(running, &ids)?;
         Ok(Some(Flight { batch, running, states, work, watched }))
     }

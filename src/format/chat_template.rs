@@ -25,7 +25,7 @@ use super::template_meter::Meter;
 use super::tokenizer::{MAX_TEXT, Tokenizer};
 
 /// A template may not be longer.
-const MAX_TEMPLATE: usize = 1 << 20;
+const MAX_TEMPLATE: usize = 1 << 18;
 const NAME: &str = "chat";
 /// Private characters (plane 15) that serve as stand-ins.
 const STAND_INS: std::ops::RangeInclusive<u32> = 0xf_0000..=0xf_fffd;

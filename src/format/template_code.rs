@@ -26,6 +26,8 @@ enum Hook {
     Made,
     /// Gives back the value that is about to be used.
     Used,
+    /// Gives back the value that is about to be compared.
+    Compared,
     /// Gives back the value that is about to be walked, or one of whose items is about to be taken.
     Walked,
     /// Gives back the value that a namespace is to hold.
@@ -39,9 +41,10 @@ enum Hook {
 }
 
 impl Hook {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Made,
         Self::Used,
+        Self::Compared,
         Self::Walked,
         Self::Stored,
         Self::Map,
@@ -54,6 +57,7 @@ impl Hook {
         match self {
             Self::Made => "(made)",
             Self::Used => "(used)",
+            Self::Compared => "(compared)",
             Self::Walked => "(walked)",
             Self::Stored => "(stored)",
             Self::Map => "(map)",
@@ -87,6 +91,7 @@ impl Object for Hooked {
         match self.hook {
             Hook::Made => return meter.made(last),
             Hook::Used => drop(meter.used(last)?),
+            Hook::Compared => drop(meter.compared(last)?),
             Hook::Walked => meter.walked(last)?,
             Hook::Stored => Meter::stored(last)?,
             Hook::Map => return map(given),
@@ -186,6 +191,13 @@ pub fn run(
     Ok(page)
 }
 
+/// Filters that compare all items of a list with each other, and filters and tests that compare each of them once.
+const SORTING: [&str; 4] = ["sort", "unique", "groupby", "dictsort"];
+const COMPARING: [&str; 17] = [
+    "min", "max", "in", "eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt", ">",
+    "ge", ">=",
+];
+
 /// Pays for what a call works on: all of the first value, and all of the others for each of its items and
 /// for each of its bytes (`'%(a)s%(a)s' | format(a=x)`, `x.strip(y)`, `x | map(attribute=y)`).
 fn pay_for_call(meter: &Meter, state: &State<'_, '_>, name: &str, given: &[Value]) -> Result<(), Error> {
@@ -207,6 +219,13 @@ fn pay_for_call(meter: &Meter, state: &State<'_, '_>, name: &str, given: &[Value
     if first.as_object().is_some() {
         let weight = meter.used(first)?;
         meter.spend(weight.saturating_mul(bytes / 16))?;
+        let inner = asked_for(name, given);
+        if SORTING.contains(&inner) {
+            // Each item is compared once for each time that its list can be halved.
+            meter.compares(weight, u64::from(weight.max(1).ilog2()) + 1)?;
+        } else if COMPARING.contains(&inner) {
+            meter.compares(weight, 1)?;
+        }
         // It adds up by way of every sum before: of texts and lists each is as long as all before it.
         let number = |item: Value| item.is_number();
         if name == "sum" && !first.try_iter()?.all(number) {
@@ -308,17 +327,11 @@ fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error>
         | I::EndCapture
         | I::CallFunction(..)
         | I::CallObject(_) => vec![instruction, made],
-        I::Eq
-        | I::Ne
-        | I::Gt
-        | I::Gte
-        | I::Lt
-        | I::Lte
-        | I::In
-        | I::CompareAndPreserve(_)
-        | I::StringConcat => {
-            vec![used.clone(), I::Swap, used, I::Swap, instruction]
+        I::Eq | I::Ne | I::Gt | I::Gte | I::Lt | I::Lte | I::In | I::CompareAndPreserve(_) => {
+            let compared = Hook::Compared.call(1);
+            vec![compared.clone(), I::Swap, compared, I::Swap, instruction]
         }
+        I::StringConcat => vec![used.clone(), I::Swap, used, I::Swap, instruction],
         I::GetItem => vec![used, I::Swap, Hook::Walked.call(1), I::Swap, instruction],
         I::PushLoop(_) => vec![Hook::Walked.call(1), instruction],
         I::SetAttr(_) => vec![I::Swap, Hook::Stored.call(1), I::Swap, instruction],

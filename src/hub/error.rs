@@ -157,6 +157,9 @@ pub enum SourceError {
     /// The host can't be reached, or the connection broke.
     #[error("{0}")]
     Http(String),
+    /// The host answered what can't be used.
+    #[error("{0}")]
+    Answer(String),
     /// The host answered with another status than 200.
     #[error("HTTP status {status} for {url}{}", match status { 401 | 403 => " (HF_TOKEN may be missing or lack access)", _ => "" })]
     Status {

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::Body;
 use ureq::http::header::{
@@ -105,9 +105,23 @@ impl Remote<'_> {
         }
         let mut text = Vec::new();
         let mut reader = response.into_body().into_reader().take(MAX_LISTING);
-        reader.read_to_end(&mut text).map_err(|error| SourceError::Http(format!("{url}: {error}")))?;
+        let begun = Instant::now();
+        let mut chunk = [0; 8192];
+        loop {
+            let read =
+                reader.read(&mut chunk).map_err(|error| SourceError::Http(format!("{url}: {error}")))?;
+            text.extend_from_slice(&chunk[..read]);
+            if read == 0 {
+                break;
+            }
+            // A byte now and then would keep any single read from stalling.
+            if begun.elapsed() > self.timeouts.answer {
+                let what = format!("{url}: the list of files did not end within {:?}", self.timeouts.answer);
+                return Err(SourceError::Answer(what));
+            }
+        }
         let wrong =
-            |what: String| SourceError::Http(format!("{url}: expected a list of files, found {what}"));
+            |what: String| SourceError::Answer(format!("{url}: expected a list of files, found {what}"));
         let answer: Answer = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         if !super::snapshot::is_commit(&answer.sha) {
             return Err(wrong(format!("the commit {:?}", answer.sha)));
@@ -199,7 +213,7 @@ impl Remote<'_> {
                 let range = header(&response, &CONTENT_RANGE).unwrap_or_default();
                 if !range.starts_with(&format!("bytes {}-", part.got)) {
                     let what = format!("{url}: expected the bytes from {} on, found '{range}'", part.got);
-                    return Err(SourceError::Http(what).into());
+                    return Err(SourceError::Answer(what).into());
                 }
             }
             _ => return Err(status(&response, url).into()),
@@ -243,12 +257,12 @@ impl Remote<'_> {
             }
             let to = header(&response, &LOCATION).unwrap_or_default();
             at = redirected(&at, to).ok_or_else(|| {
-                SourceError::Http(format!(
+                SourceError::Answer(format!(
                     "{at}: it redirects to '{to}': expected an address, no less secure"
                 ))
             })?;
         }
-        Err(SourceError::Http(format!("{url}: it redirects more than {MAX_REDIRECTS} times")))
+        Err(SourceError::Answer(format!("{url}: it redirects more than {MAX_REDIRECTS} times")))
     }
 }
 

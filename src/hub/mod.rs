@@ -52,7 +52,7 @@ impl Network {
     /// # Errors
     /// When it is set to what is neither these nor `0`, `off`, `no` or `false`.
     pub fn from_env() -> Result<Self, Error> {
-        let set = std::env::var("HF_HUB_OFFLINE").unwrap_or_default();
+        let set = std::env::var_os("HF_HUB_OFFLINE").unwrap_or_default().to_string_lossy().into_owned();
         match set.trim().to_ascii_lowercase().as_str() {
             "1" | "on" | "yes" | "true" => Ok(Self::Offline),
             "" | "0" | "off" | "no" | "false" => Ok(Self::Online),
@@ -105,7 +105,11 @@ impl Hub {
     /// # Errors
     /// If no cache folder can be determined.
     pub fn from_env(network: Network) -> Result<Self, Error> {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        // What is no UTF-8 is refused by what reads it, not passed over.
+        let set = |name: &str| {
+            let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+            Some(value).filter(|value| !value.trim().is_empty())
+        };
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| huggingface::ENDPOINT.to_owned());
         let pip = [&["python3", "-m", "pip"][..], &["python", "-m", "pip"], &["pip3"], &["pip"]];
         let root = cache_root()?;

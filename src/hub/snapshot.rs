@@ -39,7 +39,9 @@ pub(super) fn is_commit(text: &str) -> bool {
 /// means there, or else of any commit.
 pub(super) fn find(root: &Path, reference: &Reference) -> Option<PathBuf> {
     let folder = folder(root, &reference.repo);
-    let main = fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
+    let main = folder.join("refs/main");
+    // Of a pipe there would be no end.
+    let main = if main.is_file() { fs::read_to_string(main).unwrap_or_default() } else { String::new() };
     let main = Some(main.trim()).filter(|commit| is_commit(commit));
     let snapshots = folder.join("snapshots");
     let mut all: Vec<PathBuf> = main.map(|commit| snapshots.join(commit)).into_iter().collect();

@@ -1,6 +1,7 @@
 //! What a device's limits allow of a model's buffers: asked before a weight is read.
 
 use super::Architecture;
+use super::architecture::Tensor;
 use super::footprint::{gate_up_apart, gpu_bytes};
 use super::plan::{Bounds, Sections};
 use super::runner::{Limits, Runner};
@@ -39,6 +40,17 @@ impl Fitted {
         let architecture = Architecture::of(file)?;
         let hyper = file.hyper()?;
         let hyper = Runner::check(hyper, architecture, path)?;
+        // Before anything is added up by sizes that the weights contradict.
+        let name = architecture.tensor(file.kind(), Tensor::Embedding, 0);
+        if let Some(embedding) = file.tensor(&name)
+            && (embedding.rows(), embedding.columns()) != (hyper.vocab, hyper.hidden)
+        {
+            return Err(unsupported(format!(
+                "the tensor '{name}' has the shape {:?}; the configuration asks for {} x {} (the vocabulary and the \
+                 width of the hidden states)",
+                embedding.shape, hyper.vocab, hyper.hidden
+            )));
+        }
         let heads = Heads {
             heads: hyper.heads,
             kv_heads: hyper.kv_heads,
@@ -161,7 +173,7 @@ pub(super) fn cache_parts(gpu: &Gpu, h: &Hyper, limits: &Limits, heads: &Heads) 
             what: "the logits",
             each: 4 * h.vocab as u64,
             count: limits.outputs,
-            unit: "rows of logits a step",
+            unit: "tokens whose logits a step wants",
             way: "run fewer sequences at a time, or want fewer logits of a step",
         },
         Need {

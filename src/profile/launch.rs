@@ -48,6 +48,8 @@ const STEPS: u32 = 1 << 14;
 
 /// The part of the best rate that counts as full.
 const FULL: f64 = 0.9;
+/// Seconds of the last grid that is tried.
+const LONGEST: f64 = 0.2;
 
 /// The rates of growing grids, and the smallest that is full.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +99,8 @@ pub fn fill(gpu: &Gpu) -> Result<Fill, Error> {
         if fastest.is_finite() {
             rates.push((groups, rig.work() / fastest * 1e-9));
         }
-        if flat(&rates) {
+        // A grid that takes so long is launched for nothing of it, and larger ones would come near a driver's reset.
+        if flat(&rates) || (fastest.is_finite() && fastest > LONGEST) {
             break;
         }
         groups *= 2;

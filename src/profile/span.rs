@@ -1,4 +1,5 @@
-//! One GPU span a step, cheap enough to leave on.
+//! One GPU span a step, cheap enough to leave on. Of a step that takes several submissions it holds what lies
+//! between them too.
 //!
 //! A step's pass is stamped at its ends. The next step's commands resolve these stamps, so that no
 //! submission is made for them and none is resolved in the one that wrote it (some Vulkan drivers
@@ -71,7 +72,7 @@ impl Spans {
         (self.set.clone(), [2 * slot, 2 * slot + 1])
     }
 
-    /// The step that was just recorded has no span after all: it took several submissions.
+    /// The step that was just recorded has no span after all: it will not run.
     pub fn cancel(&mut self) {
         self.before = None;
     }

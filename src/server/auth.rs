@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
@@ -70,7 +70,17 @@ impl Guard {
     fn judge(&self, request: &Request<Body>) -> Result<(), ApiError> {
         let headers = request.headers();
         self.caps.check_headers(request.uri(), headers)?;
-        if !self.knows_host(headers) {
+        if headers.get_all(header::HOST).iter().count() > 1 {
+            return Err(ApiError::bad("two Host headers: expected one"));
+        }
+        let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        if encoding.is_some_and(|encoding| encoding != b"identity") {
+            let message = "the body is compressed: expected it as it is, without Content-Encoding";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        // A request's own authority stands above the header (RFC 9112, 3.2.2).
+        let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        if !self.knows_host(authority.or(headers.get(header::HOST).map(HeaderValue::as_bytes))) {
             let message =
                 "this name does not lead here: start the server with --allowed-hosts NAME, or with a key";
             return Err(ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host"));
@@ -94,11 +104,11 @@ impl Guard {
 
     /// A page whose name is made to lead to this machine has the same origin as the server, for a browser:
     /// only the name in `Host` tells (DNS rebinding). Addresses and localhost are no such names.
-    fn knows_host(&self, headers: &HeaderMap) -> bool {
+    fn knows_host(&self, host: Option<&[u8]>) -> bool {
         let Some(hosts) = &self.hosts else { return true };
         // Without the header it is no browser.
-        let Some(host) = headers.get(header::HOST) else { return true };
-        let Ok(host) = host.to_str() else { return false };
+        let Some(host) = host else { return true };
+        let Ok(host) = std::str::from_utf8(host) else { return false };
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -133,7 +143,6 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request<Body>, next
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn headers(rows: &[(&'static str, &'static str)]) -> HeaderMap {
         rows.iter().map(|(n, v)| (header::HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
@@ -175,12 +184,31 @@ mod tests {
             ("127.0.0.1.evil.example:80", false),
             ("", false),
         ] {
-            assert_eq!(guard.knows_host(&headers(&[("host", host)])), known, "{host}");
+            assert_eq!(guard.knows_host(Some(host.as_bytes())), known, "{host}");
         }
-        assert!(guard.knows_host(&HeaderMap::new()));
-        assert!(Guard::default().knows_host(&headers(&[("host", "any.example")])));
+        assert!(guard.knows_host(None));
+        assert!(Guard::default().knows_host(Some(b"any.example")));
         let any = Guard { hosts: Some(vec!["*".into()]), ..Guard::default() };
-        assert!(any.knows_host(&headers(&[("host", "any.example")])));
+        assert!(any.knows_host(Some(b"any.example")));
+    }
+
+    #[test]
+    fn a_request_has_one_host_and_a_plain_body() {
+        let guard = Guard { hosts: Some(Vec::new()), ..Guard::default() };
+        let status = |uri: &str, rows: &[(&str, &str)]| {
+            let mut request = Request::builder().uri(uri);
+            for (name, value) in rows {
+                request = request.header(*name, *value);
+            }
+            guard.judge(&request.body(Body::empty()).unwrap()).map_err(|error| error.status.as_u16()).err()
+        };
+        let host = ("host", "localhost");
+        assert_eq!(status("/v1/models", &[host]), None);
+        assert_eq!(status("/v1/models", &[host, ("host", "evil.example")]), Some(400));
+        assert_eq!(status("http://evil.example/v1/models", &[host]), Some(403));
+        assert_eq!(status("http://localhost/v1/models", &[("host", "evil.example")]), None);
+        assert_eq!(status("/v1/models", &[host, ("content-encoding", "gzip")]), Some(415));
+        assert_eq!(status("/v1/models", &[host, ("content-encoding", "identity")]), None);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! A step ahead: the same events, and no request held up.
 
+use std::collections::BTreeMap;
+
 use ridgepoint::engine::{Ahead, GenerationRequest, Options};
 use ridgepoint::model::{Feed, Outputs, Results, Want};
 use ridgepoint::sample::SamplingParams;
+use ridgepoint::scheduler::SchedulerConfig;
 
 use super::{Answers, Setup, drain, greedy, prompt, sampled, tiny};
 
@@ -57,6 +60,33 @@ fn a_step_ahead_changes_nothing() {
     }
 }
 
+/// One sequence at a time, each ended by a token that only the host could foresee: what was held for it is
+/// given up, and the next one is served.
+#[test]
+fn a_held_step_that_nobody_needs_is_given_up() {
+    let config = SchedulerConfig { max_num_seqs: 1, ..Setup::default().config };
+    let answers = |ahead, stop: Vec<u32>| {
+        let mut engine = Setup {
+            config: config.clone(),
+            options: Options { ahead, ..Options::default() },
+            ..Setup::default()
+        }
+        .engine();
+        for i in 0..4 {
+            let params = SamplingParams { stop_token_ids: stop.clone(), ..sampled(i, 12) };
+            engine.add(GenerationRequest::new(prompt(20, i as u64), params)).unwrap();
+        }
+        let answers = drain(&mut engine);
+        assert_eq!(engine.stats().blocks_used, 0);
+        answers.0.into_iter().map(|(key, answer)| (key, answer.tokens)).collect::<BTreeMap<_, _>>()
+    };
+    let free = answers(Ahead::Never, Vec::new());
+    let stop: Vec<u32> = free.values().map(|tokens| tokens[4]).collect();
+    let want = answers(Ahead::Never, stop.clone());
+    assert!(want.values().all(|tokens| tokens.len() < 12), "{want:?}");
+    assert_eq!(answers(Ahead::On, stop), want);
+}
+
 #[test]
 fn feeds_beyond_the_last_step_are_refused() {
     let mut runner = Setup::default().runner(&tiny());
@@ -87,6 +117,17 @@ fn a_held_step_gets_its_ids_later_and_only_sound_ones() {
     runner.run(&[entry(&[7], 0)], Want::Rows, &mut want).unwrap();
     runner.run(&[entry(&[11], 1)], Want::Rows, &mut want).unwrap();
     let vocab = runner.hyper.vocab as u32;
+    // Nothing was measured of this runner: its step is held in several parts.
+    let mut fresh = Setup::default().runner(&tiny());
+    fresh.run(&[entry(&[7], 0)], Want::Rows, &mut got).unwrap();
+    let mut untried = Setup::default().runner(&tiny());
+    let held = untried.hold(&[entry(&[0], 0)], Want::Rows).unwrap();
+    let submissions = untried.gpu.submissions();
+    let step = untried.release(held, &[(0, 7)]).unwrap();
+    assert!(untried.gpu.submissions() > submissions + 1, "one submission holds all of it");
+    let mut parts = Results::default();
+    untried.collect(step, &mut parts).unwrap();
+    assert_eq!(parts.logits, got.logits);
     for ids in [[(1, 11)], [(0, vocab)]] {
         let held = runner.hold(&[entry(&[0], 1)], Want::Rows).unwrap();
         assert!(runner.release(held, &ids).is_err(), "{ids:?}");

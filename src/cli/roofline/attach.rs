@@ -12,14 +12,16 @@ use crate::roofline::report::Report;
 pub struct Attach {
     /// Report on a running server's next steps instead: its address, as in http://127.0.0.1:8080
     #[arg(long, value_name = "URL", conflicts_with_all = [
-        "workload", "confirm", "prefill", "contexts", "batch", "seconds", "remeasure", "positional",
+        "workload", "confirm", "prefill", "contexts", "batch", "seconds", "remeasure", "positional", "model",
+        "quantize", "max_model_len", "max_num_batched_tokens", "kv_cache_dtype", "cache_type_v", "block_size",
+        "n_gpu_layers",
     ])]
     attach: Option<String>,
     /// Steps to watch, of the server or of the workload [default: 60]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3000))]
     steps: Option<u64>,
     /// Seconds to wait for the server's steps [default: 60]
-    #[arg(long, value_name = "SECONDS", requires = "attach", value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     wait: Option<u64>,
     /// The server's key
     #[arg(long, value_name = "KEY", env = "RIDGEPOINT_API_KEY", hide_env_values = true)]
@@ -32,11 +34,15 @@ impl Attach {
         self.steps.unwrap_or(60)
     }
 
-    /// Refuses what only a server's or a workload's report asks.
-    pub fn unheard(&self) -> anyhow::Result<()> {
-        match self.steps {
-            Some(n) => anyhow::bail!("--steps {n}: expected --attach or --workload beside it"),
-            None => Ok(()),
+    /// Refuses what only a server's report asks, and, where no `workload` is named, its report too.
+    pub fn unheard(&self, workload: bool) -> anyhow::Result<()> {
+        match (self.wait, self.steps) {
+            _ if self.attach.is_some() => Ok(()),
+            (Some(seconds), _) => anyhow::bail!("--wait {seconds}: expected --attach beside it"),
+            (_, Some(n)) if !workload => {
+                anyhow::bail!("--steps {n}: expected --attach or --workload beside it")
+            }
+            _ => Ok(()),
         }
     }
 

@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Global;
+use super::outputs::writable;
 use crate::roofline::html::html;
 use crate::roofline::plot::roofline;
 use crate::roofline::report::Report;
@@ -115,18 +116,14 @@ impl Roofline {
                 "{}: expected another file for each of --html, --svg and --trace",
                 path.display()
             );
-            let there = path.exists();
-            let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-            opened.with_context(|| format!("can't write {}", path.display()))?;
-            if !there {
-                std::fs::remove_file(path).with_context(|| format!("can't write {}", path.display()))?;
-            }
+            writable(path)?;
         }
         Ok(())
     }
 
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         self.can_write()?;
+        self.attach.unheard(self.workload.is_named())?;
         let served = self.attach.report();
         let served = served.or_else(|| self.workload.report(global, &self.setup, self.attach.steps()));
         let report = match served {
@@ -136,7 +133,6 @@ impl Roofline {
                 served
             }
             None => {
-                self.attach.unheard()?;
                 let configs = self.configs(self.setup.context_length(global)?);
                 let mut prepared = self.setup.without_budget()?.prepare(global, &configs)?;
                 self.measure(global, &mut prepared, &configs)?

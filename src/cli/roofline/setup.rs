@@ -19,7 +19,7 @@ use crate::server::debug::facts;
 #[derive(Debug, Args)]
 pub struct SetupArgs {
     /// The model, instead of --model
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
     positional: Option<String>,
     #[command(flatten)]
     load: LoadArgs,
@@ -77,7 +77,7 @@ impl SetupArgs {
     fn load(&self) -> LoadArgs {
         let mut load = self.load.clone();
         if let Some(model) = &self.positional {
-            load.model.model.clone_from(model);
+            load.model.model = Some(model.clone());
         }
         load
     }

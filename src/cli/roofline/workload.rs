@@ -58,6 +58,11 @@ fn lines(path: &Path) -> anyhow::Result<Vec<Line>> {
 }
 
 impl Workload {
+    /// Whether there is a file.
+    pub fn is_named(&self) -> bool {
+        self.workload.is_some()
+    }
+
     /// The report of the file's requests, if one was named; of `steps` steps at most.
     pub fn report(&self, global: &Global, setup: &SetupArgs, steps: u64) -> Option<anyhow::Result<Report>> {
         self.workload.as_deref().map(|path| served(global, setup, path, steps))

@@ -93,6 +93,18 @@ fn hostile_values_end_in_errors() {
         grow(16, pair, "''") + "{% for i in range(9999) %}{{ [ns.x, ns.y] | sort | first }}{% endfor %}",
         grow(16, pair, "''") + "{% for i in range(9999) %}{{ '{}'.format(ns.x) | length }}{% endfor %}",
         "{% set x = ['a'] %}".to_owned() + &"{% set x = [x, x] %}".repeat(40) + "{{ x | string | length }}",
+        format!(
+            "{{% set ns = namespace(l=[]) %}}{{% for j in range(200) %}}{{% set ns.l = ns.l + [{}j * 37 % 203{}] %}}\
+             {{% endfor %}}{{% for i in range(30) %}}{{% set x = (ns.l * 10) | sort %}}{{% endfor %}}",
+            "[".repeat(58),
+            "]".repeat(58)
+        ),
+        format!(
+            "{{% set a = {0}1{1} %}}{{% set b = [{0}2{1}] * 30 %}}{{% for i in range(9000) %}}{{% set x = a in b %}}\
+             {{% endfor %}}",
+            "[".repeat(58),
+            "]".repeat(58)
+        ),
         "{{ '{:>1000000000}'.format(1) }}".into(),
         "{{ '%1000000000d' | format(1) }}".into(),
         "{{ 'a'.center(1000000000) | length }}".into(),

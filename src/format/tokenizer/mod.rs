@@ -1,6 +1,7 @@
 //! Text to token ids and back, through the `tokenizers` crate; llama.cpp is the reference.
 
 mod detokenizer;
+mod fewest;
 pub(super) mod from_gguf;
 pub(super) mod from_json;
 mod growth;
@@ -53,6 +54,8 @@ pub struct Tokenizer {
     bos_to_add: Option<u32>,
     ends: Vec<u32>,
     space_prefix: bool,
+    /// Bytes of the longest token, where texts are made of whole tokens.
+    longest: Option<usize>,
 }
 
 /// What the two readers hand over.
@@ -81,7 +84,24 @@ impl Tokenizer {
         ends.sort_unstable();
         ends.dedup();
         let special_texts = special.into_iter().map(|(_, t)| t.content).collect();
-        Ok(Self { core, growth, text_only, special_texts, vocabulary, bos, bos_to_add, ends, space_prefix })
+        let longest = fewest::longest(&core, &vocabulary);
+        Ok(Self {
+            core,
+            growth,
+            text_only,
+            special_texts,
+            vocabulary,
+            bos,
+            bos_to_add,
+            ends,
+            space_prefix,
+            longest,
+        })
+    }
+
+    /// A text of so many bytes has no fewer tokens; 0 where its length tells nothing.
+    pub fn fewest(&self, bytes: usize) -> usize {
+        self.longest.map_or(0, |longest| bytes.div_ceil(longest.max(1)))
     }
 
     /// The ids of a text, without BOS. Tokens that the model's author added as plain text are

@@ -27,7 +27,11 @@ pub(super) struct Ranges {
 
 /// What names mean at one place: the innermost last.
 #[derive(Debug, Default)]
-struct Names(Vec<Name>);
+struct Names {
+    all: Vec<Name>,
+    /// Whether all numbers of the module that are not known are unsigned.
+    unsigned: bool,
+}
 
 #[derive(Debug)]
 struct Name {
@@ -45,18 +49,19 @@ impl Ranges {
     /// Walks through a text without comments.
     pub fn new(text: &str) -> Self {
         let mut ranges = Self::default();
+        ranges.names.unsigned = !text.contains("i32");
         // Names that hold from a place on, in the order of their places.
         let mut coming: BTreeMap<usize, Vec<Name>> = BTreeMap::new();
         let mut depth: usize = 0;
         let mut at = 0;
         while let Some(c) = text[at..].chars().next() {
-            ranges.names.0.extend(coming.remove(&at).unwrap_or_default());
+            ranges.names.all.extend(coming.remove(&at).unwrap_or_default());
             let rest = &text[at..];
             match c {
                 '{' => depth += 1,
                 '}' => {
                     depth = depth.saturating_sub(1);
-                    ranges.names.0.retain(|name| name.depth <= depth);
+                    ranges.names.all.retain(|name| name.depth <= depth);
                 }
                 '[' => {
                     let range = super::closing(rest).and_then(|end| ranges.names.range(&rest[1..end]));
@@ -267,7 +272,10 @@ impl Parser<'_> {
         self.rest = rest.strip_prefix(')')?;
         match (self.names.range(a), self.names.range(b)) {
             (Some(a), Some(b)) => Some(Range { low: a.low.min(b.low), high: a.high.min(b.high) }),
-            (one, other) => one.or(other).map(|known| Range { low: 0, high: known.high }),
+            // A signed one might be below 0.
+            (one, other) => {
+                one.or(other).filter(|_| self.names.unsigned).map(|known| Range { low: 0, high: known.high })
+            }
         }
     }
 
@@ -290,7 +298,7 @@ impl Parser<'_> {
         if word.is_empty() || rest.trim_start().starts_with(['(', '[', '.']) {
             return None;
         }
-        self.names.0.iter().rev().find(|name| name.name == word)?.range
+        self.names.all.iter().rev().find(|name| name.name == word)?.range
     }
 }
 
@@ -321,6 +329,7 @@ mod tests {
             Some((0, 4))
         );
         assert_eq!(range("fn f() { a[min(x, y)] }"), None);
+        assert_eq!(range("fn f(x: i32) { a[min(x, 3)] }"), None);
         let lane = "const W = 8u;\n@compute @workgroup_size(W, 2)\n\
                     fn main(@builtin(local_invocation_index) tid: u32, x: u32) { let t = tid / 4u; a[t * 2u] }";
         assert_eq!(range(lane), Some((0, 6)));

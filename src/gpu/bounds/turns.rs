@@ -21,6 +21,9 @@ pub(super) fn counted(
     ranges: &Ranges,
     bit: usize,
 ) -> Result<(String, Loops), String> {
+    if words(original, "loop").next().is_some() {
+        return Err(format!("a 'loop', whose turns can't be counted: expected for or while: {original}"));
+    }
     let mut loops = Loops::default();
     let mut out = String::new();
     let mut rest = line;
@@ -71,16 +74,18 @@ pub(super) fn declarations(strayed: &str) -> String {
 
 /// Where loops begin in a line, and by which word.
 fn heads(line: &str) -> Vec<(usize, &str)> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut found: Vec<(usize, &str)> = ["for", "while"]
-        .iter()
-        .flat_map(|word| line.match_indices(word))
-        .filter(|(at, word)| {
-            !line[..*at].ends_with(is_word) && line[at + word.len()..].trim_start().starts_with('(')
-        })
-        .collect();
+    let mut found: Vec<(usize, &str)> = words(line, "for").chain(words(line, "while")).collect();
+    found.retain(|(at, word)| line[at + word.len()..].trim_start().starts_with('('));
     found.sort_unstable();
     found
+}
+
+/// Where a word stands by itself in a line.
+fn words<'a>(line: &'a str, word: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).filter(move |(at, word)| {
+        !line[..*at].ends_with(is_word) && !line[at + word.len()..].starts_with(is_word)
+    })
 }
 
 /// Where the parenthesis that opens a text is closed.
@@ -106,6 +111,13 @@ mod tests {
     fn loops_that_constants_end_stay_as_they_are() {
         let line = "for (var i = 0u; i < N; i++) { for (var j = 0u; j < min(n, 2u * N); j += 2u) { } }";
         assert_eq!(of(line), (line.to_string(), 0, 2));
+    }
+
+    #[test]
+    fn a_bare_loop_is_refused() {
+        let counted = |line| counted(line, line, 0, &Ranges::default(), 0).map(|(text, _)| text);
+        assert!(counted("loop { break; }").is_err());
+        assert_eq!(counted("let looped = loop_count;").as_deref(), Ok("let looped = loop_count;"));
     }
 
     #[test]

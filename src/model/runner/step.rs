@@ -282,9 +282,16 @@ impl Runner {
                     Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
                 });
                 early = pass.handed();
-                // Stamps of different submissions may not be subtracted.
-                if let Some(spans) = self.spans.as_mut().filter(|_| pass.recorded() > most) {
-                    spans.cancel();
+                let several = pass.recorded() > most;
+                drop(pass);
+                if let Some((set, [_, end])) = queries.as_ref().filter(|_| several) {
+                    // The first part's pass had both stamps; the step ends with the last part.
+                    let stamps = wgpu::ComputePassTimestampWrites {
+                        query_set: set,
+                        beginning_of_pass_write_index: Some(*end),
+                        end_of_pass_write_index: None,
+                    };
+                    drop(Recorder::new(gpu, encoder, "end of the step", Some(stamps)));
                 }
                 outcome
             }

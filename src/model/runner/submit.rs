@@ -116,10 +116,12 @@ impl Runner {
         let first = (self.sections.ids.0 / 4) as usize;
         for &(token, id) in ids {
             if token >= step.tokens || id as usize >= self.hyper.vocab {
-                return Err(Error::Step(format!(
+                let what = format!(
                     "token {token} of {} is to be {id}, of a vocabulary of {}",
                     step.tokens, self.hyper.vocab
-                )));
+                );
+                self.forget(Held { parts, words, step });
+                return Err(Error::Step(what));
             }
             words[first + token] = id;
         }

@@ -9,11 +9,12 @@ use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
 use crate::server::request::fields::{Fields, Refused, Unknown};
 use crate::server::request::sampling::stops;
-use crate::server::request::{FORMAT, NEUTRAL};
+use crate::server::request::{FORMAT, NEUTRAL, SERVICE_TIER};
 
 /// What would shape the answer and can't be honoured.
 const REFUSED: &[Refused] = &[
     Refused { name: "output_format", ..FORMAT },
+    SERVICE_TIER,
     Refused { name: "mcp_servers", neutral: &["[]"], why: "nothing is asked on a client's behalf" },
     Refused { name: "container", neutral: &[], why: "no code is run" },
 ];

@@ -21,7 +21,7 @@ pub const REQUESTS: &[Schema] = &[
             ("safety_identifier?", "string", "changes nothing here"),
             ("prompt_cache_key?", "string", "changes nothing here: see cache_salt"),
             ("metadata?", "object", "changes nothing here"),
-            ("service_tier?", "string", "changes nothing here"),
+            ("service_tier?", "string", "auto, default or standard_only: there is one tier"),
             (
                 "priority?",
                 "integer",

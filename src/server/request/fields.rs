@@ -40,7 +40,20 @@ pub trait Expected: DeserializeOwned {
 
     /// The value, if it is one.
     fn read(value: &Value) -> Option<Self> {
-        Self::deserialize(value).ok()
+        Self::deserialize(value).ok().or_else(|| Self::deserialize(&whole(value)?).ok())
+    }
+}
+
+/// Whole numbers that are written as others are (`16.0`, `1e9`), in a list too.
+fn whole(value: &Value) -> Option<Value> {
+    match value {
+        Value::Number(number) => {
+            // Beyond this, floats leave whole numbers out.
+            let float = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= 2_f64.powi(53))?;
+            Some(Value::from(float as i64))
+        }
+        Value::Array(items) => items.iter().map(whole).collect(),
+        _ => None,
     }
 }
 
@@ -253,6 +266,13 @@ mod tests {
         ] {
             assert!(error.message.starts_with(said), "{}", error.message);
         }
+        let mut floats =
+            Fields::parse(br#"{"a": 16.0, "b": [5.0, 6], "c": 1e9, "d": -0.0, "e": 1e300}"#).unwrap();
+        assert_eq!(floats.take::<u32>("a").unwrap(), Some(16));
+        assert_eq!(floats.take::<Vec<u32>>("b").unwrap(), Some(vec![5, 6]));
+        assert_eq!(floats.take::<usize>("c").unwrap(), Some(1_000_000_000));
+        assert_eq!(floats.take::<i64>("d").unwrap(), Some(0));
+        assert!(floats.take::<i64>("e").is_err());
         let inner = Fields::nested(serde_json::json!({"x": 1, "y": null}), "in[0]".into()).unwrap();
         odd.keep_rest(inner);
         assert_eq!(odd.finish(Unknown::Refuse).unwrap_err().param.as_deref(), Some("in[0].x"));

@@ -147,7 +147,14 @@ pub fn set_logprobs(
 pub const NAMES: &[&str] = &["user", "request_id", "safety_identifier", "prompt_cache_key"];
 
 /// Fields of the generating endpoints that change nothing here either.
-pub const NEUTRAL: &[&str] = &["metadata", "service_tier"];
+pub const NEUTRAL: &[&str] = &["metadata"];
+
+/// Whom a request is served before; it is `priority` that tells here.
+pub const SERVICE_TIER: Refused = Refused {
+    name: "service_tier",
+    neutral: &["\"auto\"", "\"default\"", "\"standard_only\""],
+    why: "there is one tier: leave it out, or send priority",
+};
 
 /// The shape of an answer.
 pub const FORMAT: Refused = Refused {
@@ -189,6 +196,7 @@ pub const CONVERSATION: &[Refused] = &[
 
 /// Fields that every generating endpoint knows and can't honour.
 pub const UNSUPPORTED: &[Refused] = &[
+    SERVICE_TIER,
     Refused { name: "use_beam_search", neutral: &["false"], why: "beam search is not served: leave it out" },
     Refused {
         name: "prompt_logprobs",

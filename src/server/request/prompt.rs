@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fields::{Expected, Fields, Refused};
+use crate::engine;
 use crate::format::tokenizer::{Special, Tokenizer};
 use crate::format::{Ending, Message};
+use crate::scheduler::Refusal;
 use crate::server::app::App;
 use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
@@ -168,6 +170,19 @@ pub async fn encode(app: &Arc<App>, raw: Vec<Raw>) -> Result<Vec<Prompt>, ApiErr
 fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
     let tokenizer: &Tokenizer = &app.model.tokenizer;
     let bad = |error: crate::format::Error| ApiError::field("prompt", error);
+    let bytes = match &raw {
+        Raw::Ids(_) => 0,
+        Raw::Text(text) => text.len(),
+        // Templates trim texts, and cut from those of assistants what was thought.
+        Raw::Chat(messages, _) => {
+            messages.iter().filter(|m| m.role == "user").map(|m| m.content.trim().len()).sum()
+        }
+    };
+    let (fewest, available) = (tokenizer.fewest(bytes), app.model.context as u32);
+    if fewest >= app.model.context {
+        let refusal = Refusal::TooLong { asked: fewest as u64 + 1, available };
+        return Err(engine::Error::Refused(refusal).into());
+    }
     let prompt = match raw {
         Raw::Ids(ids) => match ids.iter().find(|&&id| id as usize >= app.model.vocab) {
             Some(id) => {

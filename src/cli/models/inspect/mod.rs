@@ -13,7 +13,6 @@ use crate::cli::printable::one_line;
 use crate::cli::{Global, ModelArg};
 use crate::format::{Hyper, Kind, ModelFile};
 use crate::gpu::{AdapterChoice, AdapterSummary, adapters, choose};
-use crate::hub::DEFAULT_MODEL;
 use crate::model::{Architecture, gpu_bytes};
 use crate::units::Bytes;
 use fit::{Fit, Room};
@@ -21,13 +20,11 @@ use fit::{Fit, Room};
 /// Show what a model holds, whether it runs, and which contexts fit.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A name from `ridgepoint models list` (fetched when absent), a .gguf file, or a Hugging Face
-    /// model directory
-    #[arg(value_name = "MODEL", env = "RIDGEPOINT_MODEL", default_value = DEFAULT_MODEL)]
-    model: String,
-    /// The same by its flag, as other commands take it (also as -hf)
-    #[arg(long = "model", visible_alias = "hf-repo", short = 'm', value_name = "MODEL")]
-    named: Option<String>,
+    /// The model, instead of --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    positional: Option<String>,
+    #[command(flatten)]
+    model: ModelArg,
     /// List every tensor
     #[arg(long)]
     tensors: bool,
@@ -39,7 +36,8 @@ pub struct Inspect {
 impl Inspect {
     /// Prints what the file says and what follows from it.
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
-        let path = ModelArg { model: self.named.as_ref().unwrap_or(&self.model).clone() }.resolve(global)?;
+        let model = self.positional.clone().or_else(|| self.model.model.clone());
+        let path = ModelArg { model }.resolve(global)?;
         let file = ModelFile::describe(&path)?;
         // A file whose sizes can't be read still has tensors to show.
         let known = Architecture::of(&file).map_err(|e| e.to_string());
