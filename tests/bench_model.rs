@@ -75,7 +75,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["-r", "0"], 1, "at least one repetition"),
         (&["-b", "0"], 1, "at least one token"),
         (&["-t", "4"], 2, "no threads to set"),
-        (&["-ngl", "20"], 2, "every layer is on the GPU"),
+        (&["-ngl", "0"], 1, "every layer is on the GPU"),
         (&["-fa", "0"], 2, "attention is always one kernel"),
         (&["-p", "32-16"], 2, "a range such as 128-512+128"),
         (&["-pg", "512"], 2, "expected two numbers, such as 512,128"),

@@ -57,7 +57,7 @@ impl Run {
         let opened = self.load.open(global)?;
         params.validate(opened.hyper.vocab)?;
         let tokenizer = opened.file.tokenizer()?;
-        let fewest = tokenizer.fewest(prompt.trim().len());
+        let fewest = tokenizer.fewest(prompt.trim());
         if fewest >= opened.context {
             let available = opened.context as u32;
             anyhow::bail!(Refusal::TooLong { asked: fewest as u64 + 1, available });

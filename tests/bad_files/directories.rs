@@ -19,7 +19,7 @@ fn directories() {
     let in_itself = "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns.x }}";
     let deep_list = "{% set ns = namespace(x=[]) %}{% for i in range(60000) %}{% set ns.x = [ns.x] %}{% endfor %}\
                      {{ ns.x | tojson }}";
-    let sums = format!("{{{{ 1{} }}}}", "+1".repeat(400_000));
+    let sums = format!("{{{{ 1{} }}}}", "+1".repeat(100_000));
     let tokenizer = fs::read_to_string(data("tiny/llama/tokenizer.json")).unwrap();
     let mut tokenizer: serde_json::Value = serde_json::from_str(&tokenizer).unwrap();
     let doubling = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});

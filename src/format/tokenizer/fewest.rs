@@ -5,23 +5,38 @@ use serde_json::Value;
 
 use super::vocabulary::Vocabulary;
 
-/// Bytes of the longest token, where every byte of a text comes back in some token: nothing is normalised, cut away or
-/// unknown.
-pub(super) fn longest(core: &tokenizers::Tokenizer, vocabulary: &Vocabulary) -> Option<usize> {
+/// What a text's length tells, where nothing of it is normalised or cut away.
+#[derive(Debug)]
+pub(super) struct Fewest {
+    /// Bytes that come back in some token: of others (SmolLM2 has none for 0x04) a vocabulary may make nothing.
+    known: [bool; 256],
+    /// Bytes of the longest token.
+    longest: usize,
+}
+
+impl Fewest {
+    /// Tokens of a text, at least.
+    pub(super) fn of(&self, text: &str) -> usize {
+        text.bytes().filter(|byte| self.known[usize::from(*byte)]).count().div_ceil(self.longest)
+    }
+}
+
+/// The bound of a tokenizer, if it has one.
+pub(super) fn fewest(core: &tokenizers::Tokenizer, vocabulary: &Vocabulary) -> Option<Fewest> {
     let strips = |token: &tokenizers::AddedToken| token.lstrip || token.rstrip;
     if core.get_normalizer().is_some() || core.get_added_tokens_decoder().values().any(strips) {
         return None;
     }
     let rule = core.get_pre_tokenizer().map(serde_json::to_value)?.ok()?;
-    let mut single = [false; 256];
-    let mut longest = 0;
+    let mut known = [false; 256];
+    let mut longest = 1;
     for piece in (0..vocabulary.len()).filter_map(|id| vocabulary.bytes(id as u32)) {
         longest = longest.max(piece.len());
         if let [byte] = piece {
-            single[usize::from(*byte)] = true;
+            known[usize::from(*byte)] = true;
         }
     }
-    (keeps(&rule) && single.iter().all(|known| *known)).then_some(longest)
+    keeps(&rule).then_some(Fewest { known, longest })
 }
 
 /// Whether a pre-tokenizer only cuts.

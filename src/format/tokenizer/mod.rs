@@ -16,6 +16,7 @@ pub use detokenizer::Detokenizer;
 pub use vocabulary::TokenKind;
 
 use super::Error;
+use fewest::Fewest;
 use growth::Growth;
 use vocabulary::{Vocabulary, unknown_id};
 
@@ -54,8 +55,8 @@ pub struct Tokenizer {
     bos_to_add: Option<u32>,
     ends: Vec<u32>,
     space_prefix: bool,
-    /// Bytes of the longest token, where texts are made of whole tokens.
-    longest: Option<usize>,
+    /// What a text's length tells of its tokens.
+    fewest: Option<Fewest>,
 }
 
 /// What the two readers hand over.
@@ -84,7 +85,7 @@ impl Tokenizer {
         ends.sort_unstable();
         ends.dedup();
         let special_texts = special.into_iter().map(|(_, t)| t.content).collect();
-        let longest = fewest::longest(&core, &vocabulary);
+        let fewest = fewest::fewest(&core, &vocabulary);
         Ok(Self {
             core,
             growth,
@@ -95,13 +96,13 @@ impl Tokenizer {
             bos_to_add,
             ends,
             space_prefix,
-            longest,
+            fewest,
         })
     }
 
-    /// A text of so many bytes has no fewer tokens; 0 where its length tells nothing.
-    pub fn fewest(&self, bytes: usize) -> usize {
-        self.longest.map_or(0, |longest| bytes.div_ceil(longest.max(1)))
+    /// A text has no fewer tokens, by its length alone; 0 where that tells nothing.
+    pub fn fewest(&self, text: &str) -> usize {
+        self.fewest.as_ref().map_or(0, |fewest| fewest.of(text))
     }
 
     /// The ids of a text, without BOS. Tokens that the model's author added as plain text are

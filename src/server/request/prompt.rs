@@ -170,15 +170,15 @@ pub async fn encode(app: &Arc<App>, raw: Vec<Raw>) -> Result<Vec<Prompt>, ApiErr
 fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
     let tokenizer: &Tokenizer = &app.model.tokenizer;
     let bad = |error: crate::format::Error| ApiError::field("prompt", error);
-    let bytes = match &raw {
+    let fewest = match &raw {
         Raw::Ids(_) => 0,
-        Raw::Text(text) => text.len(),
+        Raw::Text(text) => tokenizer.fewest(text),
         // Templates trim texts, and cut from those of assistants what was thought.
         Raw::Chat(messages, _) => {
-            messages.iter().filter(|m| m.role == "user").map(|m| m.content.trim().len()).sum()
+            messages.iter().filter(|m| m.role == "user").map(|m| tokenizer.fewest(m.content.trim())).sum()
         }
     };
-    let (fewest, available) = (tokenizer.fewest(bytes), app.model.context as u32);
+    let available = app.model.context as u32;
     if fewest >= app.model.context {
         let refusal = Refusal::TooLong { asked: fewest as u64 + 1, available };
         return Err(engine::Error::Refused(refusal).into());
