@@ -147,8 +147,7 @@ fn a_text_has_no_fewer_tokens_than_its_length_tells() {
     for text in
         ["", "a", &" ".repeat(5000), "antidisestablishmentarianism", &"<|im_start|>".repeat(9), "😀é\0\n\x04"]
     {
-        let (fewest, found) =
-            (tokenizer.fewest(text), tokenizer.encode(text, Special::Parse).unwrap().len());
+        let (fewest, found) = (tokenizer.fewest(text), tokenizer.encode(text, Special::Parse).unwrap().len());
         assert!(fewest <= found, "{fewest} for {found}: {text:.40}");
     }
     let long = "y\n".repeat(2 << 20);

@@ -20,7 +20,7 @@ use crate::server::caps::Cap;
 use crate::server::error::ApiError;
 use crate::server::reply;
 use crate::server::request::fields::{Expected, Fields, Refused};
-use crate::server::request::{TRUNCATE, prompt};
+use crate::server::request::{SERVICE_TIER, TRUNCATE, prompt};
 
 /// Texts that are handed to the engine at once, so that a long list does not fill the queue.
 const WAVE: usize = 32;
@@ -54,6 +54,7 @@ impl Expected for PoolingName {
 /// What is known and can't be honoured.
 const REFUSED: &[Refused] = &[
     TRUNCATE,
+    SERVICE_TIER,
     Refused { name: "normalize", neutral: &["true"], why: "vectors have length 1: leave it out" },
     Refused { name: "embd_normalize", neutral: &["2"], why: "vectors have length 1: leave it out" },
     Refused {
