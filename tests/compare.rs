@@ -154,3 +154,34 @@ fn half_the_bandwidth_of_a_real_device_is_the_device_s_fault() {
     }
     assert!(blamed > 0, "{found}");
 }
+
+/// One tiny model on two software drivers of one machine: SwiftShader has no subgroups of 8, so that other kernels
+/// run, and its multiply-adds are some hundred times slower.
+#[test]
+fn a_slow_driver_is_to_blame_for_its_kernels() {
+    let (fast, slow) = ("tiny-llvmpipe.json", "tiny-swiftshader.json");
+    let found: Value = serde_json::from_slice(&compare(&[fast, slow, "--json"]).stdout).unwrap();
+    let other = &found["others"][0];
+    let judged: Vec<&Value> =
+        other["kernels"].as_array().unwrap().iter().filter(|k| k["significant"] == true).collect();
+    assert!(judged.len() >= 8, "{}", judged.len());
+    for k in judged {
+        assert!(k["ratio"].as_f64() > Some(10.0), "{k}");
+        assert_eq!(k["blame"], "device", "{k}");
+    }
+    let named = other["only_in_baseline"].as_array().unwrap();
+    assert!(named.iter().any(|row| row.as_str().unwrap().contains("attention_keys")), "{named:?}");
+    let slower = compare(&[fast, slow, "--threshold", "5"]);
+    assert_eq!(slower.status.code(), Some(1));
+    assert!(text(&slower.stderr).contains("(the device)"), "{}", text(&slower.stderr));
+    assert_eq!(compare(&[slow, fast, "--threshold", "5"]).status.code(), Some(0));
+}
+
+#[test]
+fn reports_of_two_models_fail_no_threshold() {
+    let mixed = compare(&["simulated.json", "tiny-llvmpipe.json", "--threshold", "5"]);
+    assert_eq!(mixed.status.code(), Some(1));
+    assert!(text(&mixed.stderr).contains("reports of one model"), "{}", text(&mixed.stderr));
+    assert!(mixed.stdout.is_empty());
+    assert_eq!(compare(&["simulated.json", "tiny-llvmpipe.json"]).status.code(), Some(0));
+}

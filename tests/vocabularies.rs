@@ -341,7 +341,7 @@ fn a_prompt_begins_with_one_bos() {
         let (_dir, model) = directory(bos_rule, &files);
         let (tokenizer, template) = (model.tokenizer().unwrap(), model.chat_template(None).unwrap());
         let turns = [Message::new("user", "a<s>")];
-        template.unwrap().encode(&tokenizer, &turns, Ending::Closed).unwrap()
+        template.unwrap().encode(&tokenizer, &turns, Ending::Closed, usize::MAX).unwrap()
     };
     let ids = encode("{{ bos_token }}{{ messages[0].content }}");
     assert_eq!(ids, encode("{{ messages[0].content }}"));

@@ -44,10 +44,12 @@ pub(super) fn read(command: Command) -> ArgMatches {
 /// Spells flags as llama.cpp's users type them in this program's way. What follows `--` is text and
 /// stays.
 fn llama_cpps(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    let mut is_text = false;
+    let (mut is_text, mut is_prompt) = (false, false);
     arguments.map(move |argument| {
         is_text |= argument == "--";
-        match LLAMA_CPPS.iter().find(|(theirs, _)| !is_text && argument == *theirs) {
+        let stays = is_text || is_prompt;
+        is_prompt = !stays && (argument == "-p" || argument == "--prompt");
+        match LLAMA_CPPS.iter().find(|(theirs, _)| !stays && argument == *theirs) {
             Some((_, ours)) => OsString::from(ours),
             None => argument,
         }
@@ -113,8 +115,8 @@ mod tests {
 
     #[test]
     fn flags_of_llama_cpp_are_spelled_our_way_and_text_stays() {
-        let words = ["run", "-hf", "A/B", "--", "-hf"].map(OsString::from);
+        let words = ["run", "-hf", "A/B", "-p", "-fa", "-fa", "--", "-hf"].map(OsString::from);
         let ours: Vec<_> = llama_cpps(words.into_iter()).collect();
-        assert_eq!(ours, ["run", "--hf-repo", "A/B", "--", "-hf"]);
+        assert_eq!(ours, ["run", "--hf-repo", "A/B", "-p", "-fa", "--flash-attn", "--", "-hf"]);
     }
 }

@@ -153,7 +153,8 @@ impl Talk {
     }
 
     fn answer(&mut self, sampling: &SamplingArgs) -> anyhow::Result<String> {
-        let ids = self.template.encode(self.session.tokenizer(), &self.messages, Ending::Answer)?;
+        let ids =
+            self.template.encode(self.session.tokenizer(), &self.messages, Ending::Answer, usize::MAX)?;
         let (used, context) = (ids.len(), self.session.context());
         if used >= context {
             anyhow::bail!(

@@ -27,9 +27,9 @@ pub struct Explain {
     /// budget
     #[arg(long, short = 'p', value_name = "TOKENS", conflicts_with_all = ["batch", "context", "most_sequences"])]
     prefill: Option<usize>,
-    /// The most sequences that a batch may have
-    #[arg(long, default_value_t = 8, value_name = "SEQUENCES")]
-    most_sequences: usize,
+    /// The most sequences that a batch may have [default: 8, or --batch if that is more]
+    #[arg(long, value_name = "SEQUENCES")]
+    most_sequences: Option<usize>,
     /// Turn every knob, not only the best
     #[arg(long)]
     all: bool,
@@ -89,15 +89,12 @@ impl Explain {
             Some(context) => context,
             None => self.setup.context_length(global)?.min(1024),
         };
-        if self.batch == 0 || self.batch > self.most_sequences {
-            anyhow::bail!(
-                "--batch {}: expected 1 to {} sequences, or a larger --most-sequences",
-                self.batch,
-                self.most_sequences
-            );
+        let most = self.most_sequences.unwrap_or(self.batch.max(8));
+        if self.batch == 0 || self.batch > most {
+            anyhow::bail!("--batch {}: expected 1 to --most-sequences, which is {most}", self.batch);
         }
         let base = Config { tokens: 1, sequences: self.batch, context };
-        let widest = Config { sequences: self.most_sequences, ..base };
+        let widest = Config { sequences: most, ..base };
         let mut prepared = self.setup.without_budget()?.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
         let weights = main_formats(&prepared.model.formats);
@@ -106,7 +103,7 @@ impl Explain {
             eprintln!("measuring {}", base.name());
         }
         let step = meter.measure(base)?;
-        let all = knobs(base, self.most_sequences, &weights);
+        let all = knobs(base, most, &weights);
         let predictions = predict(&mut meter, &roof, &step, base, all)?;
         let explanation = Explanation::new(base.name(), step.wall, base.sequences);
         // In turn with the base, so that a machine that changes its pace changes both.

@@ -15,7 +15,6 @@ use super::text::TextArg;
 use crate::format::tokenizer::Special;
 use crate::format::{Ending, Message};
 use crate::sample::SamplingParams;
-use crate::scheduler::Refusal;
 
 /// The exit code that shells give a program which Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
@@ -30,7 +29,7 @@ pub struct Run {
     #[command(flatten)]
     profile: CpuProfile,
     /// Continue the text as it is, without the model's chat template
-    #[arg(long)]
+    #[arg(long, conflicts_with = "chat_template")]
     raw: bool,
     #[command(flatten)]
     template: ChatTemplateArg,
@@ -57,18 +56,13 @@ impl Run {
         let opened = self.load.open(global)?;
         params.validate(opened.hyper.vocab)?;
         let tokenizer = opened.file.tokenizer()?;
-        let fewest = tokenizer.fewest(prompt.trim());
-        if fewest >= opened.context {
-            let available = opened.context as u32;
-            anyhow::bail!(Refusal::TooLong { asked: fewest as u64 + 1, available });
-        }
         let template = if self.raw { None } else { self.template.resolve(&opened.file)? };
         let ids = match &template {
             Some(template) => {
                 let mut messages: Vec<Message> = Vec::new();
                 messages.extend(self.system.as_ref().map(|s| Message::new("system", s)));
                 messages.push(Message::new("user", prompt));
-                template.encode(&tokenizer, &messages, Ending::Answer)?
+                template.encode(&tokenizer, &messages, Ending::Answer, opened.context)?
             }
             None if self.system.is_some() => {
                 anyhow::bail!(
@@ -81,6 +75,7 @@ impl Run {
                         "note: the model has no chat template, so the text is continued as it is (--raw)"
                     );
                 }
+                tokenizer.allow(&prompt, opened.context)?;
                 tokenizer.encode_prompt(&prompt, Special::Parse)?
             }
         };

@@ -34,9 +34,12 @@ pub fn text_method(
             from_args(given).map(|(cut,): (&str,)| text.strip_suffix(cut).unwrap_or(text).into())
         }
         "partition" | "rpartition" => from_args(given).and_then(|(at,): (&str,)| parted(text, name, at)),
-        "rsplit" => {
-            from_args(given).and_then(|(at, most): (Option<&str>, Option<usize>)| split_back(text, at, most))
-        }
+        "rsplit" => from_args(given).and_then(|(at, most, named): (Option<&str>, Option<i64>, Kwargs)| {
+            let most = most.or(named.get("maxsplit")?);
+            let at = at.or(named.get("sep")?);
+            named.assert_all_used()?;
+            split_back(text, at, most)
+        }),
         "swapcase" => from_args(given).map(|()| text.chars().flat_map(swapped).collect::<String>().into()),
         "zfill" => from_args(given).and_then(|(width,): (i64,)| {
             let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
@@ -69,11 +72,11 @@ fn parted(text: &str, name: &str, at: &str) -> Result<Value, minijinja::Error> {
 }
 
 /// Python's `rsplit`: at whitespace where nothing else is named, `most` times at most, from the end.
-fn split_back(text: &str, at: Option<&str>, most: Option<usize>) -> Result<Value, minijinja::Error> {
-    let most = most.unwrap_or(usize::MAX - 1);
+fn split_back(text: &str, at: Option<&str>, most: Option<i64>) -> Result<Value, minijinja::Error> {
+    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
     let mut parts: Vec<&str> = match at {
         Some("") => return Err(empty_separator()),
-        Some(at) => text.rsplitn(most + 1, at).collect(),
+        Some(at) => text.rsplitn(most.saturating_add(1), at).collect(),
         None => {
             let mut words = Vec::new();
             let mut rest = text.trim_end();
@@ -92,7 +95,11 @@ fn split_back(text: &str, at: Option<&str>, most: Option<usize>) -> Result<Value
 }
 
 fn swapped(c: char) -> Vec<char> {
-    if c.is_lowercase() { c.to_uppercase().collect() } else { c.to_lowercase().collect() }
+    match (c.is_lowercase(), c.is_uppercase()) {
+        (true, _) => c.to_uppercase().collect(),
+        (_, true) => c.to_lowercase().collect(),
+        _ => vec![c],
+    }
 }
 
 fn padded(

@@ -172,7 +172,8 @@ impl ChatTemplate {
     }
 
     /// The prompt as ids. It begins with BOS where the model wants one, whether or not the
-    /// template writes it; special tokens come from the template alone.
+    /// template writes it; special tokens come from the template alone. What is sure to have more than
+    /// `most` tokens is refused before it is cut into them.
     ///
     /// # Errors
     /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
@@ -181,9 +182,13 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
         ending: Ending,
+        most: usize,
     ) -> Result<Vec<u32>, Error> {
         let (messages, disguise) = self.disguise(tokenizer, messages)?;
         let text = self.render(&messages, ending)?;
+        // A stand-in is longer than what it stands for.
+        let surely = text.replace(|c| disguise.iter().any(|(stand_in, _)| *stand_in == c), "");
+        tokenizer.allow(&surely, most)?;
         let mut ids = tokenizer.encode_disguised(&text, &disguise)?;
         if let Some(bos) = tokenizer.bos_to_add()
             && ids.first() != Some(&bos)

@@ -55,6 +55,17 @@ pub enum Error {
         /// Allowed.
         most: usize,
     },
+    /// A prompt that is too long by its length alone.
+    #[error(
+        "the prompt needs {fewest} tokens at least, but {most} is the longest that this model is run with: shorten the \
+         prompt or raise --max-model-len"
+    )]
+    TooManyTokens {
+        /// It has no fewer.
+        fewest: usize,
+        /// Allowed.
+        most: usize,
+    },
     /// A chat template that can't be read or that failed.
     #[error("chat template: {0}")]
     Template(String),

@@ -30,6 +30,8 @@ enum Hook {
     Compared,
     /// Gives back the value that is about to be walked, or one of whose items is about to be taken.
     Walked,
+    /// Gives back the value that is about to be sliced.
+    Sliced,
     /// Gives back the value that a namespace is to hold.
     Stored,
     /// Makes a map of keys and values in turn.
@@ -41,11 +43,12 @@ enum Hook {
 }
 
 impl Hook {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Made,
         Self::Used,
         Self::Compared,
         Self::Walked,
+        Self::Sliced,
         Self::Stored,
         Self::Map,
         Self::Filter,
@@ -59,6 +62,7 @@ impl Hook {
             Self::Used => "(used)",
             Self::Compared => "(compared)",
             Self::Walked => "(walked)",
+            Self::Sliced => "(sliced)",
             Self::Stored => "(stored)",
             Self::Map => "(map)",
             Self::Filter => "(filter)",
@@ -93,6 +97,7 @@ impl Object for Hooked {
             Hook::Used => drop(meter.used(last)?),
             Hook::Compared => drop(meter.compared(last)?),
             Hook::Walked => meter.walked(last)?,
+            Hook::Sliced => meter.sliced(last)?,
             Hook::Stored => Meter::stored(last)?,
             Hook::Map => return map(given),
             Hook::Filter | Hook::Test | Hook::Method => {
@@ -193,9 +198,25 @@ pub fn run(
 
 /// Filters that compare all items of a list with each other, and filters and tests that compare each of them once.
 const SORTING: [&str; 4] = ["sort", "unique", "groupby", "dictsort"];
-const COMPARING: [&str; 17] = [
-    "min", "max", "in", "eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt", ">",
-    "ge", ">=",
+const COMPARING: [&str; 18] = [
+    "greaterthan",
+    "min",
+    "max",
+    "in",
+    "eq",
+    "equalto",
+    "==",
+    "ne",
+    "!=",
+    "lt",
+    "lessthan",
+    "<",
+    "le",
+    "<=",
+    "gt",
+    ">",
+    "ge",
+    ">=",
 ];
 
 /// Pays for what a call works on: all of the first value, and all of the others for each of its items and
@@ -237,12 +258,17 @@ fn pay_for_call(meter: &Meter, state: &State<'_, '_>, name: &str, given: &[Value
 
 /// What a call looks up by its name: itself, or what it is to do to every item.
 fn asked_for<'a>(name: &'a str, given: &'a [Value]) -> &'a str {
-    let inner = match name {
-        "map" | "select" | "reject" => given.get(1),
-        "selectattr" | "rejectattr" => given.get(2),
-        _ => None,
-    };
-    inner.and_then(Value::as_str).unwrap_or(name)
+    let (mut name, mut given) = (name, given);
+    // Filters of filters, as in `map('map', 'sort')`.
+    loop {
+        let at = match name {
+            "map" | "select" | "reject" => 1,
+            "selectattr" | "rejectattr" => 2,
+            _ => return name,
+        };
+        let Some(inner) = given.get(at).and_then(Value::as_str) else { return name };
+        (name, given) = (inner, &given[at..]);
+    }
 }
 
 /// As minijinja names what a template asks for and isn't there.
@@ -323,7 +349,6 @@ fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error>
         | I::BuildTuple(_)
         | I::Add
         | I::Mul
-        | I::Slice
         | I::EndCapture
         | I::CallFunction(..)
         | I::CallObject(_) => vec![instruction, made],
@@ -332,6 +357,15 @@ fn expanded(instruction: Instruction<'_>) -> Result<Vec<Instruction<'_>>, Error>
             vec![compared.clone(), I::Swap, compared, I::Swap, instruction]
         }
         I::StringConcat => vec![used.clone(), I::Swap, used, I::Swap, instruction],
+        // Compiled into the code as what is walked anew at every use.
+        I::LoadConst(ref value) if value.as_object().is_some() => vec![instruction, made],
+        I::Slice => {
+            let [start, stop, step] = ["(start)", "(stop)", "(step)"];
+            let aside =
+                [I::StoreLocal(step), I::StoreLocal(stop), I::StoreLocal(start), Hook::Sliced.call(1)];
+            let back = [I::Lookup(start), I::Lookup(stop), I::Lookup(step), instruction, made];
+            aside.into_iter().chain(back).collect()
+        }
         I::GetItem => vec![used, I::Swap, Hook::Walked.call(1), I::Swap, instruction],
         I::PushLoop(_) => vec![Hook::Walked.call(1), instruction],
         I::SetAttr(_) => vec![I::Swap, Hook::Stored.call(1), I::Swap, instruction],

@@ -133,6 +133,12 @@ impl Meter {
         self.spend(value.as_str().map_or(0, str::len) as u64 / 64)
     }
 
+    /// A value of which a part is taken: all before it is walked.
+    pub fn sliced(&self, value: &Value) -> Result<(), Error> {
+        self.walked(value)?;
+        self.spend(value.as_object().and_then(|object| object.enumerator_len()).unwrap_or(0) as u64)
+    }
+
     /// What a namespace is to hold: with one in itself, there would be no end of it.
     pub fn stored(value: &Value) -> Result<(), Error> {
         if value.as_object().is_some_and(is_namespace) { Err(held_namespace()) } else { Ok(()) }

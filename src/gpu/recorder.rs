@@ -18,6 +18,8 @@ pub struct Recorder<'a> {
     most: u32,
     recorded: u32,
     handed: Option<Instant>,
+    /// What is written at the end of every pass after the first.
+    end: Option<(wgpu::QuerySet, u32)>,
     /// Where parts go that are not submitted yet.
     kept: Option<&'a mut Vec<wgpu::CommandBuffer>>,
 }
@@ -31,7 +33,17 @@ impl<'a> Recorder<'a> {
         timestamps: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) -> Self {
         let pass = open(encoder, label, timestamps);
-        Self { gpu, encoder, pass: Some(pass), label, most: u32::MAX, recorded: 0, handed: None, kept: None }
+        Self {
+            gpu,
+            encoder,
+            pass: Some(pass),
+            label,
+            most: u32::MAX,
+            recorded: 0,
+            handed: None,
+            end: None,
+            kept: None,
+        }
     }
 
     /// Submits after every `most` dispatches and goes on in a new pass. What is left stays in the
@@ -39,6 +51,13 @@ impl<'a> Recorder<'a> {
     #[must_use]
     pub fn submitting_every(mut self, most: u32) -> Self {
         self.most = most.max(1);
+        self
+    }
+
+    /// Stamps the end of every further pass by a query that the first pass stamps too: the last of them holds.
+    #[must_use]
+    pub fn ending(mut self, end: Option<(wgpu::QuerySet, u32)>) -> Self {
+        self.end = end;
         self
     }
 
@@ -78,8 +97,15 @@ impl<'a> Recorder<'a> {
         if self.recorded > 0 && self.recorded.is_multiple_of(self.most) {
             self.cut();
         }
-        let (encoder, label) = (&mut *self.encoder, self.label);
-        let pass = self.pass.get_or_insert_with(|| open(encoder, label, None));
+        let (encoder, label, end) = (&mut *self.encoder, self.label, &self.end);
+        let pass = self.pass.get_or_insert_with(|| {
+            let stamps = end.as_ref().map(|(set, query)| wgpu::ComputePassTimestampWrites {
+                query_set: set,
+                beginning_of_pass_write_index: None,
+                end_of_pass_write_index: Some(*query),
+            });
+            open(encoder, label, stamps)
+        });
         // Captures show dispatches by the names that reports use.
         pass.push_debug_group(&dispatch.bound.pipeline.label);
         dispatch.bound.record(pass, dispatch.grid);

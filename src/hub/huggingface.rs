@@ -55,6 +55,8 @@ pub(super) struct Remote<'a> {
 const MAX_REDIRECTS: usize = 8;
 /// A list of files may not be longer.
 const MAX_LISTING: u64 = 16 << 20;
+/// How long a list of files may take to come.
+const LISTED: Duration = Duration::from_secs(60);
 /// How often a broken connection is taken up again, if something came each time.
 const RESUMPTIONS: usize = 5;
 
@@ -115,8 +117,8 @@ impl Remote<'_> {
                 break;
             }
             // A byte now and then would keep any single read from stalling.
-            if begun.elapsed() > self.timeouts.answer {
-                let what = format!("{url}: the list of files did not end within {:?}", self.timeouts.answer);
+            if begun.elapsed() > LISTED {
+                let what = format!("{url}: the list of files did not end within {} s", LISTED.as_secs());
                 return Err(SourceError::Answer(what));
             }
         }

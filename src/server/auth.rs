@@ -73,19 +73,23 @@ impl Guard {
         if headers.get_all(header::HOST).iter().count() > 1 {
             return Err(ApiError::bad("two Host headers: expected one"));
         }
-        let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
-        if encoding.is_some_and(|encoding| encoding != b"identity") {
+        let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+        let plain = |coding: &[u8]| {
+            coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+        };
+        if !codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).all(plain) {
             let message = "the body is compressed: expected it as it is, without Content-Encoding";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         // A request's own authority stands above the header (RFC 9112, 3.2.2).
-        let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-        if !self.knows_host(authority.or(headers.get(header::HOST).map(HeaderValue::as_bytes))) {
+        let authority = request.uri().authority().and_then(|authority| authority.as_str().rsplit('@').next());
+        let host = authority.map(str::as_bytes).or(headers.get(header::HOST).map(HeaderValue::as_bytes));
+        if !self.knows_host(host) {
             let message =
                 "this name does not lead here: start the server with --allowed-hosts NAME, or with a key";
             return Err(ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host"));
         }
-        if !self.admits(headers) {
+        if !self.admits(headers, host) {
             let message = "pages of this origin may not ask: start the server with --allowed-origins";
             return Err(ApiError::new(StatusCode::FORBIDDEN, message));
         }
@@ -122,12 +126,11 @@ impl Guard {
 
     /// A page of another origin could otherwise make a visitor's browser use a server on the
     /// visitor's machine.
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    fn admits(&self, headers: &HeaderMap, host: Option<&[u8]>) -> bool {
         let Some(origin) = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()) else {
             return true;
         };
-        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-        let own = origin.split_once("://").map(|(_, host)| host);
+        let own = origin.split_once("://").map(|(_, host)| host.as_bytes());
         self.origins.iter().any(|o| o == "*" || o == origin) || (own.is_some() && own == host)
     }
 }
@@ -208,17 +211,28 @@ mod tests {
         assert_eq!(status("http://evil.example/v1/models", &[host]), Some(403));
         assert_eq!(status("http://localhost/v1/models", &[("host", "evil.example")]), None);
         assert_eq!(status("/v1/models", &[host, ("content-encoding", "gzip")]), Some(415));
-        assert_eq!(status("/v1/models", &[host, ("content-encoding", "identity")]), None);
+        assert_eq!(status("/v1/models", &[host, ("content-encoding", "Identity, ")]), None);
+        let twice = [host, ("content-encoding", "identity"), ("content-encoding", "gzip")];
+        assert_eq!(status("/v1/models", &twice), Some(415));
+        assert_eq!(status("http://localhost:x@evil.example/v1/models", &[host]), Some(403));
+        let own = [("host", "evil.example"), ("origin", "http://localhost:1")];
+        assert_eq!(status("http://localhost:1/v1/models", &own), None);
+        let other = [("host", "evil.example"), ("origin", "http://evil.example")];
+        assert_eq!(status("http://localhost/v1/models", &other), Some(403));
     }
 
     #[test]
     fn foreign_pages_are_turned_away() {
         let guard = Guard { origins: vec!["https://ui.example".into()], ..Guard::default() };
         let host = ("host", "127.0.0.1:8080");
-        assert!(guard.admits(&headers(&[host])));
-        assert!(guard.admits(&headers(&[host, ("origin", "http://127.0.0.1:8080")])));
-        assert!(guard.admits(&headers(&[host, ("origin", "https://ui.example")])));
-        assert!(!guard.admits(&headers(&[host, ("origin", "https://evil.example")])));
-        assert!(!guard.admits(&headers(&[host, ("origin", "null")])));
+        assert!(guard.admits(&headers(&[host]), Some(b"127.0.0.1:8080")));
+        assert!(
+            guard.admits(&headers(&[host, ("origin", "http://127.0.0.1:8080")]), Some(b"127.0.0.1:8080"))
+        );
+        assert!(guard.admits(&headers(&[host, ("origin", "https://ui.example")]), Some(b"127.0.0.1:8080")));
+        assert!(
+            !guard.admits(&headers(&[host, ("origin", "https://evil.example")]), Some(b"127.0.0.1:8080"))
+        );
+        assert!(!guard.admits(&headers(&[host, ("origin", "null")]), Some(b"127.0.0.1:8080")));
     }
 }

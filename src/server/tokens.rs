@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::reply;
 use super::request::CONVERSATION;
 use super::request::fields::{Fields, Refused};
-use super::request::prompt::{self, Raw, blocking};
+use super::request::prompt::{self, blocking};
 use crate::format::Ending;
 use crate::format::tokenizer::{Special, Specials};
 
@@ -56,8 +56,8 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Respons
             let ending = ending(&mut fields)?;
             fields.refuse(CONVERSATION)?;
             fields.finish(app.unknown)?;
-            let prompts = prompt::encode(&app, vec![Raw::Chat(messages, ending)]).await?;
-            return listed(&app, &prompts[0].ids, pieces);
+            let ids = prompt::counted(&app, messages, ending).await?;
+            return listed(&app, &ids, pieces);
         }
     };
     app.caps.check(Cap::PromptBytes, "prompt", text.len())?;

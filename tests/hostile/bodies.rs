@@ -47,7 +47,7 @@ pub fn exercise(path: &Path) {
     }
     if let (Ok(Some(template)), Ok(tokenizer)) = (model.chat_template(None), &tokenizer) {
         let turns = [Message::new("user", "a <|im_end|> b")];
-        let _ = template.encode(tokenizer, &turns, Ending::Answer);
+        let _ = template.encode(tokenizer, &turns, Ending::Answer, usize::MAX);
     }
 }
 

@@ -105,6 +105,14 @@ fn hostile_values_end_in_errors() {
             "[".repeat(58),
             "]".repeat(58)
         ),
+        "{% set l = ([1] * 100000) | list %}{% for i in range(9999) %}{% set a = l[-1:] %}{% endfor %}".into(),
+        "{% set s = 'é' * 30000 %}{% for i in range(99999) %}{% set a = s[-1:] %}{% endfor %}".into(),
+        format!(
+            "{{% set ns = namespace(l=[]) %}}{{% for j in range(200) %}}{{% set ns.l = ns.l + [{}j{}] %}}{{% endfor %}}\
+             {{% for i in range(99) %}}{{% set x = [[ns.l * 10]] | map('map', 'sort') | list %}}{{% endfor %}}",
+            "[".repeat(55),
+            "]".repeat(55)
+        ),
         "{{ '{:>1000000000}'.format(1) }}".into(),
         "{{ '%1000000000d' | format(1) }}".into(),
         "{{ 'a'.center(1000000000) | length }}".into(),
@@ -226,9 +234,10 @@ fn weighed_code_does_what_it_did() {
             "a|=|b=c a=b|=|c ab|| ||ab",
         ),
         (
-            "{{ 'a,b,c'.rsplit(',', 1) | join('|') }} {{ ' a b  c '.rsplit() | join('|') }} \
+            "{{ 'a,b,c'.rsplit(',', -1) | length }}{{ 'a,b,c'.rsplit(',', maxsplit=1) | length }} \
+             {{ 'a,b,c'.rsplit(',', 1) | join('|') }} {{ ' a b  c '.rsplit() | join('|') }} \
              {{ ' a b  c '.rsplit(none, 1) | join('|') }} {{ ''.rsplit() | length }}",
-            "a,b|c a|b|c  a b|c 0",
+            "32 a,b|c a|b|c  a b|c 0",
         ),
         ("{{ '-7'.zfill(4) }}{{ '7'.zfill(3) }}{{ '77'.zfill(1) }}{{ 'aBß'.swapcase() }}", "-00700777AbSS"),
         ("{% block b %}{{ [1] | length }}{% endblock %}{{ nothing }}{{ nothing is defined }}", "1False"),

@@ -2,6 +2,7 @@
 //! and gigabytes are spent on cutting it.
 
 use serde_json::Value;
+use tokenizers::ModelWrapper;
 
 use super::vocabulary::Vocabulary;
 
@@ -24,7 +25,9 @@ impl Fewest {
 /// The bound of a tokenizer, if it has one.
 pub(super) fn fewest(core: &tokenizers::Tokenizer, vocabulary: &Vocabulary) -> Option<Fewest> {
     let strips = |token: &tokenizers::AddedToken| token.lstrip || token.rstrip;
-    if core.get_normalizer().is_some() || core.get_added_tokens_decoder().values().any(strips) {
+    // Other models make one token of a word that they don't know.
+    let merges = matches!(core.get_model(), ModelWrapper::BPE(_));
+    if !merges || core.get_normalizer().is_some() || core.get_added_tokens_decoder().values().any(strips) {
         return None;
     }
     let rule = core.get_pre_tokenizer().map(serde_json::to_value)?.ok()?;

@@ -100,6 +100,15 @@ impl Tokenizer {
         })
     }
 
+    /// Refuses a text that is sure to have more than `most` tokens.
+    ///
+    /// # Errors
+    /// [`Error::TooManyTokens`].
+    pub fn allow(&self, text: &str, most: usize) -> Result<(), Error> {
+        let fewest = self.fewest(text);
+        if fewest > most { Err(Error::TooManyTokens { fewest, most }) } else { Ok(()) }
+    }
+
     /// A text has no fewer tokens, by its length alone; 0 where that tells nothing.
     pub fn fewest(&self, text: &str) -> usize {
         self.fewest.as_ref().map_or(0, |fewest| fewest.of(text))

@@ -272,8 +272,10 @@ impl Runner {
                     }),
                     (None, None) => None,
                 };
-                let mut pass =
-                    Recorder::new(gpu, encoder, "step", stamps).submitting_every(most).keeping(kept);
+                let mut pass = Recorder::new(gpu, encoder, "step", stamps)
+                    .submitting_every(most)
+                    .ending(queries.as_ref().map(|(set, [_, end])| (set.clone(), *end)))
+                    .keeping(kept);
                 let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() {
                         return Ok(());
@@ -282,17 +284,6 @@ impl Runner {
                     Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
                 });
                 early = pass.handed();
-                let several = pass.recorded() > most;
-                drop(pass);
-                if let Some((set, [_, end])) = queries.as_ref().filter(|_| several) {
-                    // The first part's pass had both stamps; the step ends with the last part.
-                    let stamps = wgpu::ComputePassTimestampWrites {
-                        query_set: set,
-                        beginning_of_pass_write_index: Some(*end),
-                        end_of_pass_write_index: None,
-                    };
-                    drop(Recorder::new(gpu, encoder, "end of the step", Some(stamps)));
-                }
                 outcome
             }
         }?;

@@ -50,8 +50,8 @@ async fn count(app: &Arc<App>, body: Body) -> Result<Response, ApiError> {
     let conversation = request::conversation(&mut fields, &app.caps)?;
     let ending = request::ending(&conversation)?;
     request::finish(fields)?;
-    let prompts = prompt::encode(app, vec![Raw::Chat(conversation, ending)]).await?;
-    Ok(reply::json(&json!({"input_tokens": prompts[0].ids.len()})))
+    let ids = prompt::counted(app, conversation, ending).await?;
+    Ok(reply::json(&json!({"input_tokens": ids.len()})))
 }
 
 /// `{"type": "error", "error": {type, message}}`.

@@ -24,7 +24,6 @@ use crate::server::running::{Ended, Usage};
 
 /// What chat alone can't honour.
 const REFUSED: &[Refused] = &[
-    Refused { name: "store", neutral: &["false"], why: "nothing is stored: leave it out, or send false" },
     Refused { name: "functions", neutral: &["[]"], why: "tools are not served" },
     Refused { name: "tool_choice", neutral: &["\"none\"", "\"auto\""], why: "tools are not served" },
     Refused { name: "function_call", neutral: &["\"none\"", "\"auto\""], why: "tools are not served" },

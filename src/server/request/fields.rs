@@ -49,7 +49,7 @@ fn whole(value: &Value) -> Option<Value> {
     match value {
         Value::Number(number) => {
             // Beyond this, floats leave whole numbers out.
-            let float = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= 2_f64.powi(53))?;
+            let float = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 2_f64.powi(53))?;
             Some(Value::from(float as i64))
         }
         Value::Array(items) => items.iter().map(whole).collect(),

@@ -197,6 +197,7 @@ pub const CONVERSATION: &[Refused] = &[
 /// Fields that every generating endpoint knows and can't honour.
 pub const UNSUPPORTED: &[Refused] = &[
     SERVICE_TIER,
+    Refused { name: "store", neutral: &["false"], why: "nothing is stored: leave it out, or send false" },
     Refused { name: "use_beam_search", neutral: &["false"], why: "beam search is not served: leave it out" },
     Refused {
         name: "prompt_logprobs",

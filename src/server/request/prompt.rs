@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fields::{Expected, Fields, Refused};
-use crate::engine;
 use crate::format::tokenizer::{Special, Tokenizer};
 use crate::format::{Ending, Message};
 use crate::scheduler::Refusal;
 use crate::server::app::App;
 use crate::server::caps::{Cap, Caps};
 use crate::server::error::ApiError;
+use crate::{engine, format};
 
 /// How long rendering and tokenising a request may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -163,26 +163,32 @@ pub fn text_of(content: Value, name: &str, fields: &mut Fields) -> Result<String
 /// # Errors
 /// When the template refuses the conversation, a text can't be tokenised, or it takes too long.
 pub async fn encode(app: &Arc<App>, raw: Vec<Raw>) -> Result<Vec<Prompt>, ApiError> {
-    let app = app.clone();
-    blocking(move || raw.into_iter().map(|raw| encode_one(&app, raw)).collect()).await
+    let most = app.model.context;
+    within(app, raw, most).await
 }
 
-fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
+/// The same of a conversation of which only the tokens are wanted, however many.
+///
+/// # Errors
+/// As [`encode`].
+pub async fn counted(app: &Arc<App>, messages: Vec<Message>, ending: Ending) -> Result<Vec<u32>, ApiError> {
+    let mut prompts = within(app, vec![Raw::Chat(messages, ending)], usize::MAX).await?;
+    Ok(prompts.pop().map(|prompt| prompt.ids).unwrap_or_default())
+}
+
+async fn within(app: &Arc<App>, raw: Vec<Raw>, most: usize) -> Result<Vec<Prompt>, ApiError> {
+    let app = app.clone();
+    blocking(move || raw.into_iter().map(|raw| encode_one(&app, raw, most)).collect()).await
+}
+
+fn encode_one(app: &App, raw: Raw, most: usize) -> Result<Prompt, ApiError> {
     let tokenizer: &Tokenizer = &app.model.tokenizer;
-    let bad = |error: crate::format::Error| ApiError::field("prompt", error);
-    let fewest = match &raw {
-        Raw::Ids(_) => 0,
-        Raw::Text(text) => tokenizer.fewest(text),
-        // Templates trim texts, and cut from those of assistants what was thought.
-        Raw::Chat(messages, _) => {
-            messages.iter().filter(|m| m.role == "user").map(|m| tokenizer.fewest(m.content.trim())).sum()
+    let bad = |error: format::Error| match error {
+        format::Error::TooManyTokens { fewest, most } => {
+            engine::Error::Refused(Refusal::TooLong { asked: fewest as u64, available: most as u32 }).into()
         }
+        error => ApiError::field("prompt", error),
     };
-    let available = app.model.context as u32;
-    if fewest >= app.model.context {
-        let refusal = Refusal::TooLong { asked: fewest as u64 + 1, available };
-        return Err(engine::Error::Refused(refusal).into());
-    }
     let prompt = match raw {
         Raw::Ids(ids) => match ids.iter().find(|&&id| id as usize >= app.model.vocab) {
             Some(id) => {
@@ -192,12 +198,17 @@ fn encode_one(app: &App, raw: Raw) -> Result<Prompt, ApiError> {
             None => Prompt { ids, text: None },
         },
         Raw::Text(text) => {
+            tokenizer.allow(&text, most).map_err(bad)?;
             Prompt { ids: tokenizer.encode_prompt(&text, Special::Text).map_err(bad)?, text: Some(text) }
         }
         Raw::Chat(messages, ending) => {
             let template = app.model.template()?;
-            let ids = template.encode(tokenizer, &messages, ending);
-            Prompt { ids: ids.map_err(|error| app.caps.template_error(&error))?, text: None }
+            let ids = template.encode(tokenizer, &messages, ending, most);
+            let ids = ids.map_err(|error| match error {
+                error @ format::Error::TooManyTokens { .. } => bad(error),
+                error => app.caps.template_error(&error),
+            });
+            Prompt { ids: ids?, text: None }
         }
     };
     if prompt.ids.is_empty() {
