@@ -141,8 +141,8 @@ fn hostile_values_end_in_errors() {
     for source in [
         empty(40, "ns.x + ns.x"),
         empty(40, "(ns.x + ns.x) * 2"),
-        empty(30_000, "ns.x[0:]"),
-        empty(30_000, "ns.x[::-1]"),
+        empty(20_000, "ns.x[0:]"),
+        empty(20_000, "ns.x[::-1]"),
         empty(30_000, "ns.x | reverse"),
         empty(30_000, "ns.x + []"),
     ] {
