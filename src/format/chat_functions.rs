@@ -3,7 +3,7 @@
 use std::io;
 
 use minijinja::value::{Kwargs, Value, from_args};
-use minijinja::{ErrorKind, State};
+use minijinja::{ErrorKind, State, filters};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
@@ -120,6 +120,51 @@ fn padded(
     };
     let fill = |n: usize| std::iter::repeat_n(fill.unwrap_or(' '), n);
     Ok(fill(left).chain(text.chars()).chain(fill(missing - left)).collect())
+}
+
+/// Places that `round` knows: no number has more, and a thousand are written out one by one.
+const PLACES: i32 = 30;
+
+/// Jinja's `round`, which writes a number out to cut it.
+pub fn round(
+    state: &State<'_, '_>,
+    value: Value,
+    precision: Option<i32>,
+    method: Option<&str>,
+    options: Kwargs,
+) -> Result<Value, minijinja::Error> {
+    let places = precision.or(options.get("precision")?);
+    if places.is_some_and(|places| !(-PLACES..=PLACES).contains(&places)) {
+        let what = format!("round: expected -{PLACES} to {PLACES} places");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, what));
+    }
+    state.consume_fuel(64)?;
+    filters::round(value, precision, method, options)
+}
+
+/// Jinja's `batch`, which makes room for `count` in each list.
+pub fn batch(
+    state: &State<'_, '_>,
+    value: Value,
+    count: usize,
+    fill: Option<Value>,
+) -> Result<Value, minijinja::Error> {
+    // Without a filling, no list is longer than what there is.
+    let most = if fill.is_some() { usize::MAX } else { value.len().unwrap_or(usize::MAX).max(1) };
+    let count = count.min(most);
+    state.consume_fuel(count as u64)?;
+    filters::batch(state, value, count, fill)
+}
+
+/// Jinja's `slice`, which makes `count` lists.
+pub fn slice(
+    state: &State<'_, '_>,
+    value: Value,
+    count: usize,
+    fill: Option<Value>,
+) -> Result<Value, minijinja::Error> {
+    state.consume_fuel(count as u64)?;
+    filters::slice(state, value, count, fill)
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False)`: unlike Jinja's own filter it doesn't escape

@@ -16,11 +16,11 @@ use minijinja::value::{Object, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::chat_functions::text_method;
+use super::chat_functions::{batch, round, slice, text_method};
 use super::template_meter::Meter;
 
 /// What is called between a template's own instructions, each by a name that no template can spell.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hook {
     /// Gives back the value that was made, as [`Meter::made`] keeps it.
     Made,
@@ -102,7 +102,7 @@ impl Object for Hooked {
             Hook::Map => return map(given),
             Hook::Filter | Hook::Test | Hook::Method => {
                 let name: String = last.as_str().unwrap_or_default().split_ascii_whitespace().collect();
-                pay_for_call(meter, state, &name, before)?;
+                pay_for_call(meter, state, (self.hook, &name), before)?;
                 return match self.hook {
                     Hook::Filter => state.apply_filter(&name, before),
                     Hook::Test => state.perform_test(&name, before).map(Value::from),
@@ -166,8 +166,13 @@ pub fn run(
     given: Value,
     meter: &Arc<Meter>,
 ) -> Result<String, Error> {
-    // minijinja's alone, and a map of maps that is walked through all of them: no model's template has it.
-    env.remove_filter("chain");
+    // minijinja's alone, or for debugging; each walks far more than it is given.
+    for name in ["chain", "zip", "pprint"] {
+        env.remove_filter(name);
+    }
+    env.add_filter("round", round);
+    env.add_filter("batch", batch);
+    env.add_filter("slice", slice);
     for hook in Hook::ALL {
         let hooked = Hooked { hook, meter: Arc::clone(meter) };
         env.add_global(hook.name(), Value::from_object(hooked));
@@ -198,7 +203,11 @@ pub fn run(
 
 /// Filters that compare all items of a list with each other, and filters and tests that compare each of them once.
 const SORTING: [&str; 4] = ["sort", "unique", "groupby", "dictsort"];
-const COMPARING: [&str; 18] = [
+const COMPARING: [&str; 22] = [
+    "count",
+    "index",
+    "startingwith",
+    "endingwith",
     "greaterthan",
     "min",
     "max",
@@ -221,13 +230,21 @@ const COMPARING: [&str; 18] = [
 
 /// Pays for what a call works on: all of the first value, and all of the others for each of its items and
 /// for each of its bytes (`'%(a)s%(a)s' | format(a=x)`, `x.strip(y)`, `x | map(attribute=y)`).
-fn pay_for_call(meter: &Meter, state: &State<'_, '_>, name: &str, given: &[Value]) -> Result<(), Error> {
+fn pay_for_call(
+    meter: &Meter,
+    state: &State<'_, '_>,
+    (hook, name): (Hook, &str),
+    given: &[Value],
+) -> Result<(), Error> {
     let Some((first, others)) = given.split_first() else { return Ok(()) };
     let text = first.as_str().map_or(0, str::len) as u64;
     state.consume_fuel(text / 64)?;
-    // These look at no item, and templates call them at every turn.
-    if ["length", "count", "first", "last"].contains(&name) {
+    // These look at no item, and templates call them at every turn; `list.count(x)` does.
+    if hook == Hook::Filter && ["length", "count", "first", "last"].contains(&name) {
         return Ok(());
+    }
+    if let Some(text) = first.as_str().filter(|_| asked_for(name, given) == "format") {
+        pay_for_widths(state, text)?;
     }
     let mut bytes: u64 = 0;
     for value in others {
@@ -288,15 +305,20 @@ fn map(items: &[Value]) -> Result<Value, Error> {
     Ok(Value::from_pairs(items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()))))
 }
 
-/// `'{:>9}'.format(x)` costs the widths of its fields too.
+/// `'{:>9}'.format(x)` and `'%9d' | format(x)` cost the widths and precisions of their fields too.
 fn pay_for_widths(state: &State<'_, '_>, text: &str) -> Result<(), Error> {
+    let braces = text.split('{').skip(1).map(|field| field.split('}').next().unwrap_or_default());
+    let percents = text.split('%').skip(1).map(|field| {
+        let flags =
+            field.rsplit_once(')').map_or(field, |(_, flags)| flags).trim_start_matches(['-', '+', ' ', '#']);
+        &flags[..flags.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(flags.len())]
+    });
     let mut width: u64 = 0;
-    for field in text.split('{').skip(1) {
-        let field = field.split('}').next().unwrap_or_default();
+    for field in braces.chain(percents) {
         let numbers = field.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
         width = numbers.fold(width, |sum, n| sum.saturating_add(n.parse().unwrap_or(u64::MAX)));
     }
-    state.consume_fuel(width / 64)
+    state.consume_fuel(width / 16)
 }
 
 /// The instructions with calls of the functions above between them.

@@ -88,21 +88,36 @@ impl Meter {
         done.map(|()| value)
     }
 
-    /// A list instead of what exists only while it is walked. minijinja's sums, products and slices of lists
-    /// do, each by way of all that it was made of: forty sums of an empty list and itself are 2^40 of them
-    /// and no item.
+    /// A list instead of what exists only while it is walked, also within other lists (`map('reverse')`).
+    /// minijinja's sums, products and slices of lists do, each by way of all that it was made of: forty sums of an
+    /// empty list and itself are 2^40 of them and no item.
     fn plain(&self, value: &Value) -> Result<Value, Error> {
-        let Some(object) = value.as_object().filter(|object| object.repr() == ObjectRepr::Iterable) else {
-            return Ok(value.clone());
-        };
+        Ok(self.flat(value, 0)?.unwrap_or_else(|| value.clone()))
+    }
+
+    /// Nothing where a value is plain already.
+    fn flat(&self, value: &Value, depth: usize) -> Result<Option<Value>, Error> {
+        let Some(object) = value.as_object().filter(|_| depth < DEPTH) else { return Ok(None) };
+        let lazy = object.repr() == ObjectRepr::Iterable;
+        // Others hold what was made before, which is plain.
+        if !lazy && object.downcast_ref::<Vec<Value>>().is_none() {
+            return Ok(None);
+        }
         self.bear(object.enumerator_len().unwrap_or(0) as u64)?;
+        let mut changed = lazy;
         let mut items = Vec::new();
         for item in object.try_iter().into_iter().flatten() {
-            items.push(item);
+            let flat = self.flat(&item, depth + 1)?;
+            changed |= flat.is_some();
+            items.push(flat.unwrap_or(item));
             self.bear(items.len() as u64)?;
+            self.spend(1)?;
+        }
+        if !changed {
+            return Ok(None);
         }
         self.spend(items.len() as u64 * SLOT)?;
-        Ok(Value::from_object(List(items)))
+        Ok(Some(Value::from_object(List(items))))
     }
 
     /// A value that is compared, printed or handed to a filter: all that it holds is paid for. Gives its

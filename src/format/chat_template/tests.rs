@@ -113,6 +113,11 @@ fn hostile_values_end_in_errors() {
             "[".repeat(55),
             "]".repeat(55)
         ),
+        "{% set l = range(60000) | list %}{% for i in range(9999) %}{% set c = l.count('x') %}{% endfor %}".into(),
+        "{% set l = [1.2345e-300] * 60000 %}{% for i in range(99) %}{% set c = l is startingwith('a') %}{% endfor %}".into(),
+        "{% for i in range(99999) %}{% set c = '{:.1074e}'.format(1.23456e-300) %}{% endfor %}".into(),
+        "{% for i in range(99999) %}{% set c = '%.1074f' | format(1.5) %}{% endfor %}".into(),
+        "{% for i in range(99) %}{{ ([1.7345e308] * 30000) | map('round', -3) | list | length }}{% endfor %}".into(),
         "{{ '{:>1000000000}'.format(1) }}".into(),
         "{{ '%1000000000d' | format(1) }}".into(),
         "{{ 'a'.center(1000000000) | length }}".into(),
@@ -136,6 +141,10 @@ fn hostile_values_end_in_errors() {
         assert!(matches!(e, Error::TemplateFuel(_) | Error::TemplateLength { .. }), "{source:.200}: {e}");
         assert!(start.elapsed().as_secs() < 20, "{source:.200}: {:?}", start.elapsed());
     }
+    let zipped = ChatTemplate::new("{{ [1] | zip([2]) }}", "", "").unwrap();
+    assert!(zipped.render(&hello(), Ending::Answer).unwrap_err().to_string().contains("zip"));
+    let far = ChatTemplate::new("{{ 1.5 | round(1074) }}", "", "").unwrap();
+    assert!(far.render(&hello(), Ending::Answer).unwrap_err().to_string().contains("places"));
     // Nothing is kept of what made a list, though minijinja would walk through all of it.
     let empty = |times: usize, body: &str| grow(times, body, "ns.x | length").replace("['a']", "[]");
     for source in [
@@ -145,6 +154,7 @@ fn hostile_values_end_in_errors() {
         empty(20_000, "ns.x[::-1]"),
         empty(30_000, "ns.x | reverse"),
         empty(30_000, "ns.x + []"),
+        empty(40, "([ns.x + ns.x] | map('reverse') | list)[0]"),
     ] {
         assert_eq!(render(&source, &hello()).as_deref(), Ok("0"), "{source}");
     }
