@@ -19,6 +19,7 @@ mod rope;
 mod safetensors;
 mod source;
 mod template_code;
+mod template_costs;
 mod template_meter;
 mod templates;
 pub mod tokenizer;
