@@ -102,10 +102,7 @@ impl Model {
         if Numbers::all(&self.batch_size).contains(&0) {
             anyhow::bail!("-b 0: expected at least one token");
         }
-        let mut load = self.load.clone();
-        if let Some(model) = &self.positional {
-            load.model.model = Some(model.clone());
-        }
+        let load = self.load.named(self.positional.as_ref());
         let opened = load.open(global)?;
         let tests = self.tests();
         if tests.is_empty() {

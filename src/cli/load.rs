@@ -122,6 +122,13 @@ pub fn keep_pipelines(gpu: &Gpu) {
 }
 
 impl LoadArgs {
+    /// The same, of a model that was named without a flag, if one was.
+    pub fn named(&self, positional: Option<&String>) -> Self {
+        let mut load = self.clone();
+        load.model.model = positional.cloned().or(load.model.model);
+        load
+    }
+
     /// Finds and opens the model, and the adapter.
     ///
     /// # Errors

@@ -132,9 +132,7 @@ impl Serve {
         let addresses = self.addresses()?;
         let config = self.config(&caps, &addresses)?;
         let mut engine = self.engine.clone();
-        if let Some(model) = &self.positional {
-            engine.load.model.model = Some(model.clone());
-        }
+        engine.load = engine.load.named(self.positional.as_ref());
         let opened = engine.load.open(global)?;
         let tokenizer = Arc::new(opened.file.tokenizer()?);
         let model = Model {
@@ -320,7 +318,7 @@ impl Serve {
         if !self.served_model_name.is_empty() {
             return self.served_model_name.clone();
         }
-        let asked = self.positional.clone().unwrap_or_else(|| self.engine.load.model.name());
+        let asked = self.engine.load.named(self.positional.as_ref()).model.name();
         // A name of the catalog is a name; of a path, the file's name without its ending.
         let is_path = std::path::Path::new(&asked).exists();
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());

@@ -75,11 +75,7 @@ impl SetupArgs {
     }
 
     fn load(&self) -> LoadArgs {
-        let mut load = self.load.clone();
-        if let Some(model) = &self.positional {
-            load.model.model = Some(model.clone());
-        }
-        load
+        self.load.named(self.positional.as_ref())
     }
 
     /// Measures or recalls the device, and loads the model with room for all of `configs`.
