@@ -7,7 +7,7 @@ mod report;
 
 use clap::Parser;
 use report::{Flags, Row, Run, quick};
-use ridgepoint::profile::{Budget, Error, PROBES, measure};
+use ridgepoint::profile::{Budget, Error, PROBES, Rounds, measure};
 
 fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
@@ -40,8 +40,10 @@ fn main() -> anyhow::Result<()> {
                 value: c.value,
                 low: c.low.min(c.high),
                 high: c.high.max(c.low),
-                samples: Budget::Full.draws(),
-                note: format!("{} ({:?})", c.probe, c.windows),
+                samples: match c.rounds {
+                    Rounds::Agreed(n) | Rounds::Scattered(n) => n,
+                },
+                note: format!("{} ({:?})", c.probe, c.rounds),
             };
             run.push(&flags, row);
         }

@@ -1,29 +1,51 @@
 //! The analyzer judged on the adapter that is there, by kernels whose verdict is known.
 //!
 //! `cargo bench --bench verdicts`, on a quiet machine: times decide, so it is no test. Each kernel is measured
-//! in its place and in the reversed order: verdicts must be right both times, and intervals meet. Ends with
-//! 1 if one is not.
+//! in its place and in the reversed order, in turn: verdicts must be right both times, and intervals meet.
+//! Ends with 1 if one is not.
 
 use std::process::ExitCode;
 
 use ridgepoint::cost::{Cost, Role, Work};
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, Program};
-use ridgepoint::profile::{Budget, PROBES, Rig, fill, measure};
-use ridgepoint::roofline::report::{Ceiling, Host, Range, TimedBy, Verdict};
+use ridgepoint::profile::{Budget, PROBES, Rig, Rounds, fill, measure};
+use ridgepoint::roofline::report::{Ceiling, Host, TimedBy, Verdict};
 use ridgepoint::roofline::{Group, MeasuredStep, Roof};
 use ridgepoint::units::Flops;
 
-const SAMPLES: usize = 15;
+/// Samples of a kernel in its place, and as many with the order reversed.
+const SAMPLES: usize = 21;
+/// Runs of which the shortest counts, since what disturbs makes a run longer.
+const RUNS: usize = 3;
+/// What T(n) takes, ns.
+const BATCH: u64 = 10_000_000;
 
-/// Samples of one dispatch: T(2n) - T(n), so that the round trip cancels.
-fn samples(gpu: &Gpu, rig: &Rig) -> Vec<f64> {
-    let once = rig.time(gpu, 1).and_then(|_| rig.time(gpu, 1)).unwrap();
-    let n = (20_000_000 / once.0.max(1)).clamp(1, 2000) as u32;
-    let sample = |_| {
-        let (short, long) = (rig.time(gpu, n).unwrap(), rig.time(gpu, 2 * n).unwrap());
-        (long.0 as f64 - short.0 as f64) / f64::from(n) / rig.bound.len() as f64
-    };
-    (0..SAMPLES).map(sample).collect()
+/// A kernel whose verdict is known.
+struct Known {
+    name: &'static str,
+    verdict: Verdict,
+    rig: Rig,
+    cost: Cost,
+    /// Repeats of a T(n).
+    repeats: u32,
+    /// In its place, and with the order reversed.
+    samples: [Vec<f64>; 2],
+}
+
+impl Known {
+    fn new(gpu: &Gpu, name: &'static str, verdict: Verdict, (rig, cost): (Rig, Cost)) -> Self {
+        let once = rig.time(gpu, 1).and_then(|_| rig.time(gpu, 1)).unwrap();
+        let repeats = (BATCH / once.0.max(1)).clamp(1, 2000) as u32;
+        Self { name, verdict, rig, cost, repeats, samples: Default::default() }
+    }
+
+    /// One dispatch by T(2n) - T(n), so that the round trip cancels.
+    fn sample(&self, gpu: &Gpu) -> f64 {
+        let n = self.repeats;
+        let shortest =
+            |repeats| (0..RUNS).map(|_| self.rig.time(gpu, repeats).unwrap().0).min().unwrap() as f64;
+        (shortest(2 * n) - shortest(n)) / f64::from(n) / self.rig.bound.len() as f64
+    }
 }
 
 /// The first variant of a probe; of one whose ceiling is known, the variant that gave it.
@@ -37,11 +59,12 @@ fn variant(gpu: &Gpu, name: &str, ceilings: &[Ceiling]) -> Rig {
 
 /// Chains of multiply-adds, long, in so many groups of 64 lanes.
 fn chains(gpu: &Gpu, groups: u32) -> (Rig, Cost) {
-    let program = Program::new("probe/fma_f32").number("CHAINS", 12).number("STEPS", 16_384);
+    let program =
+        Program::new("probe/fma_f32").number("CHAINS", 12).number("ROUNDS", 4).number("STEPS", 4096);
     let c = gpu.uniform_with("c", bytemuck::cast_slice(&[0.25_f32, 0.0, 0.0, 0.0]));
     let out = gpu.storage("sums", u64::from(groups) * 256).unwrap();
     let bound = gpu.bind(&gpu.pipeline(&program).unwrap(), &[(&c).into(), (&out).into()]).unwrap();
-    let flops = 64 * 12 * 16_384 * 8 * 2 * u64::from(groups);
+    let flops = 64 * 12 * 4096 * 4 * 2 * u64::from(groups);
     let work = Work { f32: Flops(flops), ..Work::default() };
     let cost = Cost { work, traffic: vec![] }.moves(Role::Output, 256, 256);
     (Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group: 1 }, cost)
@@ -79,7 +102,7 @@ fn main() -> ExitCode {
             low: c.low,
             high: c.high,
             probe: c.probe,
-            agreed: true,
+            agreed: matches!(c.rounds, Rounds::Agreed(_)),
         })
         .collect();
     let filled = fill(&gpu).expect("a quiet machine");
@@ -100,18 +123,16 @@ fn main() -> ExitCode {
     let copy = variant(&gpu, "copy_cold", &ceilings);
     let copied = moved(&copy, &[Role::Weights, Role::Output]);
     let empty = variant(&gpu, "launch", &ceilings);
-    let mut kernels = vec![
-        ("copy", Verdict::MemoryBound, copy, copied),
-        ("empty", Verdict::LaunchOverhead, empty, Cost::default().moves(Role::Output, 4, 4)),
-    ];
+    let nothing = Cost::default().moves(Role::Output, 4, 4);
     let full = 8 * filled.smallest.max(8);
-    let (rig, cost) = chains(&gpu, full);
-    kernels.push(("chain", Verdict::ComputeBound, rig, cost));
-    let (rig, cost) = chase(&gpu, full);
-    kernels.push(("chase", Verdict::Latency, rig, cost));
+    let mut kernels = vec![
+        Known::new(&gpu, "copy", Verdict::MemoryBound, (copy, copied)),
+        Known::new(&gpu, "empty", Verdict::LaunchOverhead, (empty, nothing)),
+        Known::new(&gpu, "chain", Verdict::ComputeBound, chains(&gpu, full)),
+        Known::new(&gpu, "chase", Verdict::Latency, chase(&gpu, full / 8)),
+    ];
     if alone < 0.6 {
-        let (rig, cost) = chains(&gpu, 1);
-        kernels.push(("one group", Verdict::Underfilled, rig, cost));
+        kernels.push(Known::new(&gpu, "one group", Verdict::Underfilled, chains(&gpu, 1)));
     } else {
         println!("one workgroup reaches {:.0} %: 'underfilled' can't be told here", 100.0 * alone);
     }
@@ -119,24 +140,36 @@ fn main() -> ExitCode {
         let mut reread = variant(&gpu, "read_resident", &ceilings);
         reread.groups = 4096.min(reread.most_groups);
         let cost = moved(&reread, &[Role::Weights]);
-        kernels.push(("re-read", Verdict::OverRoof, reread, cost));
+        kernels.push(Known::new(&gpu, "re-read", Verdict::OverRoof, (reread, cost)));
     } else {
         println!("caches are no faster than memory: 'over-roof' can't be told here");
     }
-    let roof = Roof::new(ceilings, vec![]);
-    // In this order and the other way round: a figure doesn't depend on its place.
+    // One order and the other in turn, so that a machine that changes its pace changes both.
+    for pass in 0..2 * SAMPLES {
+        for k in &mut kernels {
+            let sample = k.sample(&gpu);
+            k.samples[pass % 2].push(sample);
+        }
+        kernels.reverse();
+    }
+    let wrong = judged(&kernels, &Roof::new(ceilings, vec![]));
+    wrong.iter().for_each(|what| eprintln!("{what}"));
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is wrong: another verdict than the known one, or a figure that depends on its place.
+fn judged(kernels: &[Known], roof: &Roof) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut intervals: Vec<(&str, Range)> = Vec::new();
-    for round in 0..2 {
-        for (name, expected, rig, cost) in &kernels {
+    for k in kernels {
+        let rows = k.samples.each_ref().map(|samples| {
             let group = Group {
-                kernel: (*name).into(),
+                kernel: k.name.into(),
                 shape: String::new(),
                 calls: 1,
-                workgroups: u64::from(rig.groups),
-                cost: cost.clone(),
+                workgroups: u64::from(k.rig.groups),
+                cost: k.cost.clone(),
                 timed_by: TimedBy::LeaveOneOutWall,
-                samples: samples(&gpu, rig),
+                samples: samples.clone(),
             };
             let step = MeasuredStep {
                 name: "test".into(),
@@ -149,29 +182,23 @@ fn main() -> ExitCode {
                 profiled_wall: None,
                 host: Host::default(),
             };
-            let row = step.analyse(&roof).0.remove(0);
-            println!(
-                "{name:<10} {:>12.0} ns  {:?}: {}",
-                row.median().unwrap_or(f64::NAN),
-                row.verdict,
-                row.reason
-            );
-            if let Some(here) = row.interval_ns {
-                let before = intervals.iter().find(|(of, _)| of == name);
-                if before.is_some_and(|(_, there)| here.low > there.high || here.high < there.low) {
-                    wrong.push(format!("{name}: its figure depends on its place: {here:?}, {before:?}"));
-                }
-                intervals.push((name, here));
-            }
-            if row.verdict != *expected {
+            step.analyse(roof).0.remove(0)
+        });
+        for (row, order) in rows.iter().zip(["in order", "reversed"]) {
+            let median = row.median().unwrap_or(f64::NAN);
+            println!("{:<10} {order} {median:>12.0} ns  {:?}: {}", k.name, row.verdict, row.reason);
+            if row.verdict != k.verdict {
                 wrong.push(format!(
-                    "{name}, round {round}: {:?}, not {expected:?}: {}",
-                    row.verdict, row.reason
+                    "{} {order}: {:?}, not {:?}: {}",
+                    k.name, row.verdict, k.verdict, row.reason
                 ));
             }
         }
-        kernels.reverse();
+        if let [Some(there), Some(here)] = rows.map(|row| row.interval_ns)
+            && (here.low > there.high || here.high < there.low)
+        {
+            wrong.push(format!("{}: its figure depends on its place: {there:?}, {here:?}", k.name));
+        }
     }
-    wrong.iter().for_each(|what| eprintln!("{what}"));
-    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    wrong
 }

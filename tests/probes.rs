@@ -15,7 +15,7 @@ fn every_probe_gives_a_figure_within_its_interval() {
     for (name, c) in names.iter().zip(&ceilings) {
         println!(
             "{name:<14} {:8.1} [{:.1}..{:.1}] {}  {}  {:?}",
-            c.value, c.low, c.high, c.unit, c.probe, c.windows
+            c.value, c.low, c.high, c.unit, c.probe, c.rounds
         );
         assert_eq!(c.name, *name);
         assert!(c.low > 0.0 && c.high.is_finite(), "{c:?}");

@@ -45,6 +45,8 @@ struct Outcome {
     change: String,
     /// `growth` or `ceilings`: what the prediction rests on.
     by: By,
+    /// The step as it is, in turn with the changed one: what both figures below go by.
+    before_step_ns: f64,
     predicted_step_ns: f64,
     measured_step_ns: f64,
     predicted_gain: f64,
@@ -90,6 +92,7 @@ impl Explain {
             None => self.setup.context_length(global)?.min(1024),
         };
         let most = self.most_sequences.unwrap_or(self.batch.max(8));
+        anyhow::ensure!(most > 0, "--most-sequences 0: expected at least 1");
         if self.batch == 0 || self.batch > most {
             anyhow::bail!("--batch {}: expected 1 to --most-sequences, which is {most}", self.batch);
         }
@@ -206,6 +209,7 @@ fn outcome(p: &Predicted, base: Config, to: Config, at_first: f64, before: f64, 
         knob: p.knob.name(),
         change: p.knob.change(base),
         by: p.by,
+        before_step_ns: before,
         predicted_step_ns: predicted,
         measured_step_ns: after,
         predicted_gain: p.gain,
@@ -221,10 +225,12 @@ fn print(out: &mut impl Write, e: &Explanation) -> anyhow::Result<()> {
         writeln!(out, "{}", o.change)?;
         writeln!(
             out,
-            "  takes: predicted {}, measured {}",
+            "  takes: {} before, predicted {}, measured {}",
+            time(o.before_step_ns),
             time(o.predicted_step_ns),
             time(o.measured_step_ns)
         )?;
+        writeln!(out, "  predicted {}", o.by.words())?;
         let saved = o.saved_over_predicted;
         writeln!(
             out,

@@ -47,7 +47,7 @@ const ROUNDS: u32 = 512;
 /// Workgroups at first, and at most.
 const GROUPS: [u32; 2] = [64, 65_535];
 /// Chains of a lane: from few registers, for small files of them, to many, for long latencies.
-const CHAINS: [u32; 3] = [4, 8, 16];
+const CHAINS: [u32; 4] = [4, 8, 12, 16];
 
 impl Op {
     fn program(self, chains: u32) -> Program {

@@ -1,9 +1,10 @@
 //! Rates over the working set, and the levels of memory that they show.
 
-use super::ceiling::fastest;
-use super::memory::{GRAIN, Kind, pool, rigs};
-use super::probe::Error;
-use super::slope::{batch, slope};
+use super::ceiling::prepared;
+use super::memory::{Kind, RESIDENT, pool, rigs};
+use super::probe::{Error, Unit};
+use super::rounds::in_rounds;
+use super::slope::Budget;
 use crate::gpu::Gpu;
 use crate::units::Bytes;
 
@@ -28,24 +29,32 @@ pub struct Level {
 }
 
 /// Rates from 512 KiB to more than any cache holds, each twice the one before. What noise hides is
-/// left out.
+/// left out, and `progress` is told.
 ///
 /// # Errors
 /// A device that fails or runs a probe wrong.
-pub fn curve(gpu: &Gpu, kind: Kind) -> Result<Vec<At>, Error> {
-    let mut points = Vec::new();
-    let mut set = Bytes(2 * GRAIN);
+pub fn curve(gpu: &Gpu, kind: Kind, progress: &mut dyn FnMut(&str)) -> Result<Vec<At>, Error> {
+    let mut sets: Vec<Bytes> = Vec::new();
+    let mut set = RESIDENT;
     while set <= pool(gpu) {
-        let mut rigs = rigs(gpu, kind, set)?;
-        if let Some(at) = fastest(gpu, &mut rigs)? {
-            let rig = rigs.swap_remove(at);
-            let mut running = rig.on(gpu);
-            let repeats = batch(&mut running)?;
-            if let Some(slope) = slope(&mut running, repeats, 2)? {
-                points.push(At { set, rate: rig.work() / slope.seconds * 1e-9 });
+        sets.push(set);
+        set = Bytes(set.0 * 2);
+    }
+    let mut points = Vec::new();
+    // On a GPU all sets at once might not fit; a processor's neighbours ask for many rounds.
+    let together = if gpu.adapter.is_software() { sets.len() } else { 1 };
+    for sets in sets.chunks(together.max(1)) {
+        let mut asked = Vec::new();
+        for &set in sets {
+            let name = "the working set's rate";
+            asked.push(prepared(gpu, name, Unit::GigabytesPerSecond, rigs(gpu, kind, set)?)?);
+        }
+        for (&set, found) in sets.iter().zip(in_rounds(asked, Budget::Quick, &mut |_| {})?) {
+            match found {
+                Ok(ceiling) => points.push(At { set, rate: ceiling.value }),
+                Err(error) => progress(&format!("at {set}: {error}")),
             }
         }
-        set = Bytes(set.0 * 2);
     }
     Ok(points)
 }
@@ -53,13 +62,17 @@ pub fn curve(gpu: &Gpu, kind: Kind) -> Result<Vec<At>, Error> {
 /// Neighbouring rates within this part of each other are one level.
 const FLAT: f64 = 0.15;
 
-/// The levels of a curve: stretches of at least two points whose rates stay within 15 % of the
+/// The levels of a curve: stretches of at least two neighbouring points whose rates stay within 15 % of the
 /// stretch's first.
 pub fn levels(points: &[At]) -> Vec<Level> {
     let mut levels = Vec::new();
     let mut rest = points;
     while let [first, ..] = rest {
-        let length = rest.iter().take_while(|p| (p.rate - first.rate).abs() <= FLAT * first.rate).count();
+        // A set that noise hid ends a stretch: nothing is known of it.
+        let next = |(i, p): &(usize, &At)| {
+            p.set.0 == first.set.0 << i && (p.rate - first.rate).abs() <= FLAT * first.rate
+        };
+        let length = rest.iter().enumerate().take_while(next).count();
         if length >= 2 {
             let mut rates: Vec<f64> = rest[..length].iter().map(|p| p.rate).collect();
             rates.sort_by(f64::total_cmp);
@@ -82,5 +95,12 @@ mod tests {
         let levels = levels(&points);
         assert_eq!(levels.iter().map(|l| l.rate).collect::<Vec<_>>(), [100.0, 41.0, 11.0]);
         assert_eq!((levels[0].from, levels[0].to), (Bytes(1 << 19), Bytes(1 << 21)));
+    }
+
+    #[test]
+    fn a_set_that_was_not_measured_is_on_no_level() {
+        let at = |shift: u32, rate: f64| At { set: Bytes(1 << shift), rate };
+        let found = levels(&[at(19, 10.0), at(21, 10.0), at(22, 10.1), at(24, 10.0)]);
+        assert_eq!(found, [Level { from: Bytes(1 << 21), to: Bytes(1 << 22), rate: 10.1 }]);
     }
 }

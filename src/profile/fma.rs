@@ -41,7 +41,7 @@ enum Shape {
 /// Lanes of a workgroup.
 const LANES: u32 = 64;
 
-/// Rounds of a lane: `STEPS` times `ROUNDS` in the shaders.
+/// Rounds of a lane: `STEPS` times `ROUNDS` in the shaders, of which the latter are unrolled.
 const ROUNDS: u32 = 512;
 
 /// Workgroups at first, and at most: one f32 a lane is 16 MiB at most.
@@ -50,14 +50,17 @@ const GROUPS: [u32; 2] = [64, 65_535];
 /// What a lane computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
-    Chains(u32),
+    Chains { chains: u32, unrolled: u32 },
     Tile { rows: u32, cols: u32 },
 }
 
 impl Lane {
     fn program(self) -> Program {
         match self {
-            Self::Chains(chains) => Program::new("probe/fma_f32").number("CHAINS", chains),
+            Self::Chains { chains, unrolled } => Program::new("probe/fma_f32")
+                .number("CHAINS", chains)
+                .number("ROUNDS", unrolled)
+                .number("STEPS", ROUNDS / unrolled),
             Self::Tile { rows, cols } => {
                 Program::new("probe/fma_f32_tile").number("ROWS", rows).number("COLS", cols)
             }
@@ -68,7 +71,7 @@ impl Lane {
     /// Operations of a workgroup.
     fn work(self) -> Flops {
         let each = match self {
-            Self::Chains(chains) => chains,
+            Self::Chains { chains, .. } => chains,
             Self::Tile { rows, cols } => rows * cols + rows + cols,
         };
         Flops(2 * u64::from(LANES) * u64::from(ROUNDS) * u64::from(each))
@@ -81,7 +84,7 @@ impl Lane {
         };
         let next = |x: f32| x.mul_add(x, 0.25);
         match self {
-            Self::Chains(chains) => {
+            Self::Chains { chains, .. } => {
                 (0..chains).map(|k| (0..ROUNDS).fold(start(4, k, chains), |x, _| next(x))).sum()
             }
             Self::Tile { rows, cols } => {
@@ -99,11 +102,15 @@ impl Lane {
 }
 
 impl Shape {
-    /// Variants: from few registers, for small files of them, to many, for long latencies.
+    /// Variants: from few registers, for small files of them, to many, for long latencies. A processor's
+    /// compiler puts one chain's rounds after the other's to save registers, which the fewer rounds hinder.
     fn lanes(self) -> Vec<Lane> {
+        let chains = |(chains, unrolled)| Lane::Chains { chains, unrolled };
         match self {
-            Self::Chains => [4, 8, 12, 16].map(Lane::Chains).to_vec(),
-            Self::Tile => [(2, 3), (3, 3), (4, 4)].map(|(rows, cols)| Lane::Tile { rows, cols }).to_vec(),
+            Self::Chains => [(4, 8), (8, 8), (12, 4), (14, 2), (14, 4), (16, 8)].map(chains).to_vec(),
+            Self::Tile => {
+                [(2, 3), (2, 4), (3, 3), (4, 4)].map(|(rows, cols)| Lane::Tile { rows, cols }).to_vec()
+            }
         }
     }
 }
@@ -164,14 +171,14 @@ mod tests {
 
     #[test]
     fn work_is_two_operations_for_each_multiply_add() {
-        assert_eq!(Lane::Chains(12).work(), Flops(64 * 512 * 12 * 2));
+        assert_eq!(Lane::Chains { chains: 12, unrolled: 8 }.work(), Flops(64 * 512 * 12 * 2));
         assert_eq!(Lane::Tile { rows: 3, cols: 2 }.work(), Flops(64 * 512 * (6 + 3 + 2) * 2));
     }
 
     #[test]
     fn the_reference_tells_the_number_of_rounds() {
         // A chain from 0 after n rounds is close to 1/2 - 1/(n + ln n): half the rounds differ.
-        let chain = Lane::Chains(1).reference(0);
+        let chain = Lane::Chains { chains: 1, unrolled: 8 }.reference(0);
         let n = f64::from(ROUNDS);
         assert!((f64::from(chain) - (0.5 - 1.0 / (n + n.ln()))).abs() < 1e-4, "{chain}");
     }
@@ -185,7 +192,8 @@ mod tests {
                     (0..ROUNDS).fold(start, |x, _| x * x + 0.25)
                 })
                 .sum();
-            let off = (f64::from(Lane::Chains(12).reference(lane)) - exact).abs() / exact;
+            let off =
+                (f64::from(Lane::Chains { chains: 12, unrolled: 4 }.reference(lane)) - exact).abs() / exact;
             assert!(off < 1e-5, "lane {lane}: {off}");
         }
     }

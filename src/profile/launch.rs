@@ -49,7 +49,11 @@ const STEPS: u32 = 1 << 14;
 /// The part of the best rate that counts as full.
 const FULL: f64 = 0.9;
 /// Seconds of the last grid that is tried.
-const LONGEST: f64 = 0.2;
+const LONGEST: f64 = 0.1;
+/// A dispatch that takes so long, in seconds, needs no second beside it.
+const ENOUGH: f64 = 0.01;
+/// Draws of T(n) and of T(2n) in a window.
+const DRAWS: usize = 8;
 
 /// The rates of growing grids, and the smallest that is full.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +95,8 @@ pub fn fill(gpu: &Gpu) -> Result<Fill, Error> {
         };
         let mut running = rig.on(gpu);
         running.run(1)?;
-        let windows = [slope(&mut running, 2, 4)?, slope(&mut running, 2, 4)?];
+        let repeats = if running.run(1)?.seconds() < ENOUGH { 2 } else { 1 };
+        let windows = [slope(&mut running, repeats, DRAWS)?, slope(&mut running, repeats, DRAWS)?];
         for (alone, window) in alone.iter_mut().zip(&windows) {
             alone.extend(window.map(|s| (groups, rig.work() / s.seconds * 1e-9)));
         }

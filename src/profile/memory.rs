@@ -40,7 +40,7 @@ enum Set {
 }
 
 /// A resident working set: within a GPU's last cache and a processor core's second.
-const RESIDENT: Bytes = Bytes(512 << 10);
+pub const RESIDENT: Bytes = Bytes(512 << 10);
 
 const fn memory(name: &'static str, summary: &'static str, kind: Kind, set: Set) -> Memory {
     Memory { name, summary, kind, set }

@@ -2,21 +2,22 @@
 //!
 //! A figure of a kernel means little alone; beside a ceiling measured on the same device, driver
 //! and shader checks it says how much is left. `probe` says what a probe is and lists them all,
-//! `fma` and `read` are the probes, `slope` times, `ceiling` puts it together, `stats` summarises
-//! samples for whoever reports them.
+//! `fma`, `chain`, `memory` and `launch` are the probes, `slope` times, `rounds` times all in turn, `ceiling`
+//! puts it together, `stats` summarises samples for whoever reports them.
 //!
 //! # Method
 //! - Noise-filled buffers, larger than any cache; quadratic chains that no compiler folds; what is
 //!   computed is stored. (The rules of clpeak's probes, whose author found each by being misled.)
 //! - A probe is proved right before it is timed: a shader that does nothing is very fast.
 //! - A warm-up by time, since clocks ramp for some 400 ms; dispatches large enough that launching
-//!   them is small; batches of at least 50 ms.
+//!   them is small; batches of at least 50 ms on a GPU, of 10 ms on a processor, where neighbours leave
+//!   gaps no longer than that.
 //! - No timestamps: the wall time of n repeats is taken from that of 2n, so that the round trip
 //!   through driver and queue cancels, the same on every back end.
-//! - The shortest runs of all windows count, since everything that disturbs makes a run longer. A figure
-//!   that is measured once has windows added until leaving any one out changes it by no more than 5 %; a
-//!   report measures everything at least twice, in rounds, until the two fastest agree. (After CubeCL's
-//!   rule, whose whole window once sat at a low clock.)
+//! - Everything is measured in rounds, each probe after all others, until leaving any round out changes a
+//!   figure by no more than 5 %: what slows a machine down can last for seconds. The shortest runs of all
+//!   rounds count, since everything that disturbs makes a run longer. (After CubeCL's rule, whose whole
+//!   window once sat at a low clock.)
 //! - The figures are under-estimates by construction: only arithmetic and bytes that must happen
 //!   are counted. A kernel above its ceiling is a finding about the ceiling.
 
@@ -30,6 +31,7 @@ mod native;
 mod probe;
 mod record;
 mod ring;
+mod rounds;
 mod slope;
 mod span;
 pub mod stats;
@@ -37,14 +39,15 @@ mod step_time;
 pub mod timer;
 mod watch;
 
-pub use ceiling::{Asked, Ceiling, Windows, ceiling, in_rounds, measure};
+pub use ceiling::{Ceiling, Rounds, ceilings, measure};
 pub use curve::{At, Level, curve, levels};
 pub use launch::{Fill, fill};
-pub use memory::{Kind, pool};
+pub use memory::{Kind, RESIDENT, pool};
 pub use native::native;
 pub use probe::{Error, PROBES, Probe, Rig, Unit};
 pub use record::{Dispatched, Stamps, StepTimes};
 pub use ring::{Counts, Ring};
+pub use rounds::{AGREE, Asked, in_rounds};
 pub use slope::{Budget, Repeat, Slope, batch, slope};
 pub use span::{Resolved, Spans};
 pub use step_time::{LEAST, StepTime, StepWork};

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::ceiling::{Ceiling, settled};
 use super::probe::{Error, Unit};
-use super::slope::{Budget, Repeat};
+use super::rounds::Asked;
+use super::slope::{Repeat, SHORT};
 use crate::gpu;
 use crate::units::Nanos;
 
@@ -86,14 +86,18 @@ impl Repeat for Threads {
         });
         Ok(start.elapsed().into())
     }
+
+    fn least(&self) -> Nanos {
+        SHORT
+    }
 }
 
 /// The host's multiply-adds a second, all cores: `native_f32`.
 ///
 /// # Errors
-/// When the loop computes something else than plain arithmetic, or the machine is too busy.
-pub fn native(budget: Budget) -> Result<Ceiling, Error> {
-    let mut threads = Threads::all();
+/// When the loop computes something else than plain arithmetic.
+pub fn native() -> Result<Asked<'static>, Error> {
+    let threads = Threads::all();
     let probe = format!("a loop on the host, {} threads, {} lanes", threads.count, threads.lanes);
     let off = threads.off();
     // As the probe's tolerance: half the rounds would be off by more.
@@ -101,10 +105,8 @@ pub fn native(budget: Budget) -> Result<Ceiling, Error> {
         let what = format!("its sum is off by {off}");
         return Err(Error::Wrong { probe, adapter: "the host".into(), what });
     }
-    let found = settled(&mut threads, budget, budget.warm_up())?;
-    let (slope, windows) = found.ok_or(Error::Noisy { name: "native_f32" })?;
     let work = (2 * threads.count * threads.lanes * CHAINS * ROUNDS) as f64;
-    Ok(Ceiling::new("native_f32", Unit::GigaflopsPerSecond, probe, work, slope, windows))
+    Ok(Asked { name: "native_f32", unit: Unit::GigaflopsPerSecond, probe, work, what: Box::new(threads) })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::slope::Repeat;
+use super::slope::{BATCH, Repeat, SHORT};
 use super::{chain, fma, launch, memory};
 use crate::gpu::{self, Bound, Dispatch, Gpu, Program, Recorder};
 use crate::units::Nanos;
@@ -182,5 +182,9 @@ impl Repeat for Running<'_> {
         self.gpu.submit([commands]);
         self.gpu.wait()?;
         Ok(start.elapsed().into())
+    }
+
+    fn least(&self) -> Nanos {
+        if self.gpu.adapter.is_software() { SHORT } else { BATCH }
     }
 }

@@ -15,15 +15,23 @@ pub trait Repeat {
     /// # Errors
     /// Whatever keeps them from being done.
     fn run(&mut self, repeats: u32) -> Result<Nanos, Error>;
+
+    /// The shortest T(n) that is worth timing: hundreds of round trips.
+    fn least(&self) -> Nanos {
+        BATCH
+    }
+
+    /// Draws of T(n) that take as long as so many of [`BATCH`] would.
+    fn draws(&self, long: usize) -> usize {
+        long * (BATCH.0 / self.least().0.max(1)).max(1) as usize
+    }
 }
 
 /// How much time a measurement may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
-    /// For a figure that is measured once: three to seven seconds.
+    /// For figures to be kept: five to fifteen seconds each.
     Full,
-    /// For one of several rounds: about two.
-    Round,
     /// For tests: about one and a half.
     Quick,
 }
@@ -32,31 +40,25 @@ impl Budget {
     /// How long to warm up: some clocks take 400 ms to ramp.
     pub fn warm_up(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Full | Self::Round => 500,
+            Self::Full => 500,
             Self::Quick => 200,
         })
     }
 
-    /// Draws of T(n) and of T(2n) in a window.
-    pub fn draws(self) -> usize {
+    /// Rounds of a window each, at least and at most.
+    pub fn rounds(self) -> [usize; 2] {
         match self {
-            Self::Full => 5,
-            Self::Round => 3,
-            Self::Quick => 2,
-        }
-    }
-
-    /// Windows, at least and at most: rounds have other rounds to agree with.
-    pub fn windows(self) -> [usize; 2] {
-        match self {
-            Self::Full | Self::Quick => [3, 8],
-            Self::Round => [3, 3],
+            Self::Full => [16, 40],
+            Self::Quick => [3, 8],
         }
     }
 }
 
-/// The shortest batch: T(n) is at least this, which is hundreds of round trips.
+/// The shortest batch of a GPU, whose clocks and queues settle within it.
 pub const BATCH: Nanos = Nanos(50_000_000);
+/// The shortest batch of a processor: a neighbour on the same core leaves gaps of some milliseconds, and a
+/// round trip is a call.
+pub const SHORT: Nanos = Nanos(10_000_000);
 
 /// No round trip takes this part of T(n): what looks like one is a T(n) that was disturbed in
 /// every draw, which would make the device look faster than it is.
@@ -76,23 +78,24 @@ pub struct Slope {
     pub most: f64,
 }
 
-/// How many repeats make a batch: doubled until a batch takes 50 ms, then scaled to it.
+/// How many repeats make a batch: doubled until it takes [`Repeat::least`], then scaled to it.
 ///
 /// # Errors
 /// Whatever a run fails with.
 pub fn batch(what: &mut dyn Repeat) -> Result<u32, Error> {
+    let least = what.least();
     let mut repeats = 1;
     loop {
         let mut took = what.run(repeats)?;
-        if took >= BATCH {
+        if took >= least {
             // A first run may compile, and any may be disturbed: only twice is long enough.
             took = took.min(what.run(repeats)?);
         }
-        if took >= BATCH || repeats >= MOST_REPEATS {
+        if took >= least || repeats >= MOST_REPEATS {
             return Ok(repeats);
         }
         // At most eight times as many: none may trip a driver's watchdog.
-        let scale = (BATCH.0 as f64 * 1.1 / took.0.max(1) as f64).clamp(2.0, 8.0);
+        let scale = (least.0 as f64 * 1.1 / took.0.max(1) as f64).clamp(2.0, 8.0);
         repeats = (f64::from(repeats) * scale).ceil().min(f64::from(MOST_REPEATS)) as u32;
     }
 }

@@ -15,8 +15,10 @@ use super::timer::grade;
 use crate::gpu::{Checks, Gpu};
 use crate::profile::timer::{GpuClock, examine};
 use crate::profile::{
-    self, Asked, Budget, Error, Kind, PROBES, Probe, Windows, curve, fill, in_rounds, levels, native,
+    self, AGREE, Budget, Error, Kind, PROBES, RESIDENT, Rounds, ceilings, curve, fill, in_rounds, levels,
+    native, pool,
 };
+use crate::units::Bytes;
 
 /// What a kept measurement holds for: another driver or another version measures anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,19 +157,21 @@ impl DeviceReport {
     }
 
     fn measure(gpu: &Gpu, key: Key, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
-        let probe = |probe: &'static &dyn Probe| Asked {
-            name: probe.name(),
-            measure: Box::new(|| profile::ceiling(gpu, *probe, Budget::Round)),
-        };
-        let mut asked: Vec<Asked<'_>> = PROBES.iter().map(probe).collect();
+        let mut found = ceilings(gpu, PROBES, Budget::Full, progress)?;
         if key.device.software {
-            asked.push(Asked { name: "native_f32", measure: Box::new(|| native(Budget::Round)) });
+            progress("native_f32");
+            found.extend(in_rounds(vec![native()?], Budget::Full, progress)?);
         }
-        let mut ceilings: Vec<Ceiling> = in_rounds(&mut asked, progress)?.into_iter().map(ceiling).collect();
+        for error in found.iter().filter_map(|found| found.as_ref().err()) {
+            progress(&error.to_string());
+        }
+        let mut ceilings: Vec<Ceiling> = found.into_iter().flatten().map(ceiling).collect();
         let mut curves = Vec::new();
         for (name, kind) in [("read", Kind::Read), ("write", Kind::Write), ("copy", Kind::Copy)] {
             progress(&format!("{name} over the working set"));
-            curves.push(over_working_set(name, &curve(gpu, kind)?));
+            let mut points = curve(gpu, kind, progress)?;
+            meet(name, &mut ceilings, &mut points, pool(gpu));
+            curves.push(over_working_set(name, &points));
         }
         progress("fill");
         let filled = fill(gpu)?;
@@ -193,6 +197,19 @@ impl DeviceReport {
     }
 }
 
+/// A curve's ends are measurements of the resident and the cold ceiling: of each two the faster counts.
+fn meet(name: &str, ceilings: &mut [Ceiling], points: &mut [profile::At], cold: Bytes) {
+    for (end, set) in [("resident", RESIDENT), ("cold", cold)] {
+        let ceiling = ceilings.iter_mut().find(|c| c.name == format!("{name}_{end}"));
+        let Some((c, p)) = ceiling.zip(points.iter_mut().find(|p| p.set == set)) else { continue };
+        if p.rate > c.value {
+            c.agreed &= p.rate <= c.value * (1.0 + AGREE);
+            (c.value, c.high) = (p.rate, c.high.max(p.rate));
+        }
+        p.rate = c.value;
+    }
+}
+
 fn ceiling(c: profile::Ceiling) -> Ceiling {
     Ceiling {
         name: c.name.to_string(),
@@ -201,7 +218,7 @@ fn ceiling(c: profile::Ceiling) -> Ceiling {
         low: c.low,
         high: c.high,
         probe: c.probe,
-        agreed: matches!(c.windows, Windows::Agreed(_)),
+        agreed: matches!(c.rounds, Rounds::Agreed(_)),
     }
 }
 
@@ -239,5 +256,31 @@ fn over_grid(fill: &profile::Fill) -> Curve {
         unit: "GFLOP/s".to_string(),
         points: fill.rates.iter().map(|&(g, rate)| Point { x: f64::from(g), value: rate }).collect(),
         plateaus: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_and_the_ceilings_at_its_ends_are_one() {
+        let ceiling = |name: &str, value: f64| Ceiling {
+            name: name.into(),
+            unit: "GB/s".into(),
+            value,
+            low: value,
+            high: value,
+            probe: String::new(),
+            agreed: true,
+        };
+        let mut ceilings =
+            [ceiling("read_resident", 30.0), ceiling("read_cold", 8.9), ceiling("write_cold", 9.0)];
+        let at = |set: u64, rate: f64| profile::At { set: Bytes(set), rate };
+        let mut points = [at(512 << 10, 28.0), at(64 << 20, 12.0), at(128 << 20, 14.3)];
+        meet("read", &mut ceilings, &mut points, Bytes(128 << 20));
+        assert_eq!(points.map(|p| p.rate), [30.0, 12.0, 14.3]);
+        let found: Vec<_> = ceilings.iter().map(|c| (c.value, c.high, c.agreed)).collect();
+        assert_eq!(found, [(30.0, 30.0, true), (14.3, 14.3, false), (9.0, 9.0, true)]);
     }
 }

@@ -57,7 +57,7 @@ pub fn said(ceilings: &[Ceiling]) -> Option<String> {
     let why: Vec<String> = doubts(ceilings).into_iter().map(|doubt| doubt.why).collect();
     (!why.is_empty()).then(|| {
         format!(
-            "ceilings are in doubt ({}): this machine was busy; --remeasure measures them anew",
+            "ceilings are in doubt ({}): a busy machine does that; --remeasure measures them anew",
             why.join("; ")
         )
     })

@@ -58,10 +58,11 @@ pub enum By {
 }
 
 impl By {
-    fn words(self) -> &'static str {
+    /// In words, after "predicted".
+    pub fn words(self) -> &'static str {
         match self {
             Self::Ceilings => "if each kernel keeps the part of its ceiling that it reached",
-            Self::Growth => "by how the step grew with twice the sequences and half the context",
+            Self::Growth => "by how the step grew with the sequences and the context",
         }
     }
 }
@@ -142,12 +143,15 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// From the walls of a decode, of one with twice its sequences, and of one with half its context.
-    fn fitted(base: Config, [wall, wider, shorter]: [f64; 3]) -> Self {
+    /// From the walls of a decode, of one with half its context, and of one with more or fewer sequences.
+    fn fitted(base: Config, [wall, shorter]: [f64; 2], other: Option<(usize, f64)>) -> Self {
         let (n, context) = (base.sequences as f64, base.context as f64);
         // Noise may make less work longer; a negative part would be carried far beyond what was measured.
         let key = ((wall - shorter) / (n * (context - (base.context / 2) as f64))).max(0.0);
-        let each = ((wider - wall) / n - key * context).max(0.0);
+        let grown =
+            |(sequences, other): (usize, f64)| (other - wall) / (sequences as f64 - n) - key * context;
+        // Where a batch has no neighbour, nobody asks how it grows.
+        let each = other.map_or(0.0, grown).max(0.0);
         Self { fixed: (wall - n * (each + key * context)).max(0.0), each, key }
     }
 
@@ -156,15 +160,21 @@ impl Sizes {
     }
 }
 
-/// How decodes grow, measured at the sizes next to the base's; none where these don't fit.
+/// How decodes grow, measured at the sizes next to the base's; none where no context is shorter.
 fn sizes(meter: &mut Meter<'_>, base: Config) -> anyhow::Result<Option<Sizes>> {
-    let wider = Config { sequences: 2 * base.sequences, ..base };
     let shorter = Config { context: base.context / 2, ..base };
-    let fits = wider.sequences <= meter.runner.limits.sequences && base.tokens == 1 && shorter.context > 0;
-    if !fits {
+    if base.tokens != 1 || shorter.context == 0 {
         return Ok(None);
     }
-    Ok(Some(Sizes::fitted(base, meter.walls([base, wider, shorter])?)))
+    let fits = |n: &usize| *n > 0 && *n <= meter.runner.limits.sequences;
+    let other = [2 * base.sequences, base.sequences / 2].into_iter().find(fits);
+    Ok(Some(match other {
+        Some(sequences) => {
+            let [wall, shorter, other] = meter.walls([base, shorter, Config { sequences, ..base }])?;
+            Sizes::fitted(base, [wall, shorter], Some((sequences, other)))
+        }
+        None => Sizes::fitted(base, meter.walls([base, shorter])?, None),
+    }))
 }
 
 /// Predictions, and knobs that have none.
@@ -271,12 +281,18 @@ mod tests {
         let base = Config { tokens: 1, sequences: 1, context: 1000 };
         // 30 fixed, 10 a sequence, 0.02 a key.
         let wall = |n: f64, context: f64| 30.0 + n * (10.0 + 0.02 * context);
-        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(2.0, 1000.0), wall(1.0, 500.0)]);
+        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(1.0, 500.0)], Some((2, wall(2.0, 1000.0))));
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         assert!(near(s.wall(Config { sequences: 8, ..base }), wall(8.0, 1000.0)), "{s:?}");
         assert!(near(s.wall(Config { context: 62, ..base }), wall(1.0, 62.0)), "{s:?}");
+        // The largest batch is told from half of it, and without either a context is.
+        let wide = Config { sequences: 8, ..base };
+        let s = Sizes::fitted(wide, [wall(8.0, 1000.0), wall(8.0, 500.0)], Some((4, wall(4.0, 1000.0))));
+        assert!(near(s.wall(base), wall(1.0, 1000.0)), "{s:?}");
+        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(1.0, 500.0)], None);
+        assert!(near(s.wall(Config { context: 250, ..base }), wall(1.0, 250.0)), "{s:?}");
         // A shorter context that took longer is noise, and more sequences that took less.
-        let s = Sizes::fitted(base, [60.0, 50.0, 70.0]);
+        let s = Sizes::fitted(base, [60.0, 70.0], Some((2, 50.0)));
         assert_eq!((s.key, s.each, s.fixed), (0.0, 0.0, 60.0));
     }
 

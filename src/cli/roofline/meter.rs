@@ -153,17 +153,17 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// Wall clocks of three configurations, in turn: medians, ns.
-    pub fn walls(&mut self, configs: [Config; 3]) -> anyhow::Result<[f64; 3]> {
-        let mut walls: [Vec<f64>; 3] = Default::default();
+    /// Wall clocks of some configurations, in turn: medians, ns.
+    pub fn walls<const N: usize>(&mut self, configs: [Config; N]) -> anyhow::Result<[f64; N]> {
+        let mut walls = [const { Vec::new() }; N];
         let start = Instant::now();
-        while walls[0].len() < 2 + ROUNDS[0] || start.elapsed() < self.budget / 4 {
+        while walls.iter().any(|walls| walls.len() < 2 + ROUNDS[0]) || start.elapsed() < self.budget / 4 {
             for (walls, config) in walls.iter_mut().zip(configs) {
                 walls.push(self.step(config, Profile::default())?.wall().0 as f64);
             }
         }
         // The first two warm up.
-        Ok(walls.map(|walls| median(&walls[2..]).unwrap_or(0.0)))
+        Ok(walls.map(|walls: Vec<f64>| median(&walls[2..]).unwrap_or(0.0)))
     }
 
     /// Wall clocks of a step here and with another meter's model, in turn: medians, ns.

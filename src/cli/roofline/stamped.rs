@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::meter::{Config, Meter, ROUNDS, Timed, median};
 use crate::model::Profile;
+use crate::profile::stats::Samples;
 use crate::profile::{Dispatched, Stamps, StepTimes};
 use crate::roofline::report::TimedBy;
 use crate::roofline::{ABOVE_NULL, reading};
@@ -60,7 +61,9 @@ impl Meter<'_> {
         };
         // Where nothing was put between, the tax of a dispatch bounds what its stamps cost.
         let tax = (median(&walls).unwrap_or(0.0) - wall(plain)) / of.len().max(1) as f64;
-        let cost = median(&costs).unwrap_or(tax).max(0.0);
+        // What they cost at most: noise can make the median of a cost nothing, and all kernels long beside it.
+        let most = Samples::new(costs).map(|costs| costs.median_interval().high);
+        let cost = most.unwrap_or(tax).max(0.0);
         let timed = raw.into_iter().zip(net).map(|(raw, net)| {
             let by = if padded { TimedBy::InsidePass } else { TimedBy::PassPerDispatch };
             if median(&raw).is_some_and(|time| time > ABOVE_NULL * cost) {
