@@ -104,18 +104,17 @@ fn an_abandoned_window_ends() {
     let mut leaving = server.connect();
     let asked = request("/debug/profile?steps=3000&wait=600", &json!({}), "");
     leaving.write_all(asked.as_bytes()).unwrap();
-    server.until("no window was opened", |server| {
-        let second = server.post("/debug/profile?wait=1", &json!({})).json();
-        second["error"]["code"] == "busy"
+    server.until("watched steps have spans of the server's own", |_| {
+        let before = spans();
+        complete();
+        spans() == before
     });
-    complete();
     let before = spans();
-    complete();
-    assert_eq!(spans(), before, "a watched step has no span of the server's own");
+    let second =
+        |server: &Server| server.post("/debug/profile?wait=1", &json!({})).json()["error"]["code"].clone();
+    assert_eq!(second(&server), "busy");
     drop(leaving);
-    let taken =
-        |server: &Server| server.post("/debug/profile?wait=1", &json!({})).json()["error"]["code"] == "idle";
-    server.until("the window is still open", taken);
+    server.until("the window is still open", |server| second(server) == "idle");
     complete();
     assert!(spans() >= before + 10.0, "{} after {before}", spans());
 }
