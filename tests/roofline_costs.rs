@@ -195,7 +195,8 @@ fn attention_costs_what_its_loops_do() {
         let variant = attention::Variant::Tiled;
         let tiles: Vec<Tile> = runs.iter().flat_map(|r| r.cut(variant.tile_tokens(&h))).collect();
         assert!(tiles.len() > runs.len());
-        let cost = attention::cost(&h, window, &tiles, variant, Intake::Cached, 1);
+        let rows = attention::distinct_rows(h.block, window, &tiles, &Vec::from_iter(0..13));
+        let cost = attention::cost(&h, window, &tiles, variant, Intake::Cached, 1, rows);
         let together = h.heads / variant.grid(&h, tiles.len(), 1)[1] as usize;
         let counted = run_attention(&h, window, &tiles, together);
         assert_eq!(cost.work.f32.0, counted.f32, "window {window}");
@@ -239,7 +240,8 @@ fn attention_that_rotates_costs_what_its_loops_do() {
     let tile = |first, position, table| Tile { first, tokens: 1, position, table };
     let tiles = [tile(0, 0, 0), tile(1, 40, 2), tile(2, 99, 9)];
     let variant = attention::Variant::Keys;
-    let cost = attention::cost(&h, 0, &tiles, variant, Intake::Projected(QkNorm::Off), 1);
+    let rows = 1 + 41 + 100;
+    let cost = attention::cost(&h, 0, &tiles, variant, Intake::Projected(QkNorm::Off), 1, rows);
     let counted = run_projected(&h, &tiles);
     assert_eq!(cost.work.f32.0, counted.f32);
     assert_eq!(cost.work.special.0, counted.special);
@@ -247,7 +249,7 @@ fn attention_that_rotates_costs_what_its_loops_do() {
     assert_eq!(floor(&cost, Role::Input), counted.bytes(Role::Input, 4));
     assert_eq!(floor(&cost, Role::Output), counted.bytes(Role::Output, 4));
     // Beside the same launch over what is cached already, it reads and rotates more, and no less.
-    let cached = attention::cost(&h, 0, &tiles, variant, Intake::Cached, 1);
+    let cached = attention::cost(&h, 0, &tiles, variant, Intake::Cached, 1, rows);
     assert!(cost.work.f32.0 > cached.work.f32.0 && cost.bytes().0 > cached.bytes().0);
 }
 
@@ -257,7 +259,7 @@ fn splits_of_attention_cost_their_rows() {
     let h = Heads { heads: 6, kv_heads: 2, dim: 16, block: 16, cache: CacheType::F16 };
     let tiles = [Tile { first: 0, tokens: 1, position: 99, table: 0 }];
     let variant = attention::Variant::Keys;
-    let [whole, split] = [1, 5].map(|splits| attention::cost(&h, 0, &tiles, variant, Intake::Cached, splits));
+    let [whole, split] = [1, 5].map(|n| attention::cost(&h, 0, &tiles, variant, Intake::Cached, n, 100));
     assert_eq!(
         (split.work, split.of(Role::Cache)),
         (whole.work, whole.of(Role::Cache)),
@@ -296,14 +298,14 @@ fn hand_counted_small_kernels() {
     // A comparison each.
     assert_eq!(cost.work.f32.0, 2000);
 
-    // Two tokens of two units of Q4_1, unpacked, and each number scaled.
-    let cost = embed::cost(by_name("Q4_1").unwrap(), 64, 2);
+    // Two tokens of two units of Q4_1 each, unpacked and scaled.
+    let cost = embed::cost(by_name("Q4_1").unwrap(), 64, 0..9, &[3, 5]);
     assert_eq!((cost.work.int.0, cost.work.f32.0), (4 * 44, 4 * 98 + 2 * 64));
     assert_eq!(floor(&cost, Role::Weights), 4 * (16 + 4));
     // Each of a token's two units asks for its id.
     assert_eq!(issued(&cost, Role::Tables), 4 * 4);
 
-    let cost = embed::cost(by_name("F32").unwrap(), 64, 2);
+    let cost = embed::cost(by_name("F32").unwrap(), 64, 0..9, &[3, 5]);
     assert_eq!((cost.work.int.0, cost.work.f32.0), (0, 2 * 64));
     assert_eq!((floor(&cost, Role::Output), floor(&cost, Role::Tables)), (512, 8));
 }

@@ -246,7 +246,15 @@ fn attend(variant: attention::Variant, h: &Heads, tokens: usize, position: usize
         ],
         grid: variant.grid(h, tiles.len(), 1),
         expected: vec![Expected { binding: 6, values: Values::F32(expected) }],
-        cost: attention::cost(h, 0, &tiles, variant, Intake::Cached, 1),
+        cost: attention::cost(
+            h,
+            0,
+            &tiles,
+            variant,
+            Intake::Cached,
+            1,
+            attention::distinct_rows(h.block, 0, &tiles, &table),
+        ),
     }
 }
 
@@ -314,6 +322,6 @@ fn embedding(format: &'static dyn Format, l: &Layer) -> Case {
         ],
         grid: embed::grid(packed.layout.units, PREFILL),
         expected: vec![Expected { binding: 5, values: Values::F32(expected) }],
-        cost: embed::cost(format, k, PREFILL),
+        cost: embed::cost(format, k, 0..m, &ids),
     }
 }

@@ -28,7 +28,7 @@ pub use request::{
     Event, Finish, FinishedRequest, GenerationRequest, Pooling, PromptOutput, RequestId, StopCause, Timings,
     Wanted,
 };
-pub use stats::{Counters, Parts, Spanned, Stats, StepRecord};
+pub use stats::{Computed, Counters, Parts, Spanned, Stats, StepRecord};
 use step::Flight;
 use watch::Watching;
 
@@ -36,7 +36,7 @@ use crate::cache::Salt;
 use crate::format;
 use crate::format::Tokenizer;
 use crate::model::{self, Results, Runner};
-use crate::profile::{StepTime, StepWork};
+use crate::profile::StepTime;
 use crate::sample::ParamError;
 use crate::scheduler::{
     Batch, CompletionError, ConfigError, PrefixUse, PromptLogits, Refusal, Scheduler, SchedulerConfig, SeqId,
@@ -63,6 +63,9 @@ pub enum Error {
     /// The tokenizer.
     #[error(transparent)]
     Format(#[from] format::Error),
+    /// Steps that can't be watched.
+    #[error("{0}")]
+    Unwatched(String),
     /// Results that don't belong to what was scheduled: a fault of the engine.
     #[error(transparent)]
     Completion(#[from] CompletionError),
@@ -91,7 +94,7 @@ pub struct Engine {
     last: StepRecord,
     counters: Counters,
     /// The step whose span comes with the next one.
-    unspanned: Option<(StepWork, usize)>,
+    unspanned: Option<Computed>,
     watching: Option<Watching>,
 }
 

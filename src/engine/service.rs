@@ -46,6 +46,20 @@ pub enum SubmitError {
     Unavailable(State),
 }
 
+/// Why no steps were watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// Others are being watched.
+    #[error("a window is open already: one at a time is watched")]
+    Busy,
+    /// The engine can't watch them.
+    #[error(transparent)]
+    Failed(#[from] Error),
+    /// The service takes no requests.
+    #[error("the engine takes no requests: {}", describe(.0))]
+    Unavailable(State),
+}
+
 /// Sees what the engine does, on the engine's thread: it must be quick.
 pub trait Observer: Send {
     /// A request was taken.
@@ -66,8 +80,7 @@ enum Command {
         reply: oneshot::Sender<Result<(), SubmitError>>,
     },
     ResetPrefixCache(oneshot::Sender<u32>),
-    Watch(usize, Stamps, oneshot::Sender<Vec<Watched>>),
-    EndWatch,
+    Watch(usize, Stamps, Window),
     Drain(Instant),
 }
 
@@ -98,7 +111,7 @@ impl Service {
                     report: &report,
                     owners: HashMap::new(),
                     until: None,
-                    watch: None,
+                    window: None,
                 }
                 .run();
                 Ok(())
@@ -159,27 +172,22 @@ impl Service {
     }
 
     /// Watches the next `steps` steps, or those that come within `patience`: dispatch by dispatch, one
-    /// at a time. A window under way is given up.
+    /// at a time. Nothing is watched any more once the future is dropped.
     ///
     /// # Errors
-    /// When the service takes no requests at present.
+    /// When the service takes no requests at present, watches others' steps, or can't watch them.
     pub async fn watch_steps(
         &self,
         steps: usize,
         stamps: Stamps,
         patience: Duration,
-    ) -> Result<Vec<Watched>, SubmitError> {
-        let gone = || SubmitError::Unavailable(self.state());
+    ) -> Result<Vec<Watched>, WatchError> {
+        let gone = || WatchError::Unavailable(self.state());
         (self.state() == State::Ready).then_some(()).ok_or_else(gone)?;
-        let (reply, mut answer) = oneshot::channel();
-        self.commands.send(Command::Watch(steps, stamps, reply)).map_err(|_| gone())?;
-        match tokio::time::timeout(patience, &mut answer).await {
-            Ok(seen) => seen.map_err(|_| gone()),
-            Err(_) => {
-                self.commands.send(Command::EndWatch).map_err(|_| gone())?;
-                answer.await.map_err(|_| gone())
-            }
-        }
+        let (reply, answer) = oneshot::channel();
+        let window = Window { until: Instant::now() + patience, reply };
+        self.commands.send(Command::Watch(steps, stamps, window)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 
     /// Takes nothing more, lets what runs finish within `patience`, then ends.
@@ -197,6 +205,13 @@ struct Owner {
     sink: mpsc::Sender<Delivery>,
 }
 
+/// Who waits for watched steps.
+struct Window {
+    /// When it has to do with those that came.
+    until: Instant,
+    reply: oneshot::Sender<Result<Vec<Watched>, WatchError>>,
+}
+
 struct Worker<'a> {
     engine: Engine,
     observer: Box<dyn Observer>,
@@ -205,8 +220,7 @@ struct Worker<'a> {
     owners: HashMap<RequestId, Owner>,
     /// When draining must be over.
     until: Option<Instant>,
-    /// Who waits for watched steps.
-    watch: Option<oneshot::Sender<Vec<Watched>>>,
+    window: Option<Window>,
 }
 
 impl Worker<'_> {
@@ -218,6 +232,11 @@ impl Worker<'_> {
         loop {
             if self.take_commands().is_err() {
                 return;
+            }
+            // Whoever went away leaves nothing slowed.
+            if self.window.as_ref().is_some_and(|w| w.reply.is_closed() || Instant::now() >= w.until) {
+                let seen = self.engine.unwatch();
+                self.hand_over(Ok(seen));
             }
             let gone = self.abort_where(|owner| owner.sink.is_closed());
             if let Some(until) = self.until {
@@ -243,7 +262,7 @@ impl Worker<'_> {
                 self.observer.stepped(&self.engine, &[]);
             }
             if let Some(seen) = self.engine.watched() {
-                self.hand_over(seen);
+                self.hand_over(seen.map_err(WatchError::Failed));
             }
             match outcome {
                 Ok(()) => failures = 0,
@@ -262,7 +281,9 @@ impl Worker<'_> {
     /// every handle is gone.
     fn take_commands(&mut self) -> Result<(), RecvError> {
         if !self.engine.has_work() && self.owners.is_empty() && self.until.is_none() {
-            match self.inbox.recv_timeout(IDLE) {
+            let idle =
+                self.window.as_ref().map_or(IDLE, |w| w.until.saturating_duration_since(Instant::now()));
+            match self.inbox.recv_timeout(idle.min(IDLE)) {
                 Ok(command) => self.handle(command),
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.observer.stepped(&self.engine, &[]),
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Err(RecvError),
@@ -284,14 +305,15 @@ impl Worker<'_> {
             Command::ResetPrefixCache(reply) => {
                 let _ = reply.send(self.engine.reset_prefix_cache());
             }
-            Command::Watch(steps, stamps, reply) => match self.engine.watch(steps, stamps) {
-                // Whoever waited for an earlier window sees the channel close.
-                Ok(()) => self.watch = Some(reply),
-                Err(error) => tracing::error!("steps can't be watched: {error}"),
-            },
-            Command::EndWatch => {
-                let seen = self.engine.unwatch();
-                self.hand_over(seen);
+            Command::Watch(_, _, window) if self.window.as_ref().is_some_and(|w| !w.reply.is_closed()) => {
+                let _ = window.reply.send(Err(WatchError::Busy));
+            }
+            Command::Watch(steps, stamps, window) => {
+                let begun = self.engine.watch(steps, stamps);
+                self.window = Some(window);
+                if let Err(error) = begun {
+                    self.hand_over(Err(error.into()));
+                }
             }
             Command::Drain(until) => {
                 self.until = Some(until);
@@ -300,9 +322,9 @@ impl Worker<'_> {
         }
     }
 
-    fn hand_over(&mut self, seen: Vec<Watched>) {
+    fn hand_over(&mut self, seen: Result<Vec<Watched>, WatchError>) {
         // A client that is gone by now has no use for it.
-        let _ = self.watch.take().map(|reply| reply.send(seen));
+        let _ = self.window.take().map(|window| window.reply.send(seen));
     }
 
     fn submit(

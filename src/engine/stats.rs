@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Finish, FinishedRequest};
 use crate::cache::PrefixCounters;
 use crate::kernels::rope_cache::CacheType;
-use crate::profile::StepWork;
 
 /// Where steps' time goes. With a step ahead the host's parts of one run beside the device's of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,13 +68,46 @@ pub struct StepRecord {
     pub spanned: Option<Spanned>,
 }
 
+/// What a step computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Computed {
+    /// Tokens.
+    pub tokens: u64,
+    /// Sequences.
+    pub sequences: u64,
+    /// Tokens whose logits are wanted.
+    pub outputs: u64,
+    /// Queries times the keys that each sees, within its window.
+    pub pairs: u64,
+    /// Keys that each sequence's queries see, each once.
+    pub keys: u64,
+}
+
+impl Computed {
+    /// Adds `len` tokens of one sequence, the first of them at position `start`, with logits of the last
+    /// `outputs`.
+    #[must_use]
+    pub(super) fn with(self, start: u64, len: u64, outputs: u64, window: Option<usize>) -> Self {
+        let window = window.map_or(u64::MAX, |window| window as u64);
+        // The first so many see all that is before them, and the others a whole window.
+        let short = window.saturating_sub(start).min(len);
+        let pairs = short * start + short * (short + 1) / 2 + (len - short).saturating_mul(window);
+        let unseen = (start + 1).saturating_sub(window);
+        Self {
+            tokens: self.tokens + len,
+            sequences: self.sequences + 1,
+            outputs: self.outputs + outputs,
+            pairs: self.pairs + pairs,
+            keys: self.keys + start + len - unseen,
+        }
+    }
+}
+
 /// A step and its span on the GPU.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spanned {
     /// What it computed.
-    pub work: StepWork,
-    /// Sequences in it.
-    pub sequences: usize,
+    pub computed: Computed,
     /// From the begin to the end of its pass.
     pub span: Duration,
 }
@@ -165,5 +197,31 @@ impl Stats {
     /// The share of the cache that is owned, from 0 to 1.
     pub fn cache_usage(&self) -> f64 {
         f64::from(self.blocks_used) / f64::from(self.blocks.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mixed_step_is_counted_as_by_loops() {
+        // A decode at 99, a prompt's first four tokens without logits, a chunk of 6 from 21.
+        let parts = [(99, 1, 1), (0, 4, 0), (21, 6, 1)];
+        for window in [None, Some(3), Some(24), Some(1000)] {
+            let computed =
+                parts.iter().fold(Computed::default(), |c, &(start, len, n)| c.with(start, len, n, window));
+            let (mut pairs, mut keys) = (0, 0);
+            for (start, len, _) in parts {
+                let low = |query: u64| (query + 1).saturating_sub(window.map_or(u64::MAX, |w| w as u64));
+                pairs += (start..start + len).map(|query| query + 1 - low(query)).sum::<u64>();
+                keys += start + len - low(start);
+            }
+            assert_eq!(
+                computed,
+                Computed { tokens: 11, sequences: 3, outputs: 2, pairs, keys },
+                "{window:?}"
+            );
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ahead, Engine, Error, Event, Parts, Spanned, StepRecord};
+use super::{Ahead, Computed, Engine, Error, Event, Parts, Spanned, StepRecord};
 use crate::kernels::Order;
 use crate::kernels::top_k::CANDIDATES;
 use crate::model::{self, Entry, Feed, Held, InFlight, Outputs, Want};
@@ -19,6 +19,7 @@ pub(super) struct Flight<R = InFlight> {
     /// Sequences whose states come back, where these begin and how many they are, in order.
     states: Vec<(SeqId, u32, usize)>,
     work: StepWork,
+    computed: Computed,
     watched: Option<Watched>,
 }
 
@@ -62,8 +63,9 @@ impl Engine {
         let next = if ahead { self.launch(Some(&flight))? } else { None };
         let outcome = self.finish(flight, events);
         match next {
-            // Whatever runs was computed in vain if there is no work.
-            Some(Next::Submitted(next)) => self.flight = Some(next).filter(|_| self.scheduler.has_work()),
+            Some(Next::Submitted(next)) if self.scheduler.has_work() => self.flight = Some(next),
+            // It was computed in vain, but the next span is its own.
+            Some(Next::Submitted(next)) => self.unspanned = Some(next.computed),
             Some(Next::Held(next, _)) if outcome.is_err() => self.give_up(next),
             Some(Next::Held(next, chosen)) => self.flight = self.send(next, chosen)?,
             None => {}
@@ -75,22 +77,24 @@ impl Engine {
     fn finish(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<(), Error> {
         let waiting = Instant::now();
         let host = flight.running.host();
+        let before = self.unspanned.replace(flight.computed);
         let read = self.runner.collect(flight.running, &mut self.results)?;
         let ran = Instant::now();
+        let usual = flight.watched.is_none();
         if let Some((watching, mut step)) = self.watching.as_mut().zip(flight.watched) {
             step.times.wait = (ran - waiting).into();
             watching.take(&self.runner.gpu, step).map_err(model::Error::from)?;
         }
         let sequences = flight.batch.items().len();
-        let before = self.unspanned.replace((flight.work, sequences)).zip(self.runner.span());
-        let spanned = before.map(|((work, sequences), ns)| Spanned {
-            work,
-            sequences,
-            span: Duration::from_nanos(ns as u64),
-        });
+        let spanned = before
+            .zip(self.runner.span())
+            .map(|(computed, ns)| Spanned { computed, span: Duration::from_nanos(ns as u64) });
         let begun = self.done.map_or(host.handed, |done| done.max(host.handed));
         self.done = Some(ran);
-        self.times.observe(flight.work, ran - begun);
+        // A watched step is slower, and bounds no prompt.
+        if usual {
+            self.times.observe(flight.work, ran - begun);
+        }
         self.take_states(&flight.states);
         self.take_results(&flight.batch, ran, events)?;
         let detokenise = self.last.parts.detokenise;
@@ -137,9 +141,9 @@ impl Engine {
             };
             ids.push((token, id));
         }
-        let Flight { batch, running, states, work, watched } = held;
+        let Flight { batch, running, states, work, computed, watched } = held;
         let running = self.runner.release(running, &ids)?;
-        Ok(Some(Flight { batch, running, states, work, watched }))
+        Ok(Some(Flight { batch, running, states, work, computed, watched }))
     }
 
     /// Chooses and records a step, if there is anything to compute. `before` is the step whose results
@@ -162,7 +166,8 @@ impl Engine {
         let hold = before.is_some_and(|before| before.running.want() != Want::Argmax);
         let mut states = Vec::new();
         let mut want = Want::Argmax;
-        let mut work = StepWork::default();
+        let (mut work, mut computed) = (StepWork::default(), Computed::default());
+        let window = self.runner.hyper.sliding_window;
         for item in batch.items() {
             let Some(row) = self.scheduler.row(item) else { continue };
             let tokens = match item.source {
@@ -197,21 +202,21 @@ impl Engine {
             if item.logits.of_the_prompt() {
                 want = Want::Rows;
             }
+            let logits = if let Outputs::Tail(n) = outputs { n as u64 } else { 0 };
+            computed = computed.with(u64::from(item.start), u64::from(item.len), logits, window);
             entries.push(Entry { tokens, start: item.start as usize, blocks: row.blocks, outputs });
             work = work.with(u64::from(item.start), u64::from(item.len));
         }
         if hold {
             let running = self.runner.hold(&entries, want)?;
-            return Ok(Some(Next::Held(Flight { batch, running, states, work, watched: None }, chosen)));
+            let flight = Flight { batch, running, states, work, computed, watched: None };
+            return Ok(Some(Next::Held(flight, chosen)));
         }
         let (running, watched) = match &mut self.watching {
             None => (self.runner.submit(&entries, &feeds, want)?, None),
-            Some(watching) => {
-                let (running, watched) = watching.launch(&mut self.runner, &entries, &feeds, want)?;
-                (running, Some(watched))
-            }
+            Some(watching) => watching.launch(&mut self.runner, &entries, &feeds, want)?,
         };
-        Ok(Some(Next::Submitted(Flight { batch, running, states, work, watched })))
+        Ok(Some(Next::Submitted(Flight { batch, running, states, work, computed, watched })))
     }
 
     /// Has the scheduler keep the next step below the time that was asked for.

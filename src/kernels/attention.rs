@@ -284,9 +284,35 @@ pub fn params(
     ])
 }
 
+/// Rows of the cache that tiles see, each once: sequences that share a prefix name the same blocks of `block`
+/// tokens in their `tables`.
+pub fn distinct_rows(block: usize, window: usize, tiles: &[Tile], tables: &[u32]) -> u64 {
+    let block = block as u32;
+    let mut seen: Vec<(u32, u32, u32)> = Vec::new();
+    // Tiles of one sequence are neighbours and share its table.
+    for run in tiles.chunk_by(|a, b| a.table == b.table) {
+        let low = run.first().map_or(0, |tile| tile.first_key(window));
+        let end = run.last().map_or(0, |tile| tile.position + tile.tokens);
+        let of_sequence = tables.get(run.first().map_or(0, |tile| tile.table as usize)..).unwrap_or_default();
+        for (i, &place) in (0..end.div_ceil(block)).zip(of_sequence).skip((low / block) as usize) {
+            let first = i * block;
+            seen.push((place, low.max(first) - first, end.min(first + block) - first));
+        }
+    }
+    seen.sort_unstable();
+    // Of a block that several see, what lies between is taken as seen too: they all see its end.
+    let blocks = seen.chunk_by(|a, b| a.0 == b.0);
+    let rows = |of: &[(u32, u32, u32)]| {
+        let low = of.iter().map(|(_, low, _)| *low).min().unwrap_or(0);
+        of.iter().map(|(.., end)| *end).max().unwrap_or(0) - low
+    };
+    blocks.map(|of| u64::from(rows(of))).sum()
+}
+
 /// The cost of tiles: two products of D per query and key seen, an exponential each; and what
 /// [`rope_cache::cost`] counts, less the rotated queries that nobody writes and reads, with
-/// [`Intake::Projected`]. Each of several `splits` reads the queries and leaves partial rows.
+/// [`Intake::Projected`]. Each of several `splits` reads the queries and leaves partial rows. `distinct`: of
+/// [`distinct_rows`].
 pub fn cost(
     h: &Heads,
     window: usize,
@@ -294,23 +320,16 @@ pub fn cost(
     variant: Variant,
     intake: Intake,
     splits: usize,
+    distinct: u64,
 ) -> Cost {
-    let (mut pairs, mut tokens) = (0, 0);
-    // Rows of the cache: what each tile reads, and each row of a sequence once.
-    let (mut read, mut distinct) = (0, 0);
-    let mut of: Option<(u32, u32, u32)> = None;
+    // Rows of the cache that each tile reads.
+    let (mut pairs, mut tokens, mut read) = (0, 0, 0);
     for tile in tiles {
         let seen = |position: u32| u64::from(position + 1 - first_key(position, window));
         let (low, end) = (tile.first_key(window), tile.position + tile.tokens);
         pairs += (tile.position..end).map(seen).sum::<u64>();
         read += u64::from(end - low);
         tokens += u64::from(tile.tokens);
-        // Tiles of one sequence are neighbours and share its table.
-        let before = of.filter(|(table, ..)| *table == tile.table);
-        let start = before.map_or(low, |(_, low, _)| low);
-        let counted = before.map_or(0, |(_, low, end)| u64::from(end - low));
-        distinct += u64::from(end - start) - counted;
-        of = Some((tile.table, start, end));
     }
     let (heads, dim) = (h.heads as u64, h.dim as u64);
     let row = 2 * h.cache.row_bytes(h.dim) as u64;
@@ -345,5 +364,22 @@ pub fn cost(
                 .moves(Role::Output, out, out)
                 .moves(Role::Tables, table + angles.0, times * (table + angles.1))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_that_sequences_share_is_counted_once() {
+        let tile = |first, position, table| Tile { first, tokens: 1, position, table };
+        // Both begin with the blocks 7 and 8; of 40 and 45 tokens the last 8 and 13 are their own.
+        let (tables, apart) = ([7, 8, 1, 7, 8, 2], [7, 8, 1, 3, 4, 2]);
+        let tiles = [tile(0, 39, 0), tile(1, 44, 3)];
+        assert_eq!(distinct_rows(16, 0, &tiles, &tables), 32 + 8 + 13);
+        // Windows of 20 begin within the second block, 12 and 7 rows before its end.
+        assert_eq!(distinct_rows(16, 20, &tiles, &tables), 12 + 8 + 13);
+        assert_eq!(distinct_rows(16, 0, &tiles, &apart), 40 + 45);
     }
 }

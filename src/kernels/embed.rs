@@ -3,6 +3,8 @@
 //! `W` is vocabulary x hidden in any format, `ids` tokens, `y` tokens x stride. A lane unpacks one
 //! unit of 32 weights. Ids must lie below the vocabulary: the host checks.
 
+use std::ops::Range;
+
 use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, TestMatrix, U, Values, shapes, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
@@ -44,11 +46,16 @@ pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32, first: usize
     ])
 }
 
-/// The cost of `n` tokens of width `k`.
-pub fn cost(format: &dyn Format, k: usize, n: usize) -> Cost {
-    let bytes = n as u64 * Layout::row_bytes(format, k).iter().sum::<u64>();
-    let (units, unpacking) = ((n * k.div_ceil(UNIT)) as u64, format.unpacking());
-    let scaled = (k * n) as u64;
+/// The cost of tokens with these ids and of width `k`, by a shard of the ids in `held`: each row that is named
+/// counts once, and every lane looks its token's id up.
+pub fn cost(format: &dyn Format, k: usize, held: Range<usize>, ids: &[u32]) -> Cost {
+    let mut own: Vec<u32> = ids.iter().copied().filter(|&id| held.contains(&(id as usize))).collect();
+    let n = own.len();
+    own.sort_unstable();
+    own.dedup();
+    let row = Layout::row_bytes(format, k).iter().sum::<u64>();
+    let (per_row, unpacking) = (k.div_ceil(UNIT), format.unpacking());
+    let (units, scaled) = ((n * per_row) as u64, (k * n) as u64);
     Cost {
         work: Work {
             f32: Flops(scaled + units * unpacking.float),
@@ -57,9 +64,9 @@ pub fn cost(format: &dyn Format, k: usize, n: usize) -> Cost {
         },
         traffic: vec![],
     }
-    .moves(Role::Weights, bytes, bytes)
+    .moves(Role::Weights, own.len() as u64 * row, n as u64 * row)
     .moves(Role::Output, (k * n * 4) as u64, (k * n * 4) as u64)
-    .moves(Role::Tables, 4 * n as u64, 4 * units)
+    .moves(Role::Tables, 4 * ids.len() as u64, 4 * (ids.len() * per_row) as u64)
 }
 
 impl Kernel for Embed {
@@ -116,6 +123,24 @@ fn case(format: &'static dyn Format, m: usize, k: usize, n: usize) -> Case {
         ],
         grid: grid(layout.units, n),
         expected: vec![Expected { binding: 5, values: Values::F32(expected) }],
-        cost: cost(format, k, n),
+        cost: cost(format, k, first as usize..first as usize + m, &ids),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::by_name;
+
+    #[test]
+    fn a_shard_costs_its_own_tokens_and_each_row_once() {
+        let format = by_name("Q4_1").unwrap();
+        let [low, high] = [0..8, 8..16].map(|held| cost(format, 64, held, &[3, 9, 3, 8, 3]));
+        let row = 2 * (16 + 4);
+        assert_eq!((low.of(Role::Weights), high.of(Role::Weights)), ((row, 3 * row), (2 * row, 2 * row)));
+        let outputs = [&low, &high].map(|cost| cost.of(Role::Output).0);
+        assert_eq!(outputs, [3 * 64 * 4, 2 * 64 * 4]);
+        // Each lane of either looks the id of its token up.
+        assert_eq!([low, high].map(|cost| cost.of(Role::Tables)), [(4 * 5, 4 * 5 * 2); 2]);
     }
 }

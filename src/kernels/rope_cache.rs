@@ -64,6 +64,11 @@ impl Heads {
         Self { heads: self.heads / parts, kv_heads: self.kv_heads / parts, ..*self }
     }
 
+    /// What the dispatch for the `at`-th of `parts` buffers turns and caches: the first has all queries.
+    pub fn turned(&self, at: usize, parts: usize) -> Self {
+        Self { heads: if at == 0 { self.heads } else { 0 }, ..self.part(parts) }
+    }
+
     /// Sets what the cache's layout needs.
     pub(super) fn specialise(&self, program: Program) -> Program {
         let program = match self.cache {
@@ -141,7 +146,7 @@ pub fn angles(inverse_frequencies: &[f64], positions: usize) -> Vec<f32> {
     out
 }
 
-/// The cost of `n` tokens.
+/// The cost of `n` tokens, of the heads that a dispatch turns ([`Heads::turned`]).
 pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
     let rotated = ((h.heads + h.kv_heads) * h.dim * n) as u64;
     let all = ((h.heads + 2 * h.kv_heads) * h.dim * n) as u64;
@@ -320,6 +325,29 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
             Expected { binding: 5, values: Values::F32(q) },
             Expected { binding: 6, values: Values::Cache(h.cache, h.dim, cache) },
         ],
-        cost: cost(h, norm, n),
+        cost: cost(&h.turned(parts - 1, parts), norm, n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_cache_cost_the_whole_together() {
+        let h = Heads { heads: 8, kv_heads: 4, dim: 16, block: 16, cache: CacheType::F16 };
+        for norm in [QkNorm::Off, QkNorm::On(1e-6)] {
+            let whole = cost(&h, norm, 5);
+            for parts in [2, 4] {
+                let of: Vec<Cost> = (0..parts).map(|at| cost(&h.turned(at, parts), norm, 5)).collect();
+                assert_eq!(of.iter().map(|c| c.work.f32.0).sum::<u64>(), whole.work.f32.0);
+                for role in [Role::Input, Role::Output, Role::Cache] {
+                    let both: Vec<(u64, u64)> = of.iter().map(|c| c.of(role)).collect();
+                    let sum = (both.iter().map(|b| b.0).sum(), both.iter().map(|b| b.1).sum());
+                    assert_eq!(sum, whole.of(role), "{role:?}");
+                }
+                assert!(of[1..].iter().all(|c| c.of(Role::Output) == (0, 0)), "the first has all queries");
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a step's dispatches are, in the words and costs of reports.
 
+use std::ops::Range;
+
 use super::op::Way;
 use crate::gpu::Dispatch;
 use crate::kernels::attention::{self, Intake, Tile, merge};
@@ -18,8 +20,17 @@ fn dispatched(dispatch: Dispatch<'_>, shape: String, cost: crate::cost::Cost) ->
     }
 }
 
-pub(super) fn embed(d: Dispatch<'_>, format: &dyn Format, k: usize, n: usize) -> Dispatched {
-    dispatched(d, format!("{} {k} x {n}", format.name()), embed::cost(format, k, n))
+/// `held`: the ids of the shard.
+pub(super) fn embed(
+    d: Dispatch<'_>,
+    format: &dyn Format,
+    k: usize,
+    held: &Range<usize>,
+    ids: &[u32],
+) -> Dispatched {
+    let from = if held.start > 0 { format!(" from {}", held.start) } else { String::new() };
+    let shape = format!("{} {k} x {}{from}", format.name(), ids.len());
+    dispatched(d, shape, embed::cost(format, k, held.clone(), ids))
 }
 
 pub(super) fn linear(
@@ -56,6 +67,7 @@ pub(super) fn attention(
     tiles: &[Tile],
     way: Way,
     intake: Intake,
+    distinct: u64,
 ) -> Dispatched {
     let tokens: u32 = tiles.iter().map(|t| t.tokens).sum();
     let longest = tiles.iter().map(|t| t.position + t.tokens).max().unwrap_or(0);
@@ -67,7 +79,7 @@ pub(super) fn attention(
     let split = if way.splits > 1 { format!(" in {}", way.splits) } else { String::new() };
     let shape =
         format!("{}/{} heads of {} x {tokens} to {longest}{split}{fused}", h.heads, h.kv_heads, h.dim);
-    dispatched(d, shape, attention::cost(h, window, tiles, way.variant, intake, way.splits))
+    dispatched(d, shape, attention::cost(h, window, tiles, way.variant, intake, way.splits, distinct))
 }
 
 pub(super) fn merge(d: Dispatch<'_>, h: &Heads, splits: usize, n: usize) -> Dispatched {

@@ -8,7 +8,9 @@
 mod attention;
 mod counterfactual;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use counterfactual::Counterfactual;
@@ -34,9 +36,9 @@ pub(super) type Visit<'a> = &'a mut dyn FnMut(Dispatch<'_>, &dyn Fn() -> Dispatc
 /// One dispatch of a step, whatever its size.
 #[derive(Debug)]
 enum Op {
-    Embed { bound: Bound, units: usize, format: &'static dyn Format, k: usize },
+    Embed { bound: Bound, units: usize, format: &'static dyn Format, k: usize, held: Range<usize> },
     Linear(Linear),
-    Rope { bound: Bound, norm: QkNorm },
+    Rope { bound: Bound, norm: QkNorm, turned: Heads },
     Attention(Box<Attention>),
     Merge { bound: Bound },
     Gated { bound: Bound, width: usize },
@@ -119,7 +121,8 @@ impl Builder<'_> {
                 (&self.scratch.h).into(),
             ];
             let bound = self.gpu.bind(&pipeline, &bindings)?;
-            self.ops.push(Op::Embed { bound, units: shard.layout.units, format: m.format, k: m.k });
+            let (units, held) = (shard.layout.units, shard.first..shard.first + shard.outputs);
+            self.ops.push(Op::Embed { bound, units, format: m.format, k: m.k, held });
         }
         Ok(())
     }
@@ -341,23 +344,26 @@ impl Forward {
         let alone = longest == 1 && variant.rotates(&part);
         let way = Way { variant, alone, splits: plan.splits };
         self.way = Some(way);
+        let distinct = OnceCell::new();
+        // The same in every layer, and asked for only where a step is described.
+        let rows = || *distinct.get_or_init(|| plan.distinct_rows(part.block, window));
         for op in self.ops.iter_mut().filter(|op| op.runs(way)) {
             match op {
-                Op::Embed { bound, units, format, k } => {
+                Op::Embed { bound, units, format, k, held } => {
                     let dispatch = Dispatch { bound, grid: embed::grid(*units, n) };
-                    visit(dispatch, &|| describe::embed(dispatch, *format, *k, n))?;
+                    visit(dispatch, &|| describe::embed(dispatch, *format, *k, held, plan.ids()))?;
                 }
                 Op::Linear(l) => linear(l, gpu, n, order, visit)?,
-                Op::Rope { bound, norm } => {
+                Op::Rope { bound, norm, turned } => {
                     let dispatch = Dispatch { bound, grid: rope_cache::grid(&heads, n) };
-                    visit(dispatch, &|| describe::rope(dispatch, &heads, *norm, n))?;
+                    visit(dispatch, &|| describe::rope(dispatch, turned, *norm, n))?;
                 }
                 Op::Attention(a) => {
                     let grid = variant.grid(&part, plan.tiles.len(), way.splits);
                     let (intake, bound) = a.bound(gpu, &part, way)?;
                     let dispatch = Dispatch { bound, grid };
                     visit(dispatch, &|| {
-                        describe::attention(dispatch, &part, window, &plan.tiles, way, intake)
+                        describe::attention(dispatch, &part, window, &plan.tiles, way, intake, rows())
                     })?;
                 }
                 Op::Merge { bound } => {

@@ -5,7 +5,7 @@
 
 use super::Error;
 use crate::cache::BlockId;
-use crate::kernels::attention::Tile;
+use crate::kernels::attention::{self, Tile};
 
 /// Which of an entry's tokens want logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,8 @@ pub(super) struct Plan {
     pub tiles: Vec<Tile>,
     /// Workgroups that share a tile's keys along the context.
     pub splits: usize,
+    /// Where the ids and the block tables begin, in words.
+    at: [usize; 2],
 }
 
 impl Plan {
@@ -133,6 +135,7 @@ impl Plan {
         (self.tokens, self.outputs) = (0, 0);
         let [ids, places, picks, tiles, tables] =
             [s.ids, s.places, s.picks, s.tiles, s.tables].map(|(at, _)| (at / 4) as usize);
+        self.at = [ids, tables];
         let mut table = 0;
         for e in entries {
             for (i, &id) in e.tokens.iter().enumerate() {
@@ -171,6 +174,17 @@ impl Plan {
         // The tables come last, and only the used part of them is uploaded.
         self.words.truncate(tables + table.max(1));
         Ok(())
+    }
+
+    /// The tokens' ids, as far as the host knows them.
+    pub fn ids(&self) -> &[u32] {
+        self.words.get(self.at[0]..self.at[0] + self.tokens).unwrap_or_default()
+    }
+
+    /// Rows of the cache that the step's attention sees, each once.
+    pub fn distinct_rows(&self, block: usize, window: usize) -> u64 {
+        let tables = self.words.get(self.at[1]..).unwrap_or_default();
+        attention::distinct_rows(block, window, &self.tiles, tables)
     }
 
     /// Says how many workgroups share a tile's keys; after [`Plan::fill`], which counts the tiles.

@@ -140,7 +140,7 @@ pub struct Runner {
     bounds: Bounds,
     sections: Sections,
     // Keeps the buffers that the ops are bound to.
-    _weights: Weights,
+    weights: Weights,
     caches: Vec<wgpu::Buffer>,
     /// Buffers that a layer's cache takes.
     parts: usize,
@@ -246,7 +246,7 @@ impl Runner {
             bounds,
             sections,
             states,
-            _weights: weights,
+            weights,
             caches,
             parts,
             scratch,
@@ -303,6 +303,14 @@ impl Runner {
         // A window as wide as the context changes nothing.
         hyper.sliding_window = hyper.sliding_window.filter(|&w| w < hyper.context_length);
         Ok(hyper)
+    }
+
+    /// Bytes of the weights that every step reads, and of the head, which those read besides that want
+    /// logits. Of an embedding that is no head tokens read a row each.
+    pub fn read_bytes(&self) -> [u64; 2] {
+        let head = self.weights.head().bytes();
+        let embedding = self.weights.head.as_ref().map_or(0, |_| self.weights.embedding.bytes());
+        [self.memory.weights.0 - head - embedding, head]
     }
 
     /// Bytes of one block of the cache over all layers.

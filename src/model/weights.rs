@@ -33,6 +33,13 @@ pub(super) struct Matrix {
     pub shards: Vec<Shard>,
 }
 
+impl Matrix {
+    /// Bytes on the GPU.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.q.size() + shard.aux.size()).sum()
+    }
+}
+
 /// Whether a matrix's rows come in pairs for a gated activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {

@@ -61,6 +61,9 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// Pairs of stamps that a step may have.
+    pub const PAIRS: usize = MOST as usize / 2;
+
     /// A ring, if the device has timestamps.
     pub fn new(gpu: &Gpu) -> Option<Self> {
         if !gpu.has(wgpu::Features::TIMESTAMP_QUERY) {
@@ -100,8 +103,8 @@ impl Ring {
     pub fn pair(&mut self) -> Result<[u32; 2], Error> {
         if self.used + 2 > MOST {
             return Err(Error::Kernel(format!(
-                "a step of more than {} dispatches can't be stamped one by one: time it by leaving kernels out",
-                MOST / 2
+                "a step with more than {} pairs of stamps can't be stamped: time it by leaving kernels out",
+                Self::PAIRS
             )));
         }
         self.used += 2;

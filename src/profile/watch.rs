@@ -36,8 +36,36 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Steps of one kind can be compared.
-    pub fn kind(&self) -> (u64, u64, usize) {
-        (self.tokens, self.sequences, self.dispatched.len())
+    /// The power of two that tells its context: contexts grow from step to step.
+    pub fn bucket(&self) -> u64 {
+        self.context.next_power_of_two()
+    }
+
+    /// Whether both are of one kind, so that they can be compared: of as many tokens and sequences, of like
+    /// contexts, and of the same dispatches but for the context in their words.
+    pub fn alike(&self, other: &Self) -> bool {
+        let sizes = |w: &Self| (w.tokens, w.sequences, w.bucket(), w.dispatched.len());
+        sizes(self) == sizes(other) && self.dispatched.iter().zip(&other.dispatched).all(|(a, b)| same(a, b))
+    }
+}
+
+fn same(a: &Dispatched, b: &Dispatched) -> bool {
+    (&a.kernel, a.workgroups, lasting(&a.shape)) == (&b.kernel, b.workgroups, lasting(&b.shape))
+}
+
+/// A shape's words before and after the context, which stands as ` to 1024` where there is one.
+fn lasting(shape: &str) -> (&str, &str) {
+    let (before, after) = shape.split_once(" to ").unwrap_or((shape, ""));
+    (before, after.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_last_but_for_their_context() {
+        assert_eq!(lasting("9/3 heads of 64 x 8 to 1024 in 2 rope"), ("9/3 heads of 64 x 8", " in 2 rope"));
+        assert_eq!(lasting("Q4_1 1536x576 x 8 norm"), ("Q4_1 1536x576 x 8 norm", ""));
     }
 }

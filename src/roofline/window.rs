@@ -1,9 +1,10 @@
 //! From the steps of a serving engine to rows: steps of one kind are put together, and what stamps
 //! read around nothing is taken off what they read around a kernel.
 //!
-//! Contexts grow from step to step, so a kernel's shape changes in its last number while it stays the
-//! same dispatch: groups are matched by their place, and the middle step's shapes and costs stand for
-//! all.
+//! Contexts grow from step to step, so a kernel's shape changes in its context while it stays the same
+//! dispatch: groups are matched by their place, and the middle step's shapes and costs stand for all.
+
+use std::collections::BTreeMap;
 
 use super::analyse::{Group, MeasuredStep};
 use super::intervals::{ABOVE_NULL, Reading, grouped, reading};
@@ -23,14 +24,28 @@ fn median(values: Vec<f64>) -> Option<f64> {
 pub fn steps(window: &[Watched]) -> Vec<MeasuredStep> {
     let mut kinds: Vec<Vec<&Watched>> = Vec::new();
     for step in window {
-        match kinds.iter_mut().find(|k| k.first().is_some_and(|first| first.kind() == step.kind())) {
+        match kinds.iter_mut().find(|k| k.first().is_some_and(|first| first.alike(step))) {
             Some(kind) => kind.push(step),
             None => kinds.push(vec![step]),
         }
     }
     kinds.retain(|k| k.len() >= LEAST);
     kinds.sort_by_key(|k| std::cmp::Reverse(k.len()));
-    kinds.iter().filter_map(|kind| measured(kind)).collect()
+    let mut steps: Vec<MeasuredStep> = kinds.iter().filter_map(|kind| measured(kind)).collect();
+    number(&mut steps);
+    steps
+}
+
+/// Numbers the steps whose names others have before them: rows name their step.
+fn number(steps: &mut [MeasuredStep]) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for step in steps {
+        let times = seen.entry(step.name.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            step.name = format!("{} ({times})", step.name);
+        }
+    }
 }
 
 fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
@@ -82,7 +97,7 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
         median(of_kind(Watch::Plain).map(|w| f(w).0 as f64).collect()).unwrap_or(0.0)
     };
     Some(MeasuredStep {
-        name: name(middle.tokens, middle.sequences, middle.context),
+        name: name(middle),
         tokens: middle.tokens,
         sequences: middle.sequences,
         context: middle.context,
@@ -99,14 +114,21 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
     })
 }
 
-/// As `roofline` names its own steps. Contexts are told by the power of two above them, so that two windows
-/// of one load have steps in common.
-fn name(tokens: u64, sequences: u64, context: u64) -> String {
-    let context = context.next_power_of_two();
-    match (tokens, sequences) {
-        (t, s) if t == s => format!("decode x{s} up to {context}"),
-        (t, 1) => format!("prefill {t} up to {context}"),
-        (t, s) => format!("{t} tokens of {s} sequences up to {context}"),
+/// As `roofline` names its own steps, which are greedy. Contexts are told by the power of two above them, so
+/// that two windows of one load have steps in common.
+fn name(step: &Watched) -> String {
+    let context = step.bucket();
+    let last = step.dispatched.last();
+    let ends = match last.map(|d| d.kernel.as_str()) {
+        Some("argmax") => "",
+        Some("top_k") => ", candidates",
+        _ if last.is_some_and(|d| d.shape.ends_with(" head")) => ", rows",
+        _ => ", no logits",
+    };
+    match (step.tokens, step.sequences) {
+        (t, s) if t == s => format!("decode x{s} up to {context}{ends}"),
+        (t, 1) => format!("prefill {t} up to {context}{ends}"),
+        (t, s) => format!("{t} tokens of {s} sequences up to {context}{ends}"),
     }
 }
 
@@ -123,7 +145,7 @@ mod tests {
             cost: Cost::default(),
             workgroups: 1,
         };
-        let dispatched = vec![d("linear", "a".into()), d("attention", format!("to {context}"))];
+        let dispatched = vec![d("linear", "a".into()), d("attention", format!("x 1 to {context}"))];
         let spans = spans.iter().copied().map(Some).collect();
         let times = StepTimes { spans, wait: Nanos(wall), ..StepTimes::default() };
         Watched { how, tokens: 1, sequences: 1, context, dispatched, times, counts: Counts::default() }
@@ -149,7 +171,55 @@ mod tests {
         assert_eq!(times, [200.0, 100.0]);
         assert!(s.groups.iter().all(|g| g.samples.len() == 5 && g.timed_by == TimedBy::NullSubtracted));
         assert_eq!((s.gpu, s.wall, s.profiled_wall), (Some(300.0), 400.0, Some(700.0)));
-        assert_eq!(s.name, "decode x1 up to 128");
+        assert_eq!(s.name, "decode x1 up to 128, no logits");
+    }
+
+    /// A decode whose last kernel is this, as it takes turns; its attention takes `long` ns.
+    fn decodes(context: u64, long: f64, last: &str, shape: &str) -> Vec<Watched> {
+        let turns = [(Watch::Plain, 0.0), (Watch::Stamped, 60.0), (Watch::Padded, 30.0)];
+        let of = |(how, more): (Watch, f64)| {
+            let spans = match how {
+                Watch::Stamped => vec![250.0, more, long + 50.0, more, 75.0, more],
+                _ => vec![225.0 + long + more],
+            };
+            let mut step = step(how, context, &spans, 400);
+            let cost = Cost::default();
+            let chosen = Dispatched { kernel: last.into(), shape: shape.into(), cost, workgroups: 1 };
+            step.dispatched.push(chosen);
+            step
+        };
+        (0..5).flat_map(|_| turns.map(of)).collect()
+    }
+
+    #[test]
+    fn contexts_and_what_is_chosen_from_stay_apart() {
+        let (short, long) = (decodes(6, 100.0, "argmax", "9"), decodes(1800, 9000.0, "argmax", "9"));
+        let sampled = decodes(6, 100.0, "top_k", "9");
+        let rows = decodes(6, 100.0, "linear", "F32 9x4 x 1 norm head");
+        let mixed: Vec<Watched> = [short, long, sampled, rows].concat();
+        // As they come in turn.
+        let mixed: Vec<Watched> = (0..15).flat_map(|i| mixed.iter().skip(i).step_by(15).cloned()).collect();
+        let found = steps(&mixed);
+        let names: Vec<&str> = found.iter().map(|s| s.name.as_str()).collect();
+        let expected = [
+            "decode x1 up to 8",
+            "decode x1 up to 2048",
+            "decode x1 up to 8, candidates",
+            "decode x1 up to 8, rows",
+        ];
+        assert_eq!(names, expected);
+        let attention: Vec<f64> = found.iter().map(|s| s.groups[1].samples[0]).collect();
+        // What is long beside its stamps stays as they read it.
+        assert_eq!(attention, [100.0, 9050.0, 100.0, 100.0]);
+        assert!(found.iter().all(|s| s.groups.iter().all(|g| g.samples.len() == 5)));
+        assert_eq!(found[2].groups[2].kernel, "top_k");
+    }
+
+    #[test]
+    fn no_two_steps_have_one_name() {
+        let (one, two) = (decodes(100, 100.0, "argmax", "9 x 1"), decodes(100, 100.0, "argmax", "9 x 2"));
+        let names: Vec<String> = steps(&[one, two].concat()).into_iter().map(|s| s.name).collect();
+        assert_eq!(names, ["decode x1 up to 128", "decode x1 up to 128 (2)"]);
     }
 
     #[test]

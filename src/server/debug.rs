@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::error::ApiError;
 use super::reply;
-use crate::engine::{Engine, Spanned};
+use crate::engine::service::{self, SubmitError};
+use crate::engine::{Computed, Engine, Spanned};
 use crate::format::{Hyper, ModelFile};
 use crate::kernels::rope_cache::CacheType;
 use crate::model::Runner;
@@ -34,57 +35,58 @@ const KEPT: usize = 64;
 pub struct Roofline {
     device: Option<DeviceReport>,
     seen: Mutex<Seen>,
-    /// One window at a time.
-    window: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     model: Option<Model>,
     work: Option<Work>,
-    /// Where this device's stamps around a dispatch may go.
-    stamps: Option<Stamps>,
+    /// What the device was opened with.
+    features: Option<wgpu::Features>,
     latest: VecDeque<Value>,
     report: Option<Report>,
 }
 
-/// What a token, a query with a key, and a step cost at least: operations and bytes.
+/// What a token, one with logits, a query with a key, a step, one with logits, and a key cost at least:
+/// operations and bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Work {
     ops_token: f64,
     ops_output: f64,
     ops_pair: f64,
     bytes_step: f64,
+    bytes_head: f64,
     bytes_key: f64,
 }
 
 impl Work {
-    fn of(hyper: &Hyper, weights: u64, cache: CacheType) -> Self {
+    /// `weights`: those that every step reads, and the head's ([`Runner::read_bytes`]).
+    fn of(hyper: &Hyper, weights: [u64; 2], cache: CacheType) -> Self {
         let (heads, kv) = (hyper.heads * hyper.head_dim, hyper.kv_heads * hyper.head_dim);
         let layer = hyper.hidden * (2 * heads + 2 * kv + 3 * hyper.intermediate);
         Self {
             ops_token: 2.0 * (layer * hyper.layers) as f64,
             ops_output: 2.0 * (hyper.vocab * hyper.hidden) as f64,
             ops_pair: 4.0 * (heads * hyper.layers) as f64,
-            bytes_step: weights as f64,
+            bytes_step: weights[0] as f64,
+            bytes_head: weights[1] as f64,
             bytes_key: Runner::block_bytes(hyper, 16, cache) as f64 / 16.0,
         }
     }
 
-    /// Operations and compulsory bytes of a step. Each sequence sees at least as many keys as its mean
-    /// query does.
-    fn step(&self, s: &Spanned) -> (f64, f64) {
-        let (tokens, pairs, sequences) = (s.work.tokens as f64, s.work.pairs as f64, s.sequences as f64);
-        let keys = pairs / tokens.max(1.0) * sequences;
-        let ops = self.ops_token * tokens + self.ops_output * sequences + self.ops_pair * pairs;
-        (ops, self.bytes_step + self.bytes_key * keys)
+    /// Operations and compulsory bytes of a step. The rows of the embedding that its tokens name are left out.
+    fn step(&self, c: &Computed) -> (f64, f64) {
+        let [tokens, outputs, pairs, keys] = [c.tokens, c.outputs, c.pairs, c.keys].map(|n| n as f64);
+        let ops = self.ops_token * tokens + self.ops_output * outputs + self.ops_pair * pairs;
+        let head = if c.outputs > 0 { self.bytes_head } else { 0.0 };
+        (ops, self.bytes_step + head + self.bytes_key * keys)
     }
 }
 
 impl Roofline {
     /// Of a device whose ceilings are known, or not.
     pub fn new(device: Option<DeviceReport>) -> Self {
-        Self { device, seen: Mutex::default(), window: tokio::sync::Mutex::default() }
+        Self { device, seen: Mutex::default() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -95,12 +97,10 @@ impl Roofline {
     pub fn loaded(&self, engine: &Engine) {
         let runner = engine.runner();
         let mut seen = self.seen();
-        let weights = runner.memory.weights.0;
-        let features = runner.gpu.device.features();
-        seen.stamps = self.device.as_ref().and_then(|d| d.timer.around_a_dispatch(features));
-        seen.work = Some(Work::of(&runner.hyper, weights, runner.limits.cache_type));
+        seen.features = Some(runner.gpu.device.features());
+        seen.work = Some(Work::of(&runner.hyper, runner.read_bytes(), runner.limits.cache_type));
         if let Some(model) = &mut seen.model {
-            model.weight_bytes = weights;
+            model.weight_bytes = runner.memory.weights.0;
         }
     }
 
@@ -112,7 +112,7 @@ impl Roofline {
     /// Takes in a step's span.
     pub fn spanned(&self, step: &Spanned) {
         let mut seen = self.seen();
-        let Some((ops, bytes)) = seen.work.map(|work| work.step(step)) else { return };
+        let Some((ops, bytes)) = seen.work.map(|work| work.step(&step.computed)) else { return };
         let ns = step.span.as_nanos() as f64;
         if ns <= 0.0 {
             return;
@@ -121,7 +121,7 @@ impl Roofline {
             seen.latest.pop_front();
         }
         seen.latest.push_back(json!({
-            "tokens": step.work.tokens, "sequences": step.sequences, "gpu_ns": ns,
+            "tokens": step.computed.tokens, "sequences": step.computed.sequences, "gpu_ns": ns,
             "ops": ops, "bytes": bytes, "gops": ops / ns, "gbytes": bytes / ns,
         }));
     }
@@ -133,12 +133,17 @@ impl Roofline {
         })
     }
 
-    /// How windows are stamped; a device whose timer can't be trusted with it has none.
+    /// How windows are stamped; a device whose timer can't be trusted with it has none. The model is loaded.
     fn stamps(&self, device: &DeviceReport) -> Result<Stamps, ApiError> {
-        self.seen().stamps.ok_or_else(|| {
-            let message = format!(
-                "{}: run `ridgepoint roofline MODEL` on this machine, which leaves kernels out of its steps and needs no stamps",
+        let features = self.seen().features.unwrap_or_default();
+        device.timer.around_a_dispatch(features).ok_or_else(|| {
+            let why = if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
                 device.timer.refusal()
+            } else {
+                "this server's device was opened without timestamps".to_string()
+            };
+            let message = format!(
+                "{why}: run `ridgepoint roofline MODEL` on this machine, which leaves kernels out of its steps and needs no stamps"
             );
             ApiError::new(StatusCode::CONFLICT, message).code("no_stamps")
         })
@@ -162,33 +167,55 @@ pub fn facts(file: &ModelFile, hyper: &Hyper, cache: CacheType) -> Model {
     }
 }
 
+/// A query's parameters as they came.
+type Asked = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// The values of the parameters that a path takes, each of which comes once at most.
+fn values<const N: usize>(asked: Asked, names: [&str; N]) -> Result<[Option<String>; N], ApiError> {
+    let Query(asked) = asked.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
+    let mut values = [const { None }; N];
+    for (name, value) in asked {
+        let Some((_, place)) = names.iter().zip(&mut values).find(|(known, _)| **known == name) else {
+            let why = format!("unknown, expected {}", names.join(" or "));
+            return Err(ApiError::field(name, why));
+        };
+        if place.replace(value).is_some() {
+            return Err(ApiError::field(name, "found more than once, expected once"));
+        }
+    }
+    Ok(values)
+}
+
 /// Watches the next steps, one at a time, and reports on them.
 ///
 /// # Errors
-/// When no ceilings are known, or no step came.
-pub async fn profile(
-    State(app): State<Arc<App>>,
-    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(asked) = asked.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
-    let number = |name: &str, [default, most]: [u64; 2]| {
-        let Some((_, text)) = asked.iter().find(|(asked, _)| asked == name) else { return Ok(default) };
+/// When no ceilings are known, the model isn't loaded, others watch, or no step came.
+pub async fn profile(State(app): State<Arc<App>>, asked: Asked) -> Result<Response, ApiError> {
+    let [steps, wait] = values(asked, ["steps", "wait"])?;
+    let number = |name: &str, text: Option<String>, [default, most]: [u64; 2]| {
+        let Some(text) = text else { return Ok(default) };
         let value = text.parse().ok().filter(|value| (1..=most).contains(value));
         value.ok_or_else(|| ApiError::field(name, format!("found '{text}', expected 1 to {most}")))
     };
-    let steps = number("steps", STEPS)?;
-    let wait = number("wait", WAIT)?;
+    let (steps, wait) = (number("steps", steps, STEPS)?, number("wait", wait, WAIT)?);
+    let state = app.service.state();
+    if state != service::State::Ready {
+        return Err(SubmitError::Unavailable(state).into());
+    }
     let device = app.roofline.device()?.clone();
     let stamps = app.roofline.stamps(&device)?;
-    let _one = app.roofline.window.lock().await;
     let seen = app.service.watch_steps(steps as usize, stamps, Duration::from_secs(wait)).await?;
     if seen.is_empty() {
         let message = format!("no step ran within {wait} seconds: send requests while the window is open");
         return Err(ApiError::new(StatusCode::CONFLICT, message).code("idle"));
     }
     let model = app.roofline.seen().model.clone();
-    let report = Report::of_window(device, model, &seen);
-    let answer = json!({"steps": seen.len(), "kinds": report.steps.len(), "summary": report.summary});
+    let steps = seen.len();
+    // Thousands of resamplings a row: no other request waits for them.
+    let report = tokio::task::spawn_blocking(move || Report::of_window(device, model, &seen))
+        .await
+        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let answer = json!({"steps": steps, "kinds": report.steps.len(), "summary": report.summary});
     app.roofline.seen().report = Some(report);
     Ok(reply::json(&answer))
 }
@@ -199,17 +226,16 @@ pub async fn profile(
 /// When there was no window.
 pub async fn roofline(
     State(app): State<Arc<App>>,
-    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    asked: Asked,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Query(asked) = asked.map_err(|rejection| ApiError::bad(rejection.body_text()))?;
-    let form = asked.iter().find(|(name, _)| name == "format").map(|(_, form)| form.as_str());
+    let [form] = values(asked, ["format"])?;
     let report = app.roofline.seen().report.clone().ok_or_else(|| {
         let message = "no window was profiled yet: POST /debug/profile?steps=30 while requests run";
         ApiError::new(StatusCode::NOT_FOUND, message).code("no_window")
     })?;
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match form {
+    match form.as_deref() {
         Some("html") => Ok(Html(html(&report)).into_response()),
         None if accepts.contains("text/html") => Ok(Html(html(&report)).into_response()),
         None | Some("json") => {
@@ -238,18 +264,38 @@ pub async fn latest(State(app): State<Arc<App>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::StepWork;
 
     #[test]
     fn a_step_s_work_is_counted_by_hand() {
-        let work =
-            Work { ops_token: 100.0, ops_output: 10.0, ops_pair: 2.0, bytes_step: 1000.0, bytes_key: 4.0 };
-        let step = |work, sequences| Spanned { work, sequences, span: Duration::from_nanos(50) };
-        // Two decodes that see 30 and 50 keys.
-        let decode = step(StepWork { tokens: 2, pairs: 80 }, 2);
-        assert_eq!(work.step(&decode), (200.0 + 20.0 + 160.0, 1000.0 + 320.0));
-        // A prompt of four from its start: 1 + 2 + 3 + 4 pairs.
-        let prompt = step(StepWork { tokens: 4, pairs: 10 }, 1);
-        assert_eq!(work.step(&prompt), (400.0 + 10.0 + 20.0, 1000.0 + 10.0));
+        let work = Work {
+            ops_token: 100.0,
+            ops_output: 10.0,
+            ops_pair: 2.0,
+            bytes_step: 1000.0,
+            bytes_head: 500.0,
+            bytes_key: 4.0,
+        };
+        // A decode that sees 50 keys, beside a prompt's first four tokens, which want no logits.
+        let mixed = Computed { tokens: 5, sequences: 2, outputs: 1, pairs: 50 + 10, keys: 50 + 4 };
+        assert_eq!(work.step(&mixed), (500.0 + 10.0 + 120.0, 1000.0 + 500.0 + 4.0 * 54.0));
+        // Without logits the head is not read.
+        let prompt = Computed { tokens: 4, sequences: 1, outputs: 0, pairs: 10, keys: 4 };
+        assert_eq!(work.step(&prompt), (400.0 + 20.0, 1000.0 + 16.0));
+    }
+
+    #[test]
+    fn parameters_are_known_and_come_once() {
+        let asked = |query: &str| {
+            let uri = format!("/?{query}").parse().unwrap();
+            values(Query::try_from_uri(&uri), ["steps", "wait"])
+        };
+        assert_eq!(asked("wait=2").unwrap(), [None, Some("2".into())]);
+        for (query, expected) in [
+            ("stepz=2", "stepz: unknown, expected steps or wait"),
+            ("steps=2&steps=2", "steps: found more than once, expected once"),
+        ] {
+            let error = asked(query).unwrap_err();
+            assert_eq!((error.status, error.message.as_str()), (StatusCode::BAD_REQUEST, expected));
+        }
     }
 }

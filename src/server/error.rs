@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::engine::Error as EngineError;
-use crate::engine::service::{State, SubmitError};
+use crate::engine::service::{State, SubmitError, WatchError};
 use crate::sample::ParamError;
 use crate::scheduler::Refusal;
 use crate::server::request::fields::shown;
@@ -137,6 +137,16 @@ impl From<SubmitError> for ApiError {
     }
 }
 
+impl From<WatchError> for ApiError {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Busy => Self::new(StatusCode::CONFLICT, error.to_string()).code("busy"),
+            WatchError::Failed(error) => error.into(),
+            WatchError::Unavailable(state) => SubmitError::Unavailable(state).into(),
+        }
+    }
+}
+
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         match error {
@@ -149,6 +159,7 @@ impl From<EngineError> for ApiError {
                 Self { param: Some("prompt".into()), ..error }
             }
             EngineError::Prompt(_) => Self { param: Some("prompt".into()), ..Self::bad(error.to_string()) },
+            EngineError::Unwatched(why) => Self::new(StatusCode::CONFLICT, why).code("no_stamps"),
             EngineError::Refused(_) | EngineError::Format(_) => Self::bad(error.to_string()),
             EngineError::Model(_) | EngineError::Config(_) | EngineError::Completion(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())

@@ -1,5 +1,7 @@
 //! The server's own roofline: `/debug/profile`, `/debug/roofline`, `/debug/steps`, `roofline --attach`.
 
+use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +9,7 @@ use ridgepoint::profile::timer::Findings;
 use ridgepoint::roofline::report::Report;
 use serde_json::json;
 
-use crate::harness::Server;
+use crate::harness::{Server, request};
 use crate::kept::{keep, sound};
 
 #[test]
@@ -19,6 +21,14 @@ fn without_ceilings_and_windows_it_says_what_to_do() {
     let error = &refused.json()["error"];
     assert_eq!(error["code"], "no_ceilings");
     assert!(error["message"].as_str().unwrap().contains("ridgepoint ceilings"), "{error}");
+    for (asked, param) in [("stepz=3", "stepz"), ("steps=3&steps=4", "steps"), ("format=json", "format")] {
+        let refused = server.post(&format!("/debug/profile?{asked}"), &json!({}));
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)));
+    }
+    for (asked, param) in [("page=3", "page"), ("format=json&format=html", "format")] {
+        let refused = server.get(&format!("/debug/roofline?{asked}"));
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)));
+    }
     let missing = server.get("/debug/roofline");
     assert_eq!((missing.status, missing.json()["error"]["code"].clone()), (404, json!("no_window")));
     assert_eq!(
@@ -78,6 +88,76 @@ fn a_window_of_a_busy_server_becomes_a_report() {
     let steps = latest["steps"].as_array().unwrap();
     assert!(!steps.is_empty() && steps.iter().all(|s| s["gops"].as_f64() > Some(0.0)), "{latest}");
     assert!(server.metric("ridgepoint:gpu_spans_total", "") > 0.0);
+}
+
+/// Whoever asked for a window and went away leaves nobody's steps slowed, and none is refused another.
+#[test]
+fn an_abandoned_window_ends() {
+    let cache = tempfile::tempdir().unwrap();
+    keep(cache.path(), Some(&sound()));
+    let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
+    let complete = || {
+        let body = json!({"prompt": "abc", "max_tokens": 20, "ignore_eos": true, "temperature": 0});
+        assert_eq!(server.post("/v1/completions", &body).status, 200);
+    };
+    let spans = || server.metric("ridgepoint:gpu_spans_total", "");
+    let mut leaving = server.connect();
+    let asked = request("/debug/profile?steps=3000&wait=600", &json!({}), "");
+    leaving.write_all(asked.as_bytes()).unwrap();
+    server.until("watched steps have spans of the server's own", |_| {
+        let before = spans();
+        complete();
+        spans() == before
+    });
+    let before = spans();
+    let second =
+        |server: &Server| server.post("/debug/profile?wait=1", &json!({})).json()["error"]["code"].clone();
+    assert_eq!(second(&server), "busy");
+    drop(leaving);
+    server.until("the window is still open", |server| second(server) == "idle");
+    complete();
+    assert!(spans() >= before + 10.0, "{} after {before}", spans());
+}
+
+/// The engine itself lets go of a window that nobody waits for, before its next step.
+#[test]
+fn an_abandoned_window_ends_under_load() {
+    let cache = tempfile::tempdir().unwrap();
+    keep(cache.path(), Some(&sound()));
+    let server = Server::start_with(&[], &[("RIDGEPOINT_CACHE", cache.path())]);
+    let over = AtomicBool::new(false);
+    let spans = || server.metric("ridgepoint:gpu_spans_total", "");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let body = json!({"prompt": "abc", "max_tokens": 40, "ignore_eos": true, "temperature": 0});
+            while !over.load(Ordering::Relaxed) {
+                server.post("/v1/completions", &body);
+            }
+        });
+        let mut leaving = server.connect();
+        let asked = request("/debug/profile?steps=3000&wait=600", &json!({}), "");
+        leaving.write_all(asked.as_bytes()).unwrap();
+        let steps = || server.metric("ridgepoint:steps_total", "");
+        let begun = steps();
+        server.until("it does not step", |_| steps() >= begun + 100.0);
+        let before = (steps(), spans());
+        drop(leaving);
+        server.until("it does not step", |_| steps() >= before.0 + 400.0);
+        let after = spans();
+        over.store(true, Ordering::Relaxed);
+        assert!(after > before.1 + 100.0, "{after} after {before:?}");
+    });
+}
+
+#[test]
+fn a_window_of_a_server_that_loads_is_not_there_yet() {
+    let cache = tempfile::tempdir().unwrap();
+    keep(cache.path(), Some(&sound()));
+    let unkept = [("RIDGEPOINT_CACHE", cache.path()), ("MESA_SHADER_CACHE_DISABLE", Path::new("true"))];
+    let refused = Server::begin(&[], &unkept).post("/debug/profile?wait=1", &json!({}));
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    let error = &refused.json()["error"];
+    assert!(error["message"].as_str().unwrap().contains("the model is being loaded"), "{error}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow
     while engine.has_work() && seen.is_none() {
         engine.step(&mut events)?;
         events.clear();
-        seen = engine.watched();
+        seen = engine.watched().transpose()?;
     }
     let seen = seen.unwrap_or_else(|| engine.unwatch());
     Ok(Report::of_window(prepared.device, Some(prepared.model), &seen))

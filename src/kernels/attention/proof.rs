@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::rope_cache::{self, CacheType, Near};
 use super::super::shapes::{DECODES, STEPS, WINDOWS};
 use super::super::{Case, Cases, Expected, Input, Kernel, Noise, U, Values, dot_tolerance, words};
-use super::{Heads, Intake, QkNorm, Tile, Variant, cost, divisor, params, partial_row};
+use super::{Heads, Intake, QkNorm, Tile, Variant, cost, distinct_rows, divisor, params, partial_row};
 
 /// One query over some of its keys, each number with its tolerance.
 struct Partial {
@@ -206,7 +206,15 @@ fn case(
         inputs,
         grid: variant.grid(h, tiles.len(), splits),
         expected: outputs,
-        cost: cost(h, window, &tiles, variant, intake, splits),
+        cost: cost(
+            h,
+            window,
+            &tiles,
+            variant,
+            intake,
+            splits,
+            distinct_rows(h.block, window, &tiles, &tables),
+        ),
     }
 }
 

@@ -35,7 +35,7 @@ impl Builder<'_> {
             ];
             bindings.extend(gains.map(Binding::from));
             let bound = gpu.bind(&pipeline, &bindings)?;
-            self.ops.push(Op::Rope { bound, norm });
+            self.ops.push(Op::Rope { bound, norm, turned: heads.turned(i, parts) });
         }
         let window = self.hyper.sliding_window.unwrap_or(0);
         let o_stride = padded(heads.heads * heads.dim) / 4;

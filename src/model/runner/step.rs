@@ -47,7 +47,7 @@ pub(super) struct Recorded {
     rows: usize,
     states: usize,
     pub(super) slot: usize,
-    resolved: Option<Resolved>,
+    pub(super) resolved: Option<Resolved>,
     dispatches: u32,
     /// Whether it runs as usual, so that its time tells of others'.
     usual: bool,
@@ -127,7 +127,12 @@ impl Runner {
             ring.start();
         }
         let resolved = self.spans.as_mut().and_then(|spans| spans.resolve(&mut encoder));
-        let (dispatches, early) = self.record(&gpu, &mut encoder, longest, want, profile, kept)?;
+        let (dispatches, early) =
+            self.record(&gpu, &mut encoder, longest, want, profile, kept).inspect_err(|_| {
+                if let Some(spans) = &mut self.spans {
+                    spans.cancel(resolved);
+                }
+            })?;
         let rows = self.plan.outputs;
         let (slot, states) = self.read_later(&mut encoder, rows, want);
         let commands = encoder.finish();

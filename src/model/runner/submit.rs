@@ -140,9 +140,8 @@ impl Runner {
         self.slot = held.step.slot;
         self.fed_rows = 0;
         self.plan.words = held.words;
-        // It would have written its own stamps, and resolved the last step's.
         if let Some(spans) = &mut self.spans {
-            spans.cancel();
+            spans.cancel(held.step.resolved);
         }
     }
 
