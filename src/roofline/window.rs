@@ -64,16 +64,19 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
         reading(&w.times, &of, &groups, padded)
     };
     let readings: Vec<Reading> = of_kind(stamped).map(|w| read_of(w)).collect();
-    let read = median(readings.iter().filter_map(|r| r.nothing).collect());
+    let read = Samples::new(readings.iter().filter_map(|r| r.nothing).collect());
     // Where nothing is put between, the tax of a pass bounds what its stamps cost.
     let tax = wall(Watch::Passes).zip(wall(Watch::Plain));
     let cost = match tax {
         Some((passes, plain)) => Some(((passes - plain) / of.len().max(1) as f64).max(0.0)),
-        None => read.zip(nothing).map(|(read, nothing)| read - nothing),
+        None => read.as_ref().zip(nothing).map(|(read, nothing)| read.median() - nothing),
     };
+    // What they cost at most: noise can make the median of a cost nothing, and all kernels long beside it.
+    let most = read.zip(nothing).map(|(read, nothing)| read.median_interval().high - nothing);
+    let most = if by_pass { cost } else { most.map(|most| most.max(0.0)) };
     let group = |(i, (d, calls)): (usize, &(crate::profile::Dispatched, u64))| {
         let mut raw: Vec<f64> = readings.iter().filter_map(|r| r.groups.get(i).copied().flatten()).collect();
-        let long = median(raw.clone()).zip(cost).is_some_and(|(time, cost)| time > ABOVE_NULL * cost);
+        let long = median(raw.clone()).zip(most).is_some_and(|(time, most)| time > ABOVE_NULL * most);
         let (timed_by, off) = match (by_pass, long) {
             (true, _) => (TimedBy::PassPerDispatch, 0.0),
             (false, true) => (TimedBy::InsidePass, 0.0),
