@@ -59,7 +59,11 @@ pub fn cost(format: &dyn Format, k: usize, n: usize) -> Cost {
     }
     .moves(Role::Weights, bytes, bytes)
     .moves(Role::Output, (k * n * 4) as u64, (k * n * 4) as u64)
-    .moves(Role::Tables, 4 * n as u64, 4 * units)
+    .moves(
+        Role::Tables,
+        4 * n as u64,
+        4 * grid(k.div_ceil(UNIT), n).map(u64::from).iter().product::<u64>(),
+    )
 }
 
 impl Kernel for Embed {
