@@ -128,13 +128,6 @@ impl Cost {
     pub fn bytes(&self) -> (Bytes, Bytes) {
         (self.traffic.iter().map(|t| t.floor).sum(), self.traffic.iter().map(|t| t.issued).sum())
     }
-
-    /// Arithmetic intensity in f32 operations per byte: low and high end.
-    pub fn intensity(&self) -> (f64, f64) {
-        let (floor, issued) = self.bytes();
-        let per = |bytes: Bytes| self.work.f32.0 as f64 / bytes.0.max(1) as f64;
-        (per(issued), per(floor))
-    }
 }
 
 #[cfg(test)]
@@ -142,10 +135,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intensity_is_an_interval() {
-        let work = Work { f32: Flops(1200), ..Work::default() };
-        let cost = Cost { work, traffic: vec![] }.moves(Role::Weights, 100, 100).moves(Role::Input, 100, 500);
+    fn bytes_are_an_interval_over_all_roles() {
+        let cost = Cost::default().moves(Role::Weights, 100, 100).moves(Role::Input, 100, 500);
         assert_eq!(cost.bytes(), (Bytes(200), Bytes(600)));
-        assert_eq!(cost.intensity(), (2.0, 6.0));
+        assert_eq!(cost.of(Role::Input), (100, 500));
+        // No load asks for less than the bytes that there are.
+        assert_eq!(Cost::default().moves(Role::Output, 8, 0).of(Role::Output), (8, 8));
     }
 }

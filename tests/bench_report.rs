@@ -75,6 +75,38 @@ fn a_baseline_fails_what_is_worse_and_nothing_else() {
 }
 
 #[test]
+fn a_baseline_of_something_else_is_refused() {
+    let gpu = flags(&[]).open().expect("an adapter");
+    let bench = Bench { gpu, folder: tempfile::tempdir().unwrap() };
+    let run = || bench.run(100.0, 10.0);
+    let mut other = run();
+    other.bench = "other".into();
+    assert!(against(run(), &bench.keep(&other), &[]).unwrap_err().contains("of the bench 'other'"));
+    other = run();
+    other.device = format!("Another {}", other.device);
+    assert!(against(run(), &bench.keep(&other), &[]).unwrap_err().contains("another device: Another"));
+    // A driver is updated on the same device.
+    other = run();
+    other.device = other.device.replace(" (", " (older ");
+    assert_eq!(against(run(), &bench.keep(&other), &[]), Ok(()));
+    other = run();
+    other.rows.iter_mut().for_each(|row| row.name += ", renamed");
+    assert!(against(run(), &bench.keep(&other), &[]).unwrap_err().contains("none of these rows"));
+}
+
+#[test]
+fn a_row_that_vanished_is_told() {
+    let gpu = flags(&[]).open().expect("an adapter");
+    let bench = Bench { gpu, folder: tempfile::tempdir().unwrap() };
+    let old = bench.run(100.0, 10.0);
+    let mut new = bench.run(100.0, 10.0);
+    new.rows.remove(0);
+    let gone = |words: &[&str]| new.gone(&old, &flags(words)).map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(gone(&[]), ["a time"]);
+    assert!(gone(&["rate"]).is_empty(), "it was not asked for");
+}
+
+#[test]
 fn rows_are_chosen_by_words() {
     let chosen = flags(&["linear", "Q4"]);
     assert!(chosen.want("linear_lanes Q4_1") && !chosen.want("linear_lanes Q8_0"));

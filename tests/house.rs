@@ -217,6 +217,16 @@ fn every_submission_passes_the_counter() {
         found.extend((n > 0).then(|| format!("{path}: {n}")));
     }
     assert_eq!(found, ["src/gpu/device.rs: 1"], "use Gpu::submit, which counts");
+    // Nor is the queue taken elsewhere under another name.
+    let mut taken = Vec::new();
+    for (path, text) in files().into_iter().filter(|(path, _)| path.ends_with(".rs")) {
+        let text: String = text.split_whitespace().collect();
+        let rests = text.match_indices(concat!(".", "queue")).map(|(at, word)| &text[at + word.len()..]);
+        let uses = |rest: &&str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let other = rests.filter(uses).filter(|rest| !rest.starts_with(".get_timestamp_period(")).count();
+        taken.extend((other > 0 && !path.starts_with("src/gpu/")).then(|| format!("{path}: {other}")));
+    }
+    fails_on("the queue taken outside of src/gpu", &taken);
 }
 
 #[test]

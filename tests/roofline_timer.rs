@@ -2,7 +2,7 @@
 //! adapter that is there.
 
 use ridgepoint::gpu::{AdapterChoice, Checks, Error, Gpu};
-use ridgepoint::profile::timer::{Clock, GpuClock, examine};
+use ridgepoint::profile::timer::{Clock, Findings, GpuClock, examine};
 use ridgepoint::profile::{Counts, Stamps};
 use ridgepoint::roofline::grade;
 use ridgepoint::roofline::report::Grade;
@@ -82,6 +82,23 @@ fn stamps_that_cost_more_than_a_dispatch_are_good_for_batches_only() {
 }
 
 #[test]
+fn stamps_of_unknown_cost_are_good_for_batches_only() {
+    let mut clock = Lying { counts: Counts::default(), empty: 6_000, lie: |_, s| s };
+    let findings = examine(&mut clock).unwrap();
+    // No ceiling of a launch, or one that says nothing, or no interval around nothing.
+    let silent = Findings { null: None, ..findings };
+    for (findings, launch, says) in [
+        (findings, None, "costs by slope"),
+        (findings, Some(0.0), "costs by slope"),
+        (silent, Some(5_000.0), "reads"),
+    ] {
+        let timer = grade(Some(&findings), launch);
+        assert_eq!((timer.grade, timer.stamp_cost), (Grade::BatchOnly, None), "{launch:?}");
+        assert!(timer.reason.contains(says), "{}", timer.reason);
+    }
+}
+
+#[test]
 fn no_timestamps_are_the_wall_clock_alone() {
     let timer = grade(None, Some(5_000.0));
     assert_eq!((timer.grade, timer.samples), (Grade::WallOnly, 0));
@@ -129,10 +146,16 @@ fn a_report_counts_its_own_stamps_with_those_of_the_self_test() {
 fn the_adapter_s_stamps_agree_with_the_wall_clock() {
     let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
     let Some(mut clock) = GpuClock::new(&gpu).expect("probes that run") else { return };
-    let findings = examine(&mut clock).expect("a device that runs");
-    println!("{findings:?}");
-    assert_eq!((findings.counts.zeros, findings.counts.negatives), (0, 0));
-    // 5 % on a quiet machine (the grade asks for that); here others may run beside us.
-    let agreement = findings.agreement.expect("stamps");
-    assert!((0.5..1.05).contains(&agreement), "{agreement}");
+    // Others may run beside us: of several tries one must be undisturbed. Wrong units are wrong in each.
+    let mut tries = Vec::new();
+    for _ in 0..8 {
+        let findings = examine(&mut clock).expect("a device that runs");
+        println!("{findings:?}");
+        assert_eq!((findings.counts.zeros, findings.counts.negatives), (0, 0));
+        tries.push(findings.agreement.expect("stamps"));
+        if tries.iter().any(|agreement| (agreement - 1.0).abs() <= 0.05) {
+            return;
+        }
+    }
+    panic!("stamps over the wall clock on 50 ms and more, in each try: {tries:.3?}");
 }

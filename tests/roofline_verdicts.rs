@@ -68,12 +68,73 @@ impl Simulated {
     }
 }
 
+/// What a kernel truly waits for.
+#[derive(Clone, Copy, Default)]
+struct Truth {
+    workgroups: u64,
+    /// f32 operations.
+    ops: u64,
+    /// Bytes read, and written.
+    reads: u64,
+    writes: u64,
+    /// Whether a cache holds what it reads.
+    cached: bool,
+    /// Loads one after the other.
+    chain: u64,
+    /// The part of the device's rates that it reaches.
+    reached: f64,
+}
+
+/// What a counterfactual changes of a kernel, and nothing else.
+#[derive(Clone, Copy, PartialEq)]
+enum Change {
+    Nothing,
+    TwiceTheArithmetic,
+    LoadsFromAFewLines,
+}
+
+impl Simulated {
+    /// Nanoseconds: the launch, or else the slowest of arithmetic, memory and the chain of loads.
+    fn time(&self, of: &Truth, change: Change) -> f64 {
+        let times = if change == Change::TwiceTheArithmetic { 2.0 } else { 1.0 };
+        let near = change == Change::LoadsFromAFewLines;
+        let filled = (of.workgroups as f64 / self.groups).min(1.0);
+        let arithmetic = times * of.ops as f64 / (self.fma * filled);
+        let read = if of.cached || near { self.resident } else { self.read };
+        let memory = of.reads as f64 / read + of.writes as f64 / self.write;
+        // A load from a cache is a tenth as far.
+        let chain = of.chain as f64 * self.latency * if near { 0.1 } else { 1.0 };
+        self.launch.max(arithmetic).max(memory).max(chain) / of.reached
+    }
+
+    /// What the counterfactuals of a kernel find.
+    fn elasticity(&self, of: &Truth) -> Elasticity {
+        let real = self.time(of, Change::Nothing);
+        let exact = |value: f64| Elastic { value, low: value, high: value };
+        Elasticity {
+            arithmetic: exact(self.time(of, Change::TwiceTheArithmetic) / real - 1.0),
+            bytes: exact(1.0 - self.time(of, Change::LoadsFromAFewLines) / real),
+        }
+    }
+}
+
 /// A kernel: what it states, and the nanoseconds that it truly takes.
 struct Kernel {
     name: &'static str,
     workgroups: u64,
     cost: Cost,
     time: f64,
+    truth: Truth,
+}
+
+impl Kernel {
+    /// One that states what it does.
+    fn new(d: &Simulated, name: &'static str, truth: Truth) -> Self {
+        let cost = Cost { work: work(truth.ops), traffic: vec![] }
+            .moves(Role::Input, truth.reads, truth.reads)
+            .moves(Role::Output, truth.writes, truth.writes);
+        Self { name, workgroups: truth.workgroups, cost, time: d.time(&truth, Change::Nothing), truth }
+    }
 }
 
 /// Samples with a spread of 4 %, in an order without a trend; no two kernels have the same.
@@ -111,39 +172,35 @@ fn work(f32: u64) -> Work {
 
 fn copy(d: &Simulated) -> Kernel {
     let bytes = 512 << 20;
-    let time = bytes as f64 / d.read + bytes as f64 / d.write;
-    let cost = Cost::default().moves(Role::Input, bytes, bytes).moves(Role::Output, bytes, bytes);
-    Kernel { name: "copy", workgroups: 4096, cost, time: time / 0.93 }
+    let truth = Truth { workgroups: 4096, reads: bytes, writes: bytes, reached: 0.93, ..Truth::default() };
+    Kernel::new(d, "copy", truth)
 }
 
 fn chain(d: &Simulated) -> Kernel {
-    let flops = 1 << 40;
-    let cost = Cost { work: work(flops), traffic: vec![] }.moves(Role::Output, 1 << 20, 1 << 20);
-    Kernel { name: "chain", workgroups: 4096, cost, time: flops as f64 / d.fma / 0.9 }
+    let truth = Truth { workgroups: 4096, ops: 1 << 40, writes: 1 << 20, reached: 0.9, ..Truth::default() };
+    Kernel::new(d, "chain", truth)
 }
 
 fn empty(d: &Simulated) -> Kernel {
-    let cost = Cost::default().moves(Role::Output, 16, 16);
-    Kernel { name: "empty", workgroups: 1, cost, time: 1.1 * d.launch }
+    Kernel::new(d, "empty", Truth { workgroups: 1, writes: 16, reached: 0.9, ..Truth::default() })
 }
 
 fn one_group(d: &Simulated) -> Kernel {
-    let flops = 1 << 34;
-    let cost = Cost { work: work(flops), traffic: vec![] }.moves(Role::Output, 256, 256);
-    Kernel { name: "one_group", workgroups: 1, cost, time: flops as f64 / (d.fma / d.groups) }
+    let truth = Truth { workgroups: 1, ops: 1 << 34, writes: 256, reached: 1.0, ..Truth::default() };
+    Kernel::new(d, "one_group", truth)
 }
 
 fn chase(d: &Simulated) -> Kernel {
-    let loads = 1 << 16;
-    let cost = Cost::default().moves(Role::Input, 64 << 20, 64 << 20);
-    Kernel { name: "chase", workgroups: 4096, cost, time: f64::from(loads) * d.latency }
+    let truth = Truth { workgroups: 4096, reads: 64 << 20, chain: 1 << 16, reached: 1.0, ..Truth::default() };
+    Kernel::new(d, "chase", truth)
 }
 
 /// Reads that the cost takes for cold ones and a cache serves.
 fn reread(d: &Simulated) -> Kernel {
     let bytes = 256 << 20;
+    let truth = Truth { workgroups: 4096, reads: bytes, cached: true, reached: 0.9, ..Truth::default() };
     let cost = Cost::default().moves(Role::Weights, bytes, bytes);
-    Kernel { name: "reread", workgroups: 4096, cost, time: bytes as f64 / (0.9 * d.resident) }
+    Kernel { cost, ..Kernel::new(d, "reread", truth) }
 }
 
 fn all(d: &Simulated) -> [Kernel; 6] {
@@ -184,29 +241,13 @@ fn six_planted_kernels_get_their_verdicts_on_two_devices() {
     }
 }
 
-/// Of each planted kernel's time, the part that comes with its arithmetic done twice, and the part that goes
-/// with its loads from a few lines.
-fn elasticity(d: &Simulated, kernel: &str) -> Elasticity {
-    let exact = |value: f64| Elastic { value, low: value, high: value };
-    let (arithmetic, bytes) = match kernel {
-        "chain" | "one_group" => (1.0, 0.0),
-        // Writes stay.
-        "copy" => (0.0, (1.0 / d.read - 1.0 / d.resident) / (1.0 / d.read + 1.0 / d.write)),
-        // A load from a cache is a tenth as far.
-        "chase" => (0.0, 0.9),
-        "empty" => (0.0, 0.0),
-        _ => (0.0, 1.0),
-    };
-    Elasticity { arithmetic: exact(arithmetic), bytes: exact(bytes) }
-}
-
 #[test]
 fn counterfactuals_contradict_none_of_the_six() {
     for device in [LAPTOP, SERVER] {
-        let (mut rows, _) = analyse(&all(&device), &device.roof(|_, v| v));
-        for row in &mut rows {
-            let elasticity = elasticity(&device, &row.kernel);
-            mark(row, elasticity);
+        let kernels = all(&device);
+        let (mut rows, _) = analyse(&kernels, &device.roof(|_, v| v));
+        for (row, kernel) in rows.iter_mut().zip(&kernels) {
+            mark(row, device.elasticity(&kernel.truth));
             let expected = match row.kernel.as_str() {
                 "chain" | "empty" | "one_group" | "chase" => Some(Confirmed::Confirmed),
                 "copy" => Some(Confirmed::Unclear),
@@ -243,25 +284,36 @@ fn the_busiest_pipe_is_named() {
     let ints = Work { f32: Flops(1 << 30), int: Flops(1 << 40), ..Work::default() };
     let cost = Cost { work: ints, traffic: vec![] }.moves(Role::Weights, 1 << 20, 1 << 20);
     let time = (1_u64 << 40) as f64 / LAPTOP.int / 0.95;
-    let kernels = [Kernel { name: "unpack", workgroups: 4096, cost, time }];
+    let kernels = [Kernel { name: "unpack", workgroups: 4096, cost, time, truth: Truth::default() }];
     let (rows, _) = analyse(&kernels, &LAPTOP.roof(|_, v| v));
     assert_eq!((rows[0].verdict, rows[0].pipe.as_deref()), (Verdict::ComputeBound, Some("int_alu")));
     assert_eq!(rows[0].ops["int_alu"], 1 << 40);
 }
 
 #[test]
-fn a_figure_does_not_depend_on_its_place_in_the_table() {
-    let roof = LAPTOP.roof(|_, v| v);
-    let (forward, _) = analyse(&all(&LAPTOP), &roof);
-    let mut kernels = all(&LAPTOP);
-    kernels.reverse();
-    let (reversed, _) = analyse(&kernels, &roof);
-    for row in &forward {
-        let other = reversed.iter().find(|r| r.kernel == row.kernel).unwrap();
-        assert_eq!(other.verdict, row.verdict);
-        let (a, b) = (row.interval_ns.unwrap(), other.interval_ns.unwrap());
-        assert!(a.low <= b.high && b.low <= a.high, "{}: {a:?} {b:?}", row.kernel);
-    }
+fn the_side_of_a_ridge_that_is_not_known_is_unknown() {
+    let device = &LAPTOP;
+    let kernels = [copy(device), chain(device)];
+    let sides = |missing: &[&str]| {
+        let roof = device.roof(|name, v| if missing.contains(&name) { 0.0 } else { v });
+        let known = roof.ceilings().iter().filter(|c| !missing.contains(&c.name.as_str()));
+        let (rows, _) = analyse(&kernels, &Roof::new(known.cloned().collect(), vec![]));
+        [rows[0].side, rows[1].side]
+    };
+    assert_eq!(sides(&[]), [Side::Memory, Side::Compute]);
+    // A copy has no arithmetic: it is memory's whatever the pipes are.
+    assert_eq!(sides(&["fma_f32"]), [Side::Memory, Side::Unknown]);
+    let memory = ["read_cold", "read_resident", "write_cold", "write_resident"];
+    assert_eq!(sides(&memory), [Side::Memory, Side::Unknown]);
+}
+
+#[test]
+fn a_step_without_a_span_is_covered_by_its_wall_clock() {
+    let mut step = step(&[copy(&LAPTOP), chain(&LAPTOP)]);
+    step.gpu = None;
+    let (_, step) = step.analyse(&LAPTOP.roof(|_, v| v));
+    assert!((step.coverage.unwrap() - 1.0 / 1.1).abs() < 0.02, "{:?}", step.coverage);
+    assert_eq!(step.gpu_idle, None);
 }
 
 #[test]

@@ -290,7 +290,7 @@ fn gate(l: &Layer) -> Case {
         ],
         grid: gated::grid(l.inter, PREFILL),
         expected: vec![Expected { binding: 3, values: Values::F32(expected) }],
-        cost: gated::cost(l.inter, PREFILL),
+        cost: gated::cost(Activation::Silu, l.inter, PREFILL),
     }
 }
 

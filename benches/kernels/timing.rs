@@ -23,9 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// A case with its copies on the device.
 pub struct Timed<'a> {
     gpu: &'a Gpu,
-    label: &'a str,
-    grid: [u32; 3],
+    case: &'a Case,
     bound: Vec<Bound>,
+    /// The buffers of each copy that the case says something of.
+    outputs: Vec<Vec<wgpu::Buffer>>,
     bytes: u64,
     next: usize,
 }
@@ -42,7 +43,7 @@ impl<'a> Timed<'a> {
             .sum();
         let copies = if quick() { 2 } else { pool(gpu).0.div_ceil(each.max(1)).clamp(2, MOST_COPIES) };
         let pipeline = gpu.pipeline(&case.program)?;
-        let mut bound = Vec::new();
+        let (mut bound, mut outputs) = (Vec::new(), Vec::new());
         for _ in 0..copies {
             let mut buffers = Vec::with_capacity(case.inputs.len());
             for input in &case.inputs {
@@ -53,16 +54,24 @@ impl<'a> Timed<'a> {
             }
             let bindings: Vec<Binding<'_>> = buffers.iter().map(Binding::from).collect();
             bound.push(gpu.bind(&pipeline, &bindings)?);
+            outputs.push(case.expected.iter().map(|e| buffers[e.binding].clone()).collect());
             // Uploads are staged in memory until the queue takes them.
             gpu.submit([]);
             gpu.wait()?;
         }
-        Ok(Self { gpu, label: &case.label, grid: case.grid, bound, bytes: each, next: 0 })
+        Ok(Self { gpu, case, bound, outputs, bytes: each, next: 0 })
     }
 
     /// How many copies there are.
     pub fn copies(&self) -> usize {
         self.bound.len()
+    }
+
+    /// What the last dispatch left in its copy: bytes of each binding that the case says something of.
+    pub fn last(&self) -> anyhow::Result<Vec<Vec<u8>>> {
+        let last = self.next.checked_sub(1).context("nothing was dispatched")? % self.bound.len();
+        let buffers = self.outputs[last].iter();
+        Ok(buffers.map(|b| self.gpu.download(b, 0, b.size())).collect::<Result<_, _>>()?)
     }
 
     /// Bytes of one.
@@ -96,10 +105,10 @@ impl<'a> Timed<'a> {
 impl Repeat for Timed<'_> {
     fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut pass = Recorder::new(self.gpu, &mut encoder, self.label, None);
+        let mut pass = Recorder::new(self.gpu, &mut encoder, &self.case.label, None);
         for _ in 0..repeats {
             let bound = &self.bound[self.next % self.bound.len()];
-            pass.dispatch(Dispatch { bound, grid: self.grid })?;
+            pass.dispatch(Dispatch { bound, grid: self.case.grid })?;
             self.next += 1;
         }
         drop(pass);

@@ -126,8 +126,14 @@ impl Run {
         if old.quick || self.quick {
             anyhow::bail!("a run with QUICK=1 can't be compared: its figures say nothing");
         }
+        self.comparable(&old, path)?;
         let worse = self.worse(&old, flags.threshold / 100.0);
-        eprintln!("{} of {} rows are in the baseline", self.common(&old), self.rows.len());
+        let common = self.common(&old);
+        eprintln!("{common} of {} rows are in the baseline", self.rows.len());
+        for gone in self.gone(&old, flags) {
+            eprintln!("in the baseline, and no longer here: {gone}");
+        }
+        anyhow::ensure!(common > 0, "{} has none of these rows: nothing is compared", path.display());
         if worse.is_empty() {
             Ok(())
         } else {
@@ -147,6 +153,35 @@ impl Run {
             );
         }
         Ok(run)
+    }
+
+    /// Refuses the figures of another bench or device; another driver is told, since it may be what is compared.
+    fn comparable(&self, old: &Self, path: &Path) -> anyhow::Result<()> {
+        let path = path.display();
+        anyhow::ensure!(
+            old.bench == self.bench,
+            "{path} is of the bench '{}', this is '{}'",
+            old.bench,
+            self.bench
+        );
+        let name = |device: &str| device.split(" (").next().unwrap_or_default().to_string();
+        anyhow::ensure!(
+            name(&old.device) == name(&self.device),
+            "{path} is of another device: {}, this is {}",
+            old.device,
+            self.device
+        );
+        if old.device != self.device {
+            eprintln!("the baseline is of {}, this run of {}", old.device, self.device);
+        }
+        Ok(())
+    }
+
+    /// Rows of the baseline that this run was asked for and doesn't have.
+    pub fn gone<'a>(&'a self, old: &'a Self, flags: &'a Flags) -> impl Iterator<Item = &'a str> {
+        let here = |name: &str| self.rows.iter().any(|row| row.name == name);
+        let names = old.rows.iter().map(|row| row.name.as_str());
+        names.filter(move |name| flags.want(name) && !here(name))
     }
 
     fn common(&self, old: &Self) -> usize {

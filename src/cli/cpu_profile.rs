@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Global;
+use super::outputs::writable;
 
 /// The flag.
 #[derive(Debug, Default, Args)]
@@ -51,30 +52,88 @@ impl CpuProfile {
         work: impl FnOnce() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let Some(target) = &self.cpu_profile else { return work() };
+        writable(&target.path)?;
         let sampler = sampler::Sampler::start()?;
         let result = work();
-        let samples = sampler.write(&target.path, target.format)?;
-        let path = target.path.display();
-        global.note(&format!("{samples} samples of the host's stacks in {path}"));
-        result
+        match (result, sampler.write(&target.path, target.format)) {
+            (result, Ok(seen)) => {
+                global.note(&format!("{}: {seen}", target.path.display()));
+                result
+            }
+            (Ok(_), Err(error)) => Err(error),
+            // What went wrong first is what there is to mend.
+            (Err(first), Err(error)) => {
+                global.note(&format!("no profile was written either: {error:#}"));
+                Err(first)
+            }
+        }
     }
 }
 
 #[cfg(all(unix, feature = "cpu-profile"))]
 mod sampler {
+    use std::fmt;
     use std::fs::File;
     use std::io::Write;
 
     use anyhow::Context;
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
     use pprof::protos::Message;
 
     use super::{Format, Path};
 
-    /// Samples a second of processor time: a prime, so that no loop keeps step with it.
-    const FREQUENCY: i32 = 499;
+    /// Samples a second of processor time: fewer than a kernel's ticks, which are 100 to 1000, since the timer
+    /// knows no time between; a prime, so that no loop keeps step with it.
+    const FREQUENCY: i32 = 97;
+
+    /// What samples miss, where they miss much: Mesa's threads block every signal, and what they take is told
+    /// to a thread that sleeps in the C library.
+    const UNSEEN: &str =
+        " (not seen: threads that take no signals, as a software adapter's workers are, and the C library)";
+
+    /// A name as a line of folded stacks can hold it: `;` ends a name there.
+    fn unfolded(name: &str) -> String {
+        name.replace(';', ",")
+    }
+
+    /// What a profile has seen of the time that its process took.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(super) struct Seen {
+        samples: isize,
+        /// Samples a second of processor time, had all been seen.
+        frequency: i32,
+        /// Seconds of processor time, all threads together.
+        taken: f64,
+    }
+
+    impl fmt::Display for Seen {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let seconds = self.samples as f64 / f64::from(self.frequency);
+            write!(
+                f,
+                "{} samples of the host's stacks, {seconds:.1} of {:.1} s of processor time",
+                self.samples, self.taken
+            )?;
+            if seconds < 0.9 * self.taken {
+                f.write_str(UNSEEN)?;
+            }
+            Ok(())
+        }
+    }
 
     /// Takes samples while it lives.
-    pub(super) struct Sampler(pprof::ProfilerGuard<'static>);
+    pub(super) struct Sampler {
+        guard: pprof::ProfilerGuard<'static>,
+        /// What the process had taken before, in seconds.
+        before: f64,
+    }
+
+    /// Seconds of processor time that the process has taken, in all its threads.
+    fn taken() -> anyhow::Result<f64> {
+        let usage = getrusage(UsageWho::RUSAGE_SELF).context("asking for the processor time taken")?;
+        Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 * 1e-6)
+    }
 
     impl Sampler {
         pub(super) fn start() -> anyhow::Result<Self> {
@@ -83,12 +142,22 @@ mod sampler {
                 // Unwinding inside these from a signal can deadlock (pprof's README).
                 .blocklist(&["libc", "libgcc", "pthread", "vdso"])
                 .build();
-            sampler.map(Self).context("starting the sampling of stacks")
+            let guard = sampler.context("starting the sampling of stacks")?;
+            Ok(Self { guard, before: taken()? })
         }
 
-        /// Writes what was sampled; how many samples.
-        pub(super) fn write(self, path: &Path, format: Format) -> anyhow::Result<isize> {
-            let report = self.0.report().build().context("resolving the sampled stacks")?;
+        /// Writes what was sampled.
+        pub(super) fn write(self, path: &Path, format: Format) -> anyhow::Result<Seen> {
+            let taken = taken()? - self.before;
+            let mut report = self.guard.report();
+            if format == Format::Svg {
+                report.frames_post_processor(|stack| {
+                    for symbol in stack.frames.iter_mut().flatten() {
+                        symbol.name = Some(unfolded(&symbol.name()).into_bytes());
+                    }
+                });
+            }
+            let report = report.build().context("resolving the sampled stacks")?;
             let samples: isize = report.data.values().sum();
             if samples == 0 {
                 anyhow::bail!(
@@ -104,17 +173,37 @@ mod sampler {
                     file.write_all(&bytes)?;
                 }
             }
-            Ok(samples)
+            Ok(Seen { samples, frequency: FREQUENCY, taken })
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_name_stays_one_name() {
+            assert_eq!(unfolded("submit<[CommandBuffer; 1]>"), "submit<[CommandBuffer, 1]>");
+        }
+
+        #[test]
+        fn what_was_not_seen_is_told() {
+            let seen = |samples, taken| Seen { samples, frequency: 100, taken }.to_string();
+            let half = seen(465, 9.3);
+            assert!(half.contains("4.7 of 9.3 s of processor time (not seen: threads"), "{half}");
+            assert!(seen(900, 9.3).ends_with("9.0 of 9.3 s of processor time"));
         }
     }
 }
 
 #[cfg(not(all(unix, feature = "cpu-profile")))]
 mod sampler {
+    use std::convert::Infallible;
+
     use super::{Format, Path};
 
     /// What stands for it in a build without it.
-    pub(super) struct Sampler(std::convert::Infallible);
+    pub(super) struct Sampler(Infallible);
 
     impl Sampler {
         pub(super) fn start() -> anyhow::Result<Self> {
@@ -123,7 +212,7 @@ mod sampler {
             )
         }
 
-        pub(super) fn write(self, _: &Path, _: Format) -> anyhow::Result<isize> {
+        pub(super) fn write(self, _: &Path, _: Format) -> anyhow::Result<Infallible> {
             match self.0 {}
         }
     }
@@ -131,9 +220,14 @@ mod sampler {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, PoisonError};
+
     use clap::Parser;
 
     use super::*;
+
+    /// A process has one sampler: tests take turns.
+    static TURN: Mutex<()> = Mutex::new(());
 
     #[test]
     fn the_ending_says_what_is_written() {
@@ -160,9 +254,38 @@ mod tests {
         assert!(ran);
     }
 
+    #[test]
+    fn a_file_that_can_t_be_written_keeps_the_work_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("no such folder/cpu.svg");
+        let flag = CpuProfile { cpu_profile: Some(target(path.to_str().unwrap()).unwrap()) };
+        let mut ran = false;
+        let error = flag.around(&quiet(), || {
+            ran = true;
+            Ok(())
+        });
+        assert!(!ran && error.is_err());
+    }
+
+    #[test]
+    #[cfg(all(unix, feature = "cpu-profile"))]
+    fn the_work_s_own_error_is_kept() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone/cpu.svg");
+        std::fs::create_dir(folder.path().join("gone")).unwrap();
+        let flag = CpuProfile { cpu_profile: Some(target(path.to_str().unwrap()).unwrap()) };
+        let result = flag.around(&quiet(), || {
+            std::fs::remove_dir(folder.path().join("gone")).unwrap();
+            Err::<(), _>(anyhow::anyhow!("the model is broken"))
+        });
+        assert_eq!(result.unwrap_err().to_string(), "the model is broken");
+    }
+
     /// With the feature, a profile of this test; without it, an error before any work is done.
     #[test]
     fn a_profile_is_written_or_refused_before_the_work() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         for (name, begin) in [("cpu.svg", &b"<?xml"[..]), ("cpu.pb", &b"\n"[..])] {
             let path = folder.path().join(name);

@@ -322,13 +322,14 @@ pub fn cost(
     splits: usize,
     distinct: u64,
 ) -> Cost {
-    // Rows of the cache that each tile reads.
+    // Rows of the cache that each tile reads, in whole rounds.
     let (mut pairs, mut tokens, mut read) = (0, 0, 0);
+    let round = variant.round(h);
     for tile in tiles {
         let seen = |position: u32| u64::from(position + 1 - first_key(position, window));
         let (low, end) = (tile.first_key(window), tile.position + tile.tokens);
         pairs += (tile.position..end).map(seen).sum::<u64>();
-        read += u64::from(end - low);
+        read += u64::from((end - low / round * round).next_multiple_of(round));
         tokens += u64::from(tile.tokens);
     }
     let (heads, dim) = (h.heads as u64, h.dim as u64);
@@ -337,14 +338,17 @@ pub fn cost(
     let q = tokens * heads * dim * 4;
     let rereads = (h.group() / variant.heads_per_group(h)) as u64;
     let pairs = pairs * heads;
-    let mut work = Work { f32: Flops(4 * dim * pairs), special: Flops(pairs), ..Work::default() };
-    if !h.cache.is_plain() {
-        // A shift and a conversion for each number, and its scale.
-        let numbers = 2 * dim * h.kv_heads as u64 * distinct;
-        work.int = Flops(2 * numbers);
-        work.f32 = Flops(work.f32.0 + numbers);
-    }
+    // Rows are unpacked once, whatever the queries.
+    let (rows, reading) = (2 * h.kv_heads as u64 * distinct, h.cache.reading(h.dim));
+    let work = Work {
+        f32: Flops(4 * dim * pairs + rows * reading.f32.0),
+        int: Flops(rows * reading.int.0),
+        special: Flops(pairs),
+        ..Work::default()
+    };
     let table = 16 * tiles.len() as u64;
+    // Workgroups that share a tile.
+    let sharing = splits as u64 * heads / variant.heads_per_group(h) as u64;
     let times = splits as u64;
     let out = if splits == 1 { q } else { times * tokens * heads * 4 * partial_row(h.dim) as u64 };
     match intake {
@@ -352,17 +356,21 @@ pub fn cost(
             .moves(Role::Cache, distinct * per_row, read * per_row * rereads)
             .moves(Role::Input, q, times * q)
             .moves(Role::Output, out, out)
-            .moves(Role::Tables, table, times * table),
+            .moves(Role::Tables, table, sharing * table),
         Intake::Projected(norm) => {
             let rope = rope_cache::cost(h, norm, tokens as usize);
-            let work = Work { f32: Flops(work.f32.0 + rope.work.f32.0), ..work };
-            let (input, angles) = (rope.of(Role::Input), rope.of(Role::Tables));
-            // The new rows are written, not read, but for loads that are thrown away.
+            let work = Work {
+                f32: Flops(work.f32.0 + rope.work.f32.0),
+                special: Flops(work.special.0 + rope.work.special.0),
+                ..work
+            };
+            let (input, angles) = (rope.of(Role::Input).0, rope.of(Role::Tables).0);
+            // Workgroups that share a KV head all have its new rows. The new rows are written, not read, but for loads that are thrown away.
             Cost { work, traffic: vec![] }
                 .moves(Role::Cache, distinct * per_row, read * per_row * rereads + tokens * per_row)
-                .moves(Role::Input, input.0, times * input.1)
+                .moves(Role::Input, input, times * (q + rereads * (input - q)))
                 .moves(Role::Output, out, out)
-                .moves(Role::Tables, table + angles.0, times * (table + angles.1))
+                .moves(Role::Tables, table + angles, sharing * (table + angles))
         }
     }
 }

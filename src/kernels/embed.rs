@@ -47,7 +47,7 @@ pub fn params(layout: &Layout, k: usize, stride: usize, scale: f32, first: usize
 }
 
 /// The cost of tokens with these ids and of width `k`, by a shard of the ids in `held`: each row that is named
-/// counts once, and every lane looks its token's id up.
+/// counts once, and every workgroup looks its token's id up.
 pub fn cost(format: &dyn Format, k: usize, held: Range<usize>, ids: &[u32]) -> Cost {
     let mut own: Vec<u32> = ids.iter().copied().filter(|&id| held.contains(&(id as usize))).collect();
     let n = own.len();
@@ -66,7 +66,11 @@ pub fn cost(format: &dyn Format, k: usize, held: Range<usize>, ids: &[u32]) -> C
     }
     .moves(Role::Weights, own.len() as u64 * row, n as u64 * row)
     .moves(Role::Output, (k * n * 4) as u64, (k * n * 4) as u64)
-    .moves(Role::Tables, 4 * ids.len() as u64, 4 * (ids.len() * per_row) as u64)
+    .moves(
+        Role::Tables,
+        4 * ids.len() as u64,
+        4 * grid(per_row, ids.len()).map(u64::from).iter().product::<u64>(),
+    )
 }
 
 impl Kernel for Embed {
@@ -140,7 +144,7 @@ mod tests {
         assert_eq!((low.of(Role::Weights), high.of(Role::Weights)), ((row, 3 * row), (2 * row, 2 * row)));
         let outputs = [&low, &high].map(|cost| cost.of(Role::Output).0);
         assert_eq!(outputs, [3 * 64 * 4, 2 * 64 * 4]);
-        // Each lane of either looks the id of its token up.
-        assert_eq!([low, high].map(|cost| cost.of(Role::Tables)), [(4 * 5, 4 * 5 * 2); 2]);
+        // Each workgroup of either looks its token up.
+        assert_eq!([low, high].map(|cost| cost.of(Role::Tables)), [(4 * 5, 4 * 5); 2]);
     }
 }

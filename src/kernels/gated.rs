@@ -31,14 +31,12 @@ pub fn params(width: usize, stride: usize) -> Vec<u8> {
 }
 
 /// The cost of `n` tokens.
-pub fn cost(width: usize, n: usize) -> Cost {
+pub fn cost(activation: Activation, width: usize, n: usize) -> Cost {
     let count = (width * n) as u64;
-    Cost {
-        work: Work { f32: Flops(3 * count), special: Flops(2 * count), ..Work::default() },
-        traffic: vec![],
-    }
-    .moves(Role::Input, 8 * count, 8 * count)
-    .moves(Role::Output, 4 * count, 4 * count)
+    let [f32, special] = activation.work().map(|each| Flops(each * count));
+    Cost { work: Work { f32, special, ..Work::default() }, traffic: vec![] }
+        .moves(Role::Input, 8 * count, 8 * count)
+        .moves(Role::Output, 4 * count, 4 * count)
 }
 
 impl Kernel for Gated {
@@ -85,6 +83,6 @@ fn case(activation: Activation, width: usize, n: usize) -> Case {
         ],
         grid: grid(width, n),
         expected: vec![Expected { binding: 3, values: Values::F32(expected) }],
-        cost: cost(width, n),
+        cost: cost(activation, width, n),
     }
 }

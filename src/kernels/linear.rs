@@ -40,6 +40,16 @@ impl Activation {
         }
     }
 
+    /// Operations of one output, the product with up included: f32, and special ones.
+    pub(super) fn work(self) -> [u64; 2] {
+        match self {
+            // A sign, a sum, the product; exp, division.
+            Self::Silu => [3, 2],
+            // Five of the argument, doubled, two sums, two products; exp, division.
+            Self::GeluTanh => [10, 2],
+        }
+    }
+
     /// The expander's flag, if any.
     pub fn flag(self) -> Option<&'static str> {
         (self == Self::GeluTanh).then_some("GELU")
@@ -245,28 +255,37 @@ impl Params {
     }
 }
 
-/// The cost of `n` columns through `m` x `k` weights.
+/// The cost of `n` columns, in bytes and operations, through `m` x `k` weights.
 pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, variant: Variant) -> Cost {
     let (m64, k64, n64) = (m as u64, k as u64, n as u64);
     let out = form.out_rows(m) as u64 * n64;
     let grid = variant.grid(form, m, n).map(u64::from);
-    let weights = m64 * Layout::row_bytes(format, k).iter().sum::<u64>();
+    let row = Layout::row_bytes(format, k).iter().sum::<u64>();
     let x = k64 * n64 * 4;
+    // Loads are of whole units, and a lane's rows in whole bands.
+    let units_of_x = k64.next_multiple_of(UNIT as u64) * n64 * 4;
+    let rows_loaded = match variant {
+        Variant::Lanes { .. } => {
+            (m / form.out_rows(m).max(1) * form.out_rows(m).next_multiple_of(BAND)) as u64
+        }
+        Variant::Split { .. } | Variant::Tiled { .. } => m64,
+    };
     let y = out * 4 * if form.residual { 2 } else { 1 };
     let norm = if form.norm { 3 * k64 * n64 } else { 0 };
+    let gate = form.gate.map_or([0; 2], |gate| gate.work().map(|each| each * out));
     let (units, unpacking) = (m64 * k64.div_ceil(UNIT as u64), format.unpacking());
     Cost {
         work: Work {
             // Weights are unpacked once, whatever the columns.
-            f32: Flops(2 * m64 * k64 * n64 + norm + units * unpacking.float),
+            f32: Flops(2 * m64 * k64 * n64 + norm + units * unpacking.float + gate[0]),
             int: Flops(units * unpacking.int),
-            special: Flops(if form.gate.is_some() { 2 * out } else { 0 } + if form.norm { n64 } else { 0 }),
+            special: Flops(gate[1] + if form.norm { n64 } else { 0 }),
             ..Work::default()
         },
         traffic: vec![],
     }
-    .moves(Role::Weights, weights, weights * grid[0])
-    .moves(Role::Input, x, x * grid[1])
+    .moves(Role::Weights, m64 * row, rows_loaded * row * grid[0])
+    .moves(Role::Input, x, units_of_x * grid[1])
     .moves(Role::Output, y, y)
 }
 

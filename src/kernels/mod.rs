@@ -40,6 +40,14 @@ pub const KERNELS: &[&dyn Kernel] = &[
 /// The cases of a kernel, made one at a time.
 pub type Cases = Box<dyn Iterator<Item = Case> + Send>;
 
+/// How often a workgroup of `wg` lanes meets a head of `per` lanes, `heads` of them one after the other: what
+/// the lanes of a head share, each of these loads once.
+fn meetings(heads: usize, per: usize, wg: usize) -> u64 {
+    let lanes = |group: usize| (group * wg, (heads * per).min((group + 1) * wg) - 1);
+    let groups = (heads * per).div_ceil(wg);
+    (0..groups).map(lanes).map(|(first, last)| (last / per - first / per + 1) as u64).sum()
+}
+
 /// One kernel, as everything that walks the table sees it.
 pub trait Kernel: Sync {
     /// Its name, which is its file's under `shaders/`.

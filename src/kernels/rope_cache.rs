@@ -14,7 +14,7 @@ use row::SCALED;
 
 pub use row::CacheType;
 
-use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, meetings, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
 use crate::units::Flops;
@@ -122,10 +122,14 @@ pub fn program(heads: &Heads, parts: usize, norm: QkNorm) -> Program {
     program.flags(norm.flag())
 }
 
+/// Lanes of a head.
+fn shares(h: &Heads) -> usize {
+    if h.cache.is_plain() { h.dim / 8 } else { h.dim.div_ceil(2 * SCALED) }
+}
+
 /// Workgroups for `n` tokens.
 pub fn grid(heads: &Heads, n: usize) -> [u32; 3] {
-    let per_head = if heads.cache.is_plain() { heads.dim / 8 } else { heads.dim.div_ceil(2 * SCALED) };
-    let lanes = (heads.heads + 2 * heads.kv_heads) * per_head;
+    let lanes = (heads.heads + 2 * heads.kv_heads) * shares(heads);
     [(lanes as u32).div_ceil(WG), n as u32, 1]
 }
 
@@ -146,22 +150,46 @@ pub fn angles(inverse_frequencies: &[f64], positions: usize) -> Vec<f32> {
     out
 }
 
+/// Bytes of Q, K and V of a token that workgroups load: a number once each, but a head that is normed, or
+/// whose halves several lanes have, whole by each workgroup that has some of it.
+fn loaded(h: &Heads, norm: QkNorm) -> u64 {
+    let rotated = h.heads + h.kv_heads;
+    let whole = norm != QkNorm::Off || !h.cache.is_plain();
+    let heads = if whole { meetings(rotated, shares(h), WG as usize) } else { rotated as u64 };
+    4 * h.dim as u64 * (heads + h.kv_heads as u64)
+}
+
+/// Bytes of a token's angles that workgroups load: each those that its lanes need, at most all.
+fn loaded_angles(h: &Heads) -> u64 {
+    let lanes = (h.heads + h.kv_heads) * shares(h);
+    // Four pairs serve 8 numbers.
+    let each = if h.cache.is_plain() { 1 } else { SCALED / 2 };
+    let of = |group: usize| ((lanes - group).min(WG as usize) * each).min(h.dim / 8) as u64;
+    (0..lanes).step_by(WG as usize).map(|group| 32 * of(group)).sum()
+}
+
 /// The cost of `n` tokens, of the heads that a dispatch turns ([`Heads::turned`]).
 pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
     let rotated = ((h.heads + h.kv_heads) * h.dim * n) as u64;
     let all = ((h.heads + 2 * h.kv_heads) * h.dim * n) as u64;
     let q = (h.heads * h.dim * n * 4) as u64;
     let cache = (2 * h.kv_heads * h.cache.row_bytes(h.dim) * n) as u64;
-    let normed = if norm == QkNorm::Off { 0 } else { 4 * rotated };
-    Cost { work: Work { f32: Flops(3 * rotated + normed), ..Work::default() }, traffic: vec![] }
-        .moves(
-            Role::Input,
-            4 * all,
-            if norm == QkNorm::Off { 4 * all } else { 4 * all + rotated * h.dim as u64 },
-        )
+    // Of each number a square and a sum, and the gain; of each head a root.
+    let normed = if norm == QkNorm::Off { [0; 2] } else { [4 * rotated, rotated / h.dim as u64] };
+    let rows = (2 * h.kv_heads * n) as u64;
+    let writing = h.cache.writing(h.dim);
+    let work = Work {
+        f32: Flops(3 * rotated + normed[0] + rows * writing.f32.0),
+        int: Flops(rows * writing.int.0),
+        special: Flops(normed[1] + rows * writing.special.0),
+        ..Work::default()
+    };
+    let issued = n as u64 * loaded(h, norm);
+    Cost { work, traffic: vec![] }
+        .moves(Role::Input, 4 * all, issued)
         .moves(Role::Output, q, q)
         .moves(Role::Cache, cache, cache)
-        .moves(Role::Tables, (h.dim * n * 4) as u64, rotated * 4)
+        .moves(Role::Tables, (h.dim * n * 4) as u64, n as u64 * loaded_angles(h))
 }
 
 /// One head after norm and rotation, with the tolerance of each number.

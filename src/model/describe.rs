@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::op::Way;
 use crate::gpu::Dispatch;
 use crate::kernels::attention::{self, Intake, Tile, merge};
-use crate::kernels::linear::{self, Form};
+use crate::kernels::linear::{self, Activation, Form};
 use crate::kernels::rope_cache::{self, Heads, QkNorm};
 use crate::kernels::{argmax, embed, gated, top_k};
 use crate::profile::Dispatched;
@@ -87,8 +87,8 @@ pub(super) fn merge(d: Dispatch<'_>, h: &Heads, splits: usize, n: usize) -> Disp
     dispatched(d, shape, merge::cost(h.heads, h.dim, splits, n))
 }
 
-pub(super) fn gated(d: Dispatch<'_>, width: usize, n: usize) -> Dispatched {
-    dispatched(d, format!("{width} x {n}"), gated::cost(width, n))
+pub(super) fn gated(d: Dispatch<'_>, activation: Activation, width: usize, n: usize) -> Dispatched {
+    dispatched(d, format!("{width} x {n}"), gated::cost(activation, width, n))
 }
 
 pub(super) fn argmax(d: Dispatch<'_>, vocab: usize, rows: usize) -> Dispatched {

@@ -41,7 +41,7 @@ enum Op {
     Rope { bound: Bound, norm: QkNorm, turned: Heads },
     Attention(Box<Attention>),
     Merge { bound: Bound },
-    Gated { bound: Bound, width: usize },
+    Gated { bound: Bound, activation: Activation, width: usize },
 }
 
 impl Op {
@@ -264,7 +264,7 @@ impl Forward {
                         &pipeline,
                         &[(&params).into(), b.step(), gate_up.into(), (&scratch.mlp).into()],
                     )?;
-                    b.ops.push(Op::Gated { bound, width: hyper.intermediate });
+                    b.ops.push(Op::Gated { bound, activation, width: hyper.intermediate });
                 }
                 (None, _) => return Err(Error::Step("gate and up lie apart, but have no buffer".into())),
             }
@@ -370,9 +370,9 @@ impl Forward {
                     let dispatch = Dispatch { bound, grid: merge::grid(part.heads, part.dim, n) };
                     visit(dispatch, &|| describe::merge(dispatch, &part, way.splits, n))?;
                 }
-                Op::Gated { bound, width } => {
+                Op::Gated { bound, activation, width } => {
                     let dispatch = Dispatch { bound, grid: gated::grid(*width, n) };
-                    visit(dispatch, &|| describe::gated(dispatch, *width, n))?;
+                    visit(dispatch, &|| describe::gated(dispatch, *activation, *width, n))?;
                 }
             }
         }

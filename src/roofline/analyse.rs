@@ -79,6 +79,7 @@ impl MeasuredStep {
             kernels_ns: kernels,
             gpu_ns: self.gpu,
             wall_ns: self.wall,
+            // Where there is no span, each kernel was timed by the wall clock too.
             coverage: whole.then(|| kernels / self.gpu.unwrap_or(self.wall)),
             profiling_tax: self.profiled_wall.map(|profiled| profiled / self.wall - 1.0),
             gpu_idle: self.gpu.map(|gpu| 1.0 - gpu / self.wall),
@@ -140,7 +141,12 @@ fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
         roles: roles(&group.cost),
         ops: ops(&group.cost),
         intensity,
-        side: ridge.map_or(Side::Memory, |ridge| side(intensity, ridge)),
+        side: match (busiest, ridge) {
+            // Nothing but memory is asked for.
+            (None, _) => Side::Memory,
+            (Some(_), None) => Side::Unknown,
+            (Some(_), Some(ridge)) => side(intensity, ridge),
+        },
         verdict: judgement.verdict,
         pipe: busiest.map(|(pipe, _)| pipe.name().to_string()),
         reason: judgement.reason,

@@ -298,6 +298,8 @@ pub enum Side {
     Compute,
     /// On both: it depends on how caches serve the re-reads, which can't be seen.
     Straddles,
+    /// A ceiling that the ridge is made of is not known.
+    Unknown,
 }
 
 /// What bounds a kernel by measurement.

@@ -100,13 +100,18 @@ fn judged(findings: Option<&Findings>, stamp_cost: Option<f64>) -> (Grade, Strin
             format!("a light pass after a heavy one reads {isolation:.2} times what it takes alone"),
         );
     }
+    let short = "so short kernels can't be timed one by one";
     match stamp_cost {
-        Some(cost) if cost > STAMP_COST => (
+        Some(cost) if cost <= STAMP_COST => (Grade::Trusted, String::new()),
+        Some(cost) => (
             Grade::BatchOnly,
             format!(
-                "an interval around an empty dispatch reads {cost:.1} times what the dispatch costs, so short kernels can't be timed one by one"
+                "an interval around an empty dispatch reads {cost:.1} times what the dispatch costs, {short}"
             ),
         ),
-        _ => (Grade::Trusted, String::new()),
+        None => {
+            let missing = if f.null.is_none() { "reads" } else { "costs by slope" };
+            (Grade::BatchOnly, format!("what an empty dispatch {missing} isn't known, {short}"))
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::{Global, load};
 use crate::gpu::{AdapterChoice, Checks, Gpu, OpenOptions};
 use crate::kernels::{KERNELS, Kernel};
 use report::Report;
-use status::Status;
+pub(super) use status::Status;
 
 /// Compare every kernel, and a tiny model, with plain loops on the processor.
 #[derive(Debug, Args)]

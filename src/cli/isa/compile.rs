@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Chosen;
+use crate::cli::doctor::Status;
 use crate::gpu::{Compiled, Compiler, expand, isa_adapters};
 
 /// The version of the JSON's shape.
@@ -51,10 +52,26 @@ pub(super) struct Row {
     pub failed: Option<String>,
 }
 
-/// Compiles on every adapter here that tells what it made.
-pub(super) fn here(programs: &[Chosen], assembly: bool) -> anyhow::Result<Report> {
+/// What a line of progress of [`here`] begins with.
+pub(super) const PROGRESS: &str = "compiling ";
+
+/// Compiles on every adapter here that tells what it made, of those with `wanted` in their name.
+pub(super) fn here(
+    programs: &[Chosen],
+    assembly: bool,
+    wanted: Option<&str>,
+    status: &Status,
+) -> anyhow::Result<Report> {
     let adapters = isa_adapters().map_err(anyhow::Error::msg)?;
-    let able: Vec<_> = adapters.iter().filter(|a| a.able).collect();
+    let named = |name: &str| wanted.is_none_or(|w| name.to_lowercase().contains(&w.to_lowercase()));
+    let able: Vec<_> = adapters.iter().filter(|a| a.able && named(&a.name)).collect();
+    if let (true, Some(wanted)) = (able.is_empty(), wanted) {
+        let names: Vec<&str> = adapters.iter().map(|a| a.name.as_str()).collect();
+        anyhow::bail!(
+            "no adapter here with '{wanted}' in its name has VK_KHR_pipeline_executable_properties and Vulkan 1.3; there are: {}",
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        );
+    }
     if able.is_empty() {
         let names: Vec<String> = adapters.iter().map(|a| format!("{} ({})", a.name, a.driver)).collect();
         anyhow::bail!(
@@ -64,7 +81,10 @@ pub(super) fn here(programs: &[Chosen], assembly: bool) -> anyhow::Result<Report
     }
     let targets = able.into_iter().map(|adapter| {
         let compiler = Compiler::open(adapter.index).map_err(anyhow::Error::msg)?;
-        let rows = programs.iter().map(|chosen| row(&compiler, chosen, assembly));
+        let rows = programs.iter().enumerate().map(|(i, chosen)| {
+            status.now(&format!("{PROGRESS}{} of {} programs", i + 1, programs.len()));
+            row(&compiler, chosen, assembly)
+        });
         Ok(Target {
             family: None,
             adapter: adapter.name.clone(),

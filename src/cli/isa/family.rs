@@ -2,7 +2,7 @@
 //! that an environment variable names, with no GPU there. The driver reads the variable once, so each
 //! family gets a process of its own: this program again, with `--here`.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -10,8 +10,8 @@ use std::thread;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::compile::{Report, SCHEMA, Target};
-use crate::cli::Global;
+use super::compile::{PROGRESS, Report, SCHEMA, Target};
+use crate::cli::doctor::Status;
 
 /// Four generations, from GCN to RDNA 4.
 pub(super) const DEFAULT: &str = "vega10,navi21,phoenix,gfx1201";
@@ -46,9 +46,26 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("gfx1201", "RDNA 4", "Radeon RX 9070 XT"),
 ];
 
+/// A family's name as RADV spells it.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected names of families, as in navi31,gfx1151; --families lists them".into()),
+        name => Ok(name.to_ascii_lowercase()),
+    }
+}
+
 /// The architecture of a family, if it is listed.
 pub(super) fn architecture(family: &str) -> Option<&'static str> {
     FAMILIES.iter().find(|(name, ..)| *name == family).map(|(_, architecture, _)| *architecture)
+}
+
+/// The list of families: the JSON of `ridgepoint isa --families`.
+#[derive(Debug, Serialize)]
+pub(super) struct Families {
+    /// The version of this shape.
+    pub schema_version: u32,
+    /// One per family.
+    pub families: Vec<Family>,
 }
 
 /// A family of the list, and whether the installed RADV knows it.
@@ -67,8 +84,11 @@ pub(super) struct Family {
 }
 
 /// Tries each family of the list with the smallest program.
-pub(super) fn accepted() -> anyhow::Result<Vec<Family>> {
-    let tried = all(FAMILIES, |(family, ..)| child(family, &["gated".to_string()], false));
+pub(super) fn accepted(status: &Status) -> anyhow::Result<Families> {
+    let tried = all(FAMILIES, |(family, ..)| {
+        status.now(&format!("asking RADV for {family}"));
+        child(family, &["gated".to_string()], false, &|_| {})
+    });
     let families = FAMILIES.iter().zip(tried).map(|(&(family, architecture, product), tried)| {
         let (accepted, driver) = match tried {
             Ok(target) => (true, target.driver),
@@ -76,21 +96,31 @@ pub(super) fn accepted() -> anyhow::Result<Vec<Family>> {
         };
         Family { family, architecture, product, accepted, driver }
     });
-    Ok(families.collect())
+    Ok(Families { schema_version: SCHEMA, families: families.collect() })
 }
 
-/// Compiles the programs that have all the words for each family.
+/// Compiles the programs that have all the words for each family, however often it is named.
 pub(super) fn compile(
     families: &[String],
     words: &[String],
     assembly: bool,
-    global: &Global,
+    status: &Status,
 ) -> anyhow::Result<Report> {
-    if !global.quiet {
-        eprintln!("compiling for {} (RADV's null device; no GPU is used)", families.join(", "));
+    let mut distinct: Vec<&String> = Vec::new();
+    for family in families {
+        if !distinct.contains(&family) {
+            distinct.push(family);
+        }
     }
-    let targets = all(families, |family| {
-        child(family, words, assembly).with_context(|| format!("the family '{family}'"))
+    let names = distinct.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    status.line(&format!("compiling for {names} (RADV's null device; no GPU is used)"));
+    let done = AtomicUsize::new(0);
+    let targets = all(&distinct, |family| {
+        let progress = |text: &str| status.now(&format!("{family}: {text}"));
+        let target = child(family, words, assembly, &progress);
+        let count = done.fetch_add(1, Ordering::Relaxed) + 1;
+        status.now(&format!("{family} is done, {count} of {} families", distinct.len()));
+        target.with_context(|| format!("the family '{family}'"))
     });
     Ok(Report { schema_version: SCHEMA, targets: targets.into_iter().collect::<anyhow::Result<_>>()? })
 }
@@ -114,15 +144,23 @@ fn all<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// This program with `--here`, in the environment that makes RADV compile for `family`.
-fn child(family: &str, words: &[String], assembly: bool) -> anyhow::Result<Target> {
+/// This program with `--here`, in the environment that makes RADV compile for `family`; `progress` gets the
+/// lines that say how far it is.
+fn child(
+    family: &str,
+    words: &[String],
+    assembly: bool,
+    progress: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<Target> {
     let program = std::env::current_exe().context("finding this program's own file")?;
     let mut command = Command::new(program);
-    command.args(["isa", "--here", "--json", "--quiet"]).args(assembly.then_some("--assembly"));
+    command.args(["isa", "--here", "--json"]).args(assembly.then_some("--assembly"));
     let mut child = command
         .arg("--")
         .args(words)
         .env("RADV_FORCE_FAMILY", family)
+        // The family is the adapter.
+        .env_remove("RIDGEPOINT_ADAPTER")
         // Every run compiles anew, and leaves nothing behind.
         .env("MESA_SHADER_CACHE_DISABLE", "true")
         .stdin(Stdio::null())
@@ -130,13 +168,19 @@ fn child(family: &str, words: &[String], assembly: bool) -> anyhow::Result<Targe
         .stderr(Stdio::piped())
         .spawn()
         .context("starting the compiling process")?;
-    let mut errors = child.stderr.take().context("the child's errors")?;
-    let errors = thread::spawn(move || {
-        let mut text = Vec::new();
-        errors.read_to_end(&mut text).map(|_| String::from_utf8_lossy(&text).into_owned())
+    let errors = child.stderr.take().context("the child's errors")?;
+    let (output, errors) = thread::scope(|scope| {
+        let errors = scope.spawn(move || {
+            let mut kept = Vec::new();
+            for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                if line.starts_with(PROGRESS) { progress(&line) } else { kept.push(line) }
+            }
+            kept.join("\n")
+        });
+        (child.wait_with_output(), errors.join().unwrap_or_default())
     });
-    let output = child.wait_with_output()?;
-    let errors = errors.join().ok().and_then(Result::ok).unwrap_or_default();
+    let output = output?;
     if !output.status.success() {
         anyhow::bail!("{}", words_of(&errors, output.status));
     }
@@ -173,6 +217,15 @@ mod tests {
         let items: Vec<usize> = (0..37).collect();
         assert_eq!(all(&items, |i| i * i), items.iter().map(|i| i * i).collect::<Vec<_>>());
         assert_eq!(all(&[] as &[usize], |i| *i), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn names_are_read_as_people_write_them() {
+        assert_eq!(name(" NAVI31 ").unwrap(), "navi31");
+        assert_eq!(architecture(&name("Vega10").unwrap()), Some("GCN 5"));
+        for empty in ["", "  "] {
+            assert!(name(empty).unwrap_err().contains("--families"));
+        }
     }
 
     #[test]

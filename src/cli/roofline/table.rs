@@ -55,6 +55,7 @@ fn side(side: Side) -> &'static str {
         Side::Memory => "memory",
         Side::Compute => "compute",
         Side::Straddles => "straddles",
+        Side::Unknown => "unknown",
     }
 }
 

@@ -5,7 +5,9 @@
 //! with each split's output `o_z` before the division, the maximum `m_z` of its scores and the sum `l_z` of
 //! its weights relative to it. A split without keys has `l_z = 0` and counts for nothing.
 
-use super::super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, dot_tolerance, words};
+use super::super::{
+    Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, dot_tolerance, meetings, words,
+};
 use super::partial_row;
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::Program;
@@ -35,10 +37,10 @@ pub fn params(heads: usize, dim: usize, o_stride: usize, first: usize) -> Vec<u8
 /// The cost of `n` tokens: an exponential for each row, and a multiply-add for each of its numbers and its sum.
 pub fn cost(heads: usize, dim: usize, splits: usize, n: usize) -> Cost {
     let [rows, out] = [(splits * n * heads) as u64, (n * heads) as u64];
-    let (row, dim) = (4 * partial_row(dim) as u64, dim as u64);
+    let (row, quads, dim) = (4 * partial_row(dim) as u64, dim / 4, dim as u64);
     let work = Work { f32: Flops(2 * rows * (dim + 1)), special: Flops(rows + out), ..Work::default() };
-    // Each lane reads the maximum twice, to find the largest and to use it.
-    let issued = rows * (dim / 4) * 3 * 16;
+    // A head's maximum and sum are loaded by each workgroup that has some of its numbers.
+    let issued = splits as u64 * n as u64 * 16 * meetings(heads, quads, WG) + rows * dim * 4;
     let written = out * 4 * dim;
     Cost { work, traffic: vec![] }.moves(Role::Input, rows * row, issued).moves(
         Role::Output,

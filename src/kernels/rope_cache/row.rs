@@ -1,4 +1,8 @@
-//! How a row of the KV cache, one head's K or V of one token, lies in memory.
+//! How a row of the KV cache, one head's K or V of one token, lies in memory, and what it takes to read or
+//! write one.
+
+use crate::cost::Work;
+use crate::units::Flops;
 
 /// How the cache stores a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
@@ -42,6 +46,33 @@ impl CacheType {
     /// Whether attention can write a row itself: a scale takes the whole row's numbers together.
     pub fn is_plain(self) -> bool {
         self != Self::Q8_0
+    }
+
+    /// Operations that make the `dim` numbers of a row of what is loaded, counted as a weight format's are.
+    pub(in crate::kernels) fn reading(self, dim: usize) -> Work {
+        let (dim, scales) = (dim as u64, dim.div_ceil(SCALED) as u64);
+        let (int, float) = match self {
+            Self::F32 => (0, 0),
+            // A conversion each.
+            Self::F16 => (0, dim),
+            // Two shifts take a byte out; it and its scale are made floats, and multiplied.
+            Self::Q8_0 => (2 * dim, 2 * dim + scales),
+        };
+        Work { int: Flops(int), f32: Flops(float), ..Work::default() }
+    }
+
+    /// Operations that make what is stored of the `dim` numbers of a row.
+    pub(in crate::kernels) fn writing(self, dim: usize) -> Work {
+        let (dim, scales) = (dim as u64, dim.div_ceil(SCALED) as u64);
+        let [float, int, special] = match self {
+            Self::F32 => [0; 3],
+            // A conversion each.
+            Self::F16 => [dim, 0, 0],
+            // Of each number the magnitude, a maximum, a product, the rounding, a conversion; a mask, and three
+            // shifts and three ors for four. Of each scale a comparison, a conversion; two divisions.
+            Self::Q8_0 => [5 * dim + 2 * scales, dim + 6 * (dim / 4), 2 * scales],
+        };
+        Work { f32: Flops(float), int: Flops(int), special: Flops(special), ..Work::default() }
     }
 
     pub(super) fn flag(self) -> Option<&'static str> {
