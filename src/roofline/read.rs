@@ -36,6 +36,7 @@ impl Report {
             kernels: Vec::new(),
             steps: Vec::new(),
             advice: Vec::new(),
+            watched_steps: None,
             summary: String::new(),
         }
     }
@@ -51,6 +52,7 @@ impl Report {
             report.steps.push(reconciled);
         }
         window.iter().for_each(|step| report.timer.count(step.counts));
+        report.watched_steps = Some(window.len() as u64);
         report.summary = summary(&report);
         report
     }
