@@ -3,7 +3,7 @@
 //! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
 //! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
 //! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
-//! grades its timestamps, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
+//! grades its timestamps, `sound` looks at figures that were read, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
 //! pictures, `html` the page with all of them (`hover`: a row in words), `trace` the steps for Perfetto;
 //! `compare` sets reports side by side.
 
@@ -24,6 +24,7 @@ mod roof;
 mod roofs;
 #[cfg(test)]
 mod sample;
+mod sound;
 pub mod svg;
 mod timer;
 pub mod trace;
