@@ -164,7 +164,8 @@ fn a_slow_driver_is_to_blame_for_its_kernels() {
     let other = &found["others"][0];
     let judged: Vec<&Value> =
         other["kernels"].as_array().unwrap().iter().filter(|k| k["significant"] == true).collect();
-    assert!(judged.len() >= 8, "{}", judged.len());
+    // Of one step of three: the others are lost in noise, or do not add up.
+    assert!(judged.len() >= 4, "{}", judged.len());
     for k in judged {
         assert!(k["ratio"].as_f64() > Some(10.0), "{k}");
         assert_eq!(k["blame"], "device", "{k}");
@@ -184,4 +185,55 @@ fn reports_of_two_models_fail_no_threshold() {
     assert!(text(&mixed.stderr).contains("reports of one model"), "{}", text(&mixed.stderr));
     assert!(mixed.stdout.is_empty());
     assert_eq!(compare(&["simulated.json", "tiny-llvmpipe.json"]).status.code(), Some(0));
+}
+
+#[test]
+fn what_was_judged_is_said_and_a_wall_clock_alone_is_a_note() {
+    let report: Value = serde_json::from_str(include_str!("data/roofline/simulated.json")).expect("a report");
+    let mut other = report.clone();
+    scale(&mut other["steps"][0]["wall_ns"], 3.0);
+    other["kernels"][0]["verdict"] = "unknown".into();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.json");
+    std::fs::write(&path, other.to_string()).unwrap();
+    let output = compare(&["simulated.json", path.to_str().unwrap(), "--threshold", "5"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("of what could be judged, no kernel") && said.contains("no step's kernels"),
+        "{said}"
+    );
+    assert!(said.contains("the wall clock is 3.00 times as long") && !said.contains("nothing is"), "{said}");
+    assert!(said.contains("1 of 27 rows were not judged"), "{said}");
+    assert!(text(&output.stdout).contains("wall 3.48\u{a0}ms -> 10.4\u{a0}ms (3.00 x)"));
+    // Where nothing at all can be judged, a threshold can't be held.
+    other["kernels"].as_array_mut().unwrap().iter_mut().for_each(|row| row["verdict"] = "unknown".into());
+    std::fs::write(&path, other.to_string()).unwrap();
+    let output = compare(&["simulated.json", path.to_str().unwrap(), "--threshold", "5"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("can't tell anything"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_can_be_no_report_is_refused_before_it_is_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let base = include_str!("data/roofline/simulated.json");
+    let error = |path: &str| text(&compare(&["simulated.json", path]).stderr);
+    #[cfg(unix)]
+    assert!(error("/dev/zero").contains("expected a file"), "{}", error("/dev/zero"));
+    assert!(error(".").contains("expected a file"), "{}", error("."));
+    let long = file("long.json", &vec![b' '; (64 << 20) + 1]);
+    assert!(error(&long).contains("more than 64 MiB"), "{}", error(&long));
+    let marked = file("marked.json", format!("\u{feff}{base}").as_bytes());
+    assert_eq!(compare(&["simulated.json", &marked]).status.code(), Some(0));
+    let ceilings = file("ceilings.json", br#"{"schema_version": 1, "ceilings": [], "curves": []}"#);
+    assert!(error(&ceilings).contains("these are ceilings alone"), "{}", error(&ceilings));
+    let tiny = file("tiny.json", base.replacen("288.0", "1e-300", 1).as_bytes());
+    assert!(error(&tiny).contains("ceilings[0] (read_cold).value is"), "{}", error(&tiny));
+    assert_eq!(compare(&["-", "-"]).status.code(), Some(1));
 }

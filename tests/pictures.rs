@@ -29,3 +29,24 @@ fn the_committed_report_draws() {
     let below: Vec<&str> = cells.filter(|cell| cell.starts_with('-') && !cell.contains(" to ")).collect();
     assert!(below.is_empty(), "{below:?}");
 }
+
+#[test]
+fn two_pictures_of_one_file_are_refused_by_whatever_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |page: &str, picture: &str| {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+            .current_dir(folder.path())
+            .args(["roofline", "-m", "no-such-model.gguf", "--html", page, "--svg", picture])
+            .output()
+            .unwrap();
+        assert!(!out.status.success());
+        String::from_utf8_lossy(&out.stderr).contains("expected another file for each")
+    };
+    assert!(refused("x.html", "x.html") && refused("x.html", "./x.html"));
+    assert!(!refused("x.html", "x.svg"));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("x.html", folder.path().join("link.svg")).unwrap();
+        assert!(refused("x.html", "link.svg"));
+    }
+}

@@ -1,19 +1,23 @@
 //! `ridgepoint compare`: roofline reports side by side, and why they differ.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, Write};
+mod table;
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 
 use super::Global;
-use super::outputs::writable;
-use crate::roofline::compare::{Blame, Comparison, Figures, KernelRatio, Other, html};
-use crate::roofline::plot::words;
+use super::outputs::{same_file, writable};
+use super::printable::one_line;
+use crate::roofline::compare::{Comparison, html};
 use crate::roofline::report::Report;
-use crate::roofline::svg::{short, time};
+use table::table;
+
+/// A report is a few hundred kilobytes; what is longer is none.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Set roofline reports side by side: devices, drivers, versions or weight formats
 ///
@@ -21,11 +25,11 @@ use crate::roofline::svg::{short, time};
 /// and whether the device, the work or the kernel is to blame for a difference.
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// Reports of `ridgepoint roofline --json`, the baseline first
+    /// Reports of `ridgepoint roofline --json`, the baseline first; one may be - for standard input
     #[arg(required = true, num_args = 2.., value_name = "REPORT.json")]
     reports: Vec<PathBuf>,
-    /// Fail (exit code 1) if a kernel or a step is slower than in the baseline by more than so many
-    /// percent, and by more than noise
+    /// Fail (exit code 1) if a kernel or a step's kernels are slower than in the baseline by more than so
+    /// many percent, and by more than noise
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     threshold: Option<f64>,
     /// Write a page with the rooflines over each other into this file
@@ -49,6 +53,8 @@ impl Compare {
         {
             anyhow::bail!("--html {}: that is a report to be read; expected another file", html.display());
         }
+        let piped = self.reports.iter().filter(|path| path.as_os_str() == "-").count();
+        anyhow::ensure!(piped < 2, "'-' twice: standard input holds one report");
         self.html.as_deref().map_or(Ok(()), writable)?;
         let reports = self.reports.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let names: Vec<String> = self.reports.iter().map(|path| path.display().to_string()).collect();
@@ -80,157 +86,70 @@ impl Compare {
             fs::write(path, html(&comparison, &pages))
                 .with_context(|| format!("writing {}", path.display()))?;
         }
-        let Some(threshold) = self.threshold else { return Ok(()) };
-        let untested = comparison.untested();
-        if !untested.is_empty() {
-            anyhow::bail!(
-                "--threshold can't tell anything of {}: expected steps of the same names as the baseline's, with times that can be compared",
-                untested.join(", ")
-            );
-        }
-        let slower = comparison.slower(threshold / 100.0);
-        if slower.is_empty() {
-            let missing: usize = comparison.others.iter().map(|other| other.only_in_baseline.len()).sum();
-            let besides = match missing {
-                0 => String::new(),
-                n => format!("; {n} rows of the baseline have none to be compared with"),
-            };
-            global.note(&format!(
-                "nothing is slower by more than {threshold} % and by more than noise{besides}"
-            ));
-            return Ok(());
-        }
-        anyhow::bail!("slower by more than {threshold} %, and by more than noise:\n  {}", slower.join("\n  "))
+        self.threshold.map_or(Ok(()), |threshold| held(global, &comparison, threshold))
     }
 }
 
-/// Whether both are there and one file.
-fn same_file(a: &Path, b: &Path) -> bool {
-    a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+/// Fails if something is slower by more than so many percent, and says what was judged.
+fn held(global: &Global, comparison: &Comparison, threshold: f64) -> anyhow::Result<()> {
+    let untested = comparison.untested();
+    if !untested.is_empty() {
+        anyhow::bail!(
+            "--threshold can't tell anything of {}: expected steps of the same names as the baseline's, with times that can be judged",
+            untested.join(", ")
+        );
+    }
+    for wall in comparison.walls(threshold / 100.0) {
+        let wall = format!("note: {wall}: one median each, so whether that is noise can't be tested");
+        global.note(&one_line(&wall));
+    }
+    let slower = comparison.slower(threshold / 100.0);
+    if !slower.is_empty() {
+        anyhow::bail!(
+            "slower by more than {threshold} %, and by more than noise:\n  {}",
+            slower.join("\n  ")
+        );
+    }
+    let mut besides = String::new();
+    let (dark, all) = comparison.not_judged();
+    if dark > 0 {
+        besides += &format!("; {dark} of {all} rows were not judged");
+    }
+    let missing: usize = comparison.others.iter().map(|other| other.only_in_baseline.len()).sum();
+    if missing > 0 {
+        besides += &format!("; {missing} rows of the baseline have none to be compared with");
+    }
+    global.note(&format!(
+        "of what could be judged, no kernel with 1 % of its step and no step's kernels take longer by more than {threshold} % and by more than noise{besides}"
+    ));
+    Ok(())
 }
 
+/// Reads a report, as far as one may go.
 fn read(path: &Path) -> anyhow::Result<Report> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    Report::from_json(&text).with_context(|| format!("in {}", path.display()))
-}
-
-fn table(comparison: &Comparison) -> String {
-    let mut text = String::new();
-    let about = |s: &crate::roofline::compare::Subject| {
-        let model = s.model.as_ref().map(|m| format!("{m} on ")).unwrap_or_default();
-        format!("{}: {model}{} ({}), Ridgepoint {}", s.file, s.device, s.driver, s.version)
-    };
-    let _ = writeln!(text, "baseline {}", about(&comparison.baseline));
-    for other in &comparison.others {
-        let _ = writeln!(text, "\n{}", about(&other.subject));
-        one(&mut text, other);
-    }
-    text
-}
-
-fn one(text: &mut String, other: &Other) {
-    let ceilings: Vec<String> = other
-        .ceilings
-        .iter()
-        .filter(|c| (c.ratio - 1.0).abs() > 0.05)
-        .map(|c| {
-            format!("{} {} -> {} {} ({:.2} x)", c.name, short(c.baseline), short(c.here), c.unit, c.ratio)
-        })
-        .collect();
-    let same = match (other.ceilings.is_empty(), ceilings.is_empty()) {
-        (true, _) => "none in common".into(),
-        (false, true) => "the same within 5 %".into(),
-        (false, false) => ceilings.join(", "),
-    };
-    let _ = writeln!(text, "ceilings: {same}");
-    for step in &other.steps {
-        let noise = if step.significant { "" } else { ", within noise" };
-        let _ = writeln!(
-            text,
-            "\n{}: kernels {} -> {} ({}{noise}), wall {} -> {}",
-            step.step,
-            time(step.kernels_ns[0]),
-            time(step.kernels_ns[1]),
-            step.ratio.map_or("no ratio".to_string(), |ratio| format!("{ratio:.2} x")),
-            time(step.wall_ns[0]),
-            time(step.wall_ns[1])
-        );
-        let rows: Vec<&KernelRatio> = other.kernels.iter().filter(|k| k.step == step.step).collect();
-        let width = rows.iter().map(|k| k.title().chars().count()).max().unwrap_or(0);
-        let _ = writeln!(
-            text,
-            "  {:width$} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7}  {:<8} {:>20} {:>15}  verdict",
-            "kernel",
-            "baseline",
-            "here",
-            "ratio",
-            "device",
-            "work",
-            "kernel",
-            "blame",
-            "of ceiling",
-            "ops/byte"
-        );
-        rows.iter().for_each(|k| row(text, k, width));
-    }
-    for (what, rows) in [("baseline", &other.only_in_baseline), ("other report", &other.only_here)] {
-        if !rows.is_empty() {
-            let _ = writeln!(text, "\nonly in the {what}:\n  {}", rows.join("\n  "));
-        }
-    }
-}
-
-/// The parts of the ceilings that bind on either side.
-fn reached(a: Option<(&str, f64)>, b: Option<(&str, f64)>) -> String {
-    let part = |(name, part): (&str, f64)| format!("{:.0} % {name}", 100.0 * part);
-    match (a, b) {
-        (Some(a), Some(b)) if a.0 == b.0 => format!("{:.0}->{}", 100.0 * a.1, part(b)),
-        _ => [a, b].map(|side| side.map_or("-".to_string(), part)).join("->"),
-    }
-}
-
-fn row(text: &mut String, k: &KernelRatio, width: usize) {
-    let median = |figures: &Figures| figures.time_ns.map_or("-".to_string(), |t| time(t.p50));
-    let name = k.title();
-    let factors = k.factors.map_or(["-".to_string(), "-".into(), "-".into()], |f| {
-        [f.device, f.work, f.kernel].map(|x| format!("{x:.2}"))
-    });
-    let blame = match (k.p, k.significant, k.blame) {
-        (None, ..) => "untested".into(),
-        (_, false, _) => "noise".into(),
-        (_, true, Blame::None) => "-".into(),
-        (_, true, blame) => words(blame),
-    };
-    let verdict = if k.baseline.verdict == k.here.verdict {
-        words(k.here.verdict)
+    let reading = || format!("reading {}", path.display());
+    let mut text = Vec::new();
+    if path.as_os_str() == "-" {
+        io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut text).with_context(reading)?;
     } else {
-        format!("{} -> {}", words(k.baseline.verdict), words(k.here.verdict))
-    };
-    let _ = writeln!(
-        text,
-        "  {name:width$} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7}  {blame:<8} {:>20} {:>15}  {verdict}",
-        median(&k.baseline),
-        median(&k.here),
-        k.ratio.map_or("-".to_string(), |ratio| format!("{ratio:.2}")),
-        factors[0],
-        factors[1],
-        factors[2],
-        reached(k.baseline.nearest(), k.here.nearest()),
-        format!("{}..{}", short(k.here.intensity.low), short(k.here.intensity.high)),
+        let data = fs::metadata(path).with_context(reading)?;
+        anyhow::ensure!(data.is_file(), "{}: expected a file, or - for standard input", path.display());
+        File::open(path)
+            .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut text))
+            .with_context(reading)?;
+    }
+    anyhow::ensure!(
+        text.len() as u64 <= MOST_BYTES,
+        "{}: more than {} MiB, so no report",
+        path.display(),
+        MOST_BYTES >> 20
     );
+    Report::from_json(&String::from_utf8_lossy(&text)).with_context(|| format!("in {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{percent, reached};
-
-    #[test]
-    fn the_binding_ceilings_are_named() {
-        let (memory, pipe) = (Some(("memory", 0.72)), Some(("fma_f32", 0.401)));
-        assert_eq!(reached(memory, Some(("memory", 0.8))), "72->80 % memory");
-        assert_eq!(reached(memory, pipe), "72 % memory->40 % fma_f32");
-        assert_eq!(reached(None, pipe), "-->40 % fma_f32");
-    }
+    use super::percent;
 
     #[test]
     fn thresholds_are_percentages() {

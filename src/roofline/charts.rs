@@ -46,6 +46,9 @@ fn rate(value: f64, unit: &str) -> String {
     format!("{}\u{a0}{unit}", short(value))
 }
 
+/// What kernels take less together than one by one.
+const OVERLAP: &str = "overlap of kernels";
+
 /// A part of a step: its name, its class, and how long it takes.
 fn parts(report: &Report, step: &Step) -> Vec<(&'static str, &'static str, f64)> {
     let rows = report.kernels.iter().filter(|row| row.step == step.name);
@@ -55,9 +58,9 @@ fn parts(report: &Report, step: &Step) -> Vec<(&'static str, &'static str, f64)>
         ("kernels, above that", "excess", step.kernels_ns - floor),
     ];
     match step.gpu_ns {
-        // Negative where kernels timed one by one take longer than they do together.
+        // Kernels timed one by one may take longer than they do together.
         Some(gpu) => parts.extend([
-            ("between kernels", "gap", gpu - step.kernels_ns),
+            (if gpu < step.kernels_ns { OVERLAP } else { "between kernels" }, "gap", gpu - step.kernels_ns),
             ("GPU idle", "idle", step.wall_ns - gpu),
         ]),
         None => parts.push(("not in kernels", "gap", step.wall_ns - step.kernels_ns)),
@@ -105,6 +108,15 @@ pub fn waterfall(report: &Report, step: &Step) -> Canvas {
     canvas
 }
 
+/// Without decimals, but for an overlap that would be no more than a zero then.
+fn rounded(percent: f64) -> String {
+    if percent > -0.5 && percent <= -0.05 {
+        return format!("{percent:.1}");
+    }
+    // A sum with 0 is never -0.
+    format!("{:.0}", percent.round() + 0.0)
+}
+
 fn bar(
     canvas: &mut Canvas,
     x: &Scale,
@@ -122,7 +134,12 @@ fn bar(
         [right - left, 14.0],
         &format!("{name}: {} ({part:.1} %)", time(to - from)),
     );
-    canvas.text("tick", [442.0, top + 11.0], Anchor::End, &format!("{}  {part:.0} %", time(to - from)));
+    canvas.text(
+        "tick",
+        [442.0, top + 11.0],
+        Anchor::End,
+        &format!("{}  {} %", time(to - from), rounded(part)),
+    );
 }
 
 #[cfg(test)]
@@ -145,9 +162,10 @@ mod tests {
     #[test]
     fn kernels_that_overlap_draw_a_bar_backwards() {
         let report = sample::report();
-        let step = Step { gpu_ns: Some(0.8 * report.steps[0].kernels_ns), ..report.steps[0].clone() };
+        let step = Step { gpu_ns: Some(0.997 * report.steps[0].kernels_ns), ..report.steps[0].clone() };
         let markup = waterfall(&report, &step).element("step");
-        assert!(markup.contains("between kernels: -"), "{markup}");
+        assert!(markup.contains("overlap of kernels: -") && !markup.contains("between kernels"), "{markup}");
+        assert!(!markup.contains("-0 %") && markup.contains("-0.3 %"), "{markup}");
         assert!(!markup.contains("width=\"-"), "{markup}");
     }
 

@@ -7,15 +7,15 @@ use super::report::{KernelRow, Verdict};
 use super::svg::{short, time};
 
 /// Words for a figure of a row that noise has swallowed.
-pub(super) const LOST: &str = "lost in noise";
+pub(crate) const LOST: &str = "lost in noise";
 
 /// Whether a row's time can't be told from nothing: then no rate and no gain of it means anything.
-pub(super) fn lost(row: &KernelRow) -> bool {
+pub(crate) fn lost(row: &KernelRow) -> bool {
     row.time().is_none() || !row.interval_ns.is_some_and(|interval| interval.low > 0.0)
 }
 
 /// What a row could gain at best, in words.
-pub(super) fn headroom(row: &KernelRow) -> String {
+pub(crate) fn headroom(row: &KernelRow) -> String {
     match row.headroom_ns {
         Some(won) if !lost(row) && (row.verdict != Verdict::Unknown || won > 0.0) => time(won),
         _ => LOST.into(),
@@ -52,6 +52,11 @@ pub(super) fn about(row: &KernelRow) -> String {
         let of = row.of_ceiling.pipe;
         let _ = writeln!(text, "{}\u{a0}GOP/s, {} of {pipe}", short(ops / time), part(of));
     }
+    if row.ops.len() > 1 {
+        let all: Vec<String> =
+            row.ops.iter().map(|(pipe, ops)| format!("{} {pipe}", short(*ops as f64))).collect();
+        let _ = writeln!(text, "operations: {}", all.join(", "));
+    }
     if let Some(time) = known {
         let (rate, of) = (short(row.bytes.low / time), row.of_ceiling.memory);
         let _ = write!(text, "{rate}\u{a0}GB/s, {} of memory; ", part(of));
@@ -78,6 +83,7 @@ mod tests {
     fn a_hover_says_how_a_row_was_timed_and_what_noise_has_swallowed() {
         let mut row = sample::report().kernels[0].clone();
         let text = about(&row);
+        assert!(text.contains("operations: 4.1k fma_f32, 4.1k int_alu"), "{text}");
         assert!(text.contains("timed by: simulated") && text.contains("(95\u{a0}%)"), "{text}");
         row.time_ns = row.time_ns.map(|times| Percentiles { p50: -34e6, ..times });
         row.headroom_ns = None;

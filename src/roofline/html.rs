@@ -99,7 +99,7 @@ fn pictures(body: &mut String, report: &Report) {
         let _ = write!(body, "<div data-show=\"{i}\"{hidden}>\n{picture}</div>\n");
     }
     body.push_str(
-        "<figcaption>Filled: measured; its area is the kernel's share of its step, the bar the interval of its intensity. \
+        "<figcaption>Filled: measured; its area is the kernel's share of its step, its shape the step, the bar the interval of its intensity. \
          Hollow: what costs and ceilings allow. Solid slope: memory that no cache holds; dashed: a working set that one holds. \
          Dotted verticals: ridges.</figcaption></figure>\n</section>\n",
     );
@@ -214,7 +214,7 @@ fn device(body: &mut String, report: &Report) {
             short(c.high),
             escape(&c.unit),
             escape(&c.probe),
-            if c.agreed { "" } else { " (windows did not agree: the machine was busy)" }
+            if c.agreed { "" } else { " (rounds or probes differ: the machine was busy)" }
         );
     }
     let d = &report.device;
@@ -247,7 +247,7 @@ fn device(body: &mut String, report: &Report) {
 }
 
 const METHOD: &str = "<h2>Method</h2>\n<p class=\"small\">Ceilings are measured on this device, driver and with the same shader \
-checks as the kernels: noise-filled buffers, warmed by time, repeated until two windows agree within 5 %. Bytes have a floor (each \
+checks as the kernels: noise-filled buffers, warmed by time, repeated until rounds agree within 5 %. Bytes have a floor (each \
 distinct byte once) and a ceiling (what the loads ask for), so that an intensity is an interval. Every step reconciles: the sum of its \
 kernels, the GPU's span of the same step unprofiled, and the wall clock. docs/roofline.md has definitions and sources.</p>\n";
 

@@ -3,8 +3,8 @@
 //! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
 //! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
 //! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
-//! grades its timestamps, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
-//! pictures, `html` the page with all of them (`hover`: a row in words), `trace` the steps for Perfetto;
+//! grades its timestamps, `sound` looks at figures that were read, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
+//! pictures, `html` the page with all of them (`hover`: a row in words, `marks`: shapes of dots), `trace` the steps for Perfetto;
 //! `compare` sets reports side by side.
 
 mod analyse;
@@ -16,6 +16,7 @@ pub mod elasticity;
 mod hover;
 pub mod html;
 mod intervals;
+mod marks;
 pub mod plot;
 mod predict;
 mod read;
@@ -24,6 +25,7 @@ mod roof;
 mod roofs;
 #[cfg(test)]
 mod sample;
+mod sound;
 pub mod svg;
 mod timer;
 pub mod trace;
@@ -33,6 +35,7 @@ mod words;
 
 pub use analyse::{Group, MeasuredStep};
 pub use device::{DeviceReport, Key, Remeasure};
+pub(crate) use hover::{LOST, headroom, lost};
 pub use intervals::{ABOVE_NULL, Reading, grouped, reading};
 pub use predict::{Baseline, Overlap, reformatted, weakness};
 pub use roof::{Floors, Roof};

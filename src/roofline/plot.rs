@@ -2,12 +2,13 @@
 //! & Patterson 2009), with every roof that was measured and a dot for each kernel.
 //!
 //! A filled dot is a measurement, its area the kernel's share of its step's time; the bar through it is
-//! the interval of its intensity (bytes have a floor and a ceiling). The hollow dot above it is where
+//! the interval of its intensity (bytes have a floor and a ceiling), its shape which step it is of. The hollow dot above it is where
 //! costs and ceilings would have it, so that the line between is what could be won at best.
 
 use std::fmt::Write;
 
 use super::hover::about;
+use super::marks::Shape;
 use super::report::{KernelRow, Range, Report};
 use super::roofs::{Line, PIPES, Roofs};
 use super::svg::{Anchor, COLOURS, Canvas, Scale, around, escape, short};
@@ -21,6 +22,7 @@ const LABELLED: f64 = 0.03;
 struct Dot<'a> {
     row: &'a KernelRow,
     colour: usize,
+    shape: Shape,
     intensity: f64,
     rate: f64,
     predicted: Option<f64>,
@@ -35,7 +37,7 @@ impl<'a> Dot<'a> {
         let rate = ops / row.time()?;
         let predicted = (row.floor_ns > 0.0).then(|| ops / row.floor_ns);
         let sound = intensity > 0.0 && intensity.is_finite() && rate > 0.0 && rate.is_finite();
-        sound.then_some(Self { row, colour, intensity, rate, predicted })
+        sound.then_some(Self { row, colour, shape: Shape::of(0), intensity, rate, predicted })
     }
 }
 
@@ -71,6 +73,10 @@ pub fn roofline(report: &Report, step: Option<&str>) -> Canvas {
     let colour = |row: &KernelRow| names.iter().position(|n| *n == row.kernel).unwrap_or(0);
     let rows = report.kernels.iter().filter(|row| step.is_none_or(|s| row.step == s));
     let mut dots: Vec<Dot<'_>> = rows.filter_map(|row| Dot::new(row, colour(row) % COLOURS)).collect();
+    for dot in &mut dots {
+        let at = report.steps.iter().position(|step| step.name == dot.row.step);
+        dot.shape = Shape::of(at.unwrap_or(0));
+    }
     let roofs = Roofs::new(report, &PIPES, None);
     draw(&mut dots, &[roofs], &keys(report, step))
 }
@@ -121,16 +127,13 @@ fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs], keys: &[Key<'_>]) -> Canvas {
     for (i, row) in rows.into_iter().enumerate() {
         let baseline = 548.0 + KEY * i as f64;
         for (left, key) in row {
-            if let Some(colour) = key.colour {
-                canvas.raw(&format!(
-                    "<circle class=\"c{colour} swatch\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\"/>\n",
-                    left + 5.0,
-                    baseline - 4.0
-                ));
+            let middle = [left + 5.0, baseline - 4.0];
+            if let Some((class, shape)) = &key.mark {
+                canvas.raw(&format!("{}\n", shape.element(class, middle, 5.0)));
             }
             canvas.text(
                 "key",
-                [left + if key.colour.is_some() { 15.0 } else { 0.0 }, baseline],
+                [left + if key.mark.is_some() { 15.0 } else { 0.0 }, baseline],
                 Anchor::Start,
                 &key.text,
             );
@@ -139,9 +142,9 @@ fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs], keys: &[Key<'_>]) -> Canvas {
     canvas
 }
 
-/// An entry of the legend: a dot's colour, and words.
+/// An entry of the legend: a mark with its class, and words.
 struct Key<'a> {
-    colour: Option<usize>,
+    mark: Option<(String, Shape)>,
     text: std::borrow::Cow<'a, str>,
 }
 
@@ -174,15 +177,23 @@ fn keys<'a>(report: &'a Report, step: Option<&str>) -> Vec<Key<'a>> {
     let mut dotless = Vec::new();
     for (i, name) in kernels(report).into_iter().enumerate().filter(|(_, name)| rows(name).next().is_some()) {
         if rows(name).any(|row| Dot::new(row, 0).is_some()) {
-            keys.push(Key { colour: Some(i % COLOURS), text: name.into() });
+            keys.push(Key {
+                mark: Some((format!("c{} swatch", i % COLOURS), Shape::of(0))),
+                text: name.into(),
+            });
         } else if rows(name).all(|row| busiest(row).is_none()) {
             dotless.push(format!("{name} (no arithmetic)"));
         } else {
             dotless.push(format!("{name} (lost in noise)"));
         }
     }
+    // Steps by their shapes, where there are several.
+    let steps = report.steps.iter().enumerate().filter(|_| step.is_none() && report.steps.len() > 1);
+    keys.extend(
+        steps.map(|(i, s)| Key { mark: Some(("shape".into(), Shape::of(i))), text: (&s.name).into() }),
+    );
     if !dotless.is_empty() {
-        keys.push(Key { colour: None, text: format!("without a dot: {}", dotless.join(", ")).into() });
+        keys.push(Key { mark: None, text: format!("without a dot: {}", dotless.join(", ")).into() });
     }
     keys
 }
@@ -210,7 +221,8 @@ fn marks(canvas: &mut Canvas, dots: &[Dot<'_>], x: Scale, y: Scale) {
         let _ = writeln!(
             group,
             "<line class=\"c{colour} interval\" x1=\"{low:.1}\" y1=\"{py:.1}\" x2=\"{high:.1}\" y2=\"{py:.1}\"/>\
-             <circle class=\"c{colour} measured\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"{r:.1}\"/></g>"
+             {}</g>",
+            dot.shape.element(&format!("c{colour} measured"), [px, py], r)
         );
         canvas.raw(&group);
     }
@@ -300,6 +312,21 @@ mod tests {
                 assert!(!(flat && touch(a, &roof)), "a roof strikes {one}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn steps_are_told_apart_by_shapes_that_the_legend_lists() {
+        let report = sample::report();
+        let markup = roofline(&report, None).element("roofline");
+        for (i, step) in report.steps.iter().enumerate() {
+            let name = Shape::of(i).element("", [0.0, 0.0], 5.0)[1..].split(' ').next().unwrap().to_string();
+            let of = |class: &str| markup.matches(&format!("<{name} class=\"{class}")).count();
+            let all: usize = (0..COLOURS).map(|c| of(&format!("c{c} measured"))).sum();
+            assert!(all > 0 && of("shape\"") >= 1, "{}: {markup}", step.name);
+            assert!(markup.contains(&format!(">{}</text>", step.name)), "{}", step.name);
+        }
+        let one = roofline(&report, Some(&report.steps[1].name)).element("roofline");
+        assert!(!one.contains("class=\"shape\""), "one step needs no legend of steps");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! How reports come to be: of a device, of an engine's window, or read back.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::report::{KernelRow, Model, Report, SCHEMA_VERSION};
-use super::{DeviceReport, steps, summary};
+use super::{DeviceReport, sound, steps, summary};
 use crate::profile::Watched;
 
 /// Why a file is no report that can be read.
@@ -12,6 +13,21 @@ pub enum Unreadable {
     /// It is no JSON of a report.
     #[error("this is no report of `ridgepoint roofline --json`")]
     Json(#[from] serde_json::Error),
+    /// It is what `ceilings --json` writes.
+    #[error(
+        "these are ceilings alone, of `ridgepoint ceilings --json`: expected a report of `ridgepoint roofline --json`, which holds them too"
+    )]
+    Ceilings,
+    /// It holds what no measurement gives.
+    #[error("{field} is {value}: expected {expected}")]
+    Unsound {
+        /// Where.
+        field: String,
+        /// What stands there.
+        value: f64,
+        /// From which number to which.
+        expected: String,
+    },
     /// It was written by another version.
     #[error(
         "the report has schema version {found}, this version reads {SCHEMA_VERSION}: write it anew with `ridgepoint roofline --json`"
@@ -36,6 +52,7 @@ impl Report {
             kernels: Vec::new(),
             steps: Vec::new(),
             advice: Vec::new(),
+            watched_steps: None,
             summary: String::new(),
         }
     }
@@ -51,6 +68,7 @@ impl Report {
             report.steps.push(reconciled);
         }
         window.iter().for_each(|step| report.timer.count(step.counts));
+        report.watched_steps = Some(window.len() as u64);
         report.summary = summary(&report);
         report
     }
@@ -58,18 +76,31 @@ impl Report {
     /// Reads a report.
     ///
     /// # Errors
-    /// When it is none, or of another schema.
+    /// When it is none, of another schema, or holds figures that no measurement gives.
     pub fn from_json(text: &str) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
         #[serde(expecting = "a report: an object with schema_version")]
         struct Head {
             schema_version: u32,
+            kernels: Option<IgnoredAny>,
+            ceilings: Option<IgnoredAny>,
         }
+        // Editors of Windows begin a file so, and JSON has no such mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let head: Head = serde_json::from_str(text)?;
         if head.schema_version != SCHEMA_VERSION {
             return Err(Unreadable::Schema { found: head.schema_version });
         }
-        Ok(serde_json::from_str(text)?)
+        if head.kernels.is_none() && head.ceilings.is_some() {
+            return Err(Unreadable::Ceilings);
+        }
+        let report = serde_json::from_str(text)?;
+        sound::check(&report).map_err(|(field, value, expected)| Unreadable::Unsound {
+            field,
+            value,
+            expected,
+        })?;
+        Ok(report)
     }
 
     /// A ceiling's figure.
@@ -100,5 +131,17 @@ mod tests {
         assert!(error.to_string().contains("99"), "{error}");
         let error = Report::from_json("[]").unwrap_err();
         assert!(error.to_string().contains("no report"), "{error}");
+    }
+    #[test]
+    fn a_mark_at_the_begin_is_no_part_of_it() {
+        let report = crate::roofline::sample::report();
+        let text = format!("\u{feff}{}", serde_json::to_string(&report).unwrap());
+        assert_eq!(Report::from_json(&text).unwrap(), report);
+    }
+
+    #[test]
+    fn ceilings_alone_are_named() {
+        let error = Report::from_json(r#"{"schema_version": 1, "ceilings": []}"#).unwrap_err();
+        assert!(error.to_string().contains("ceilings --json"), "{error}");
     }
 }

@@ -35,7 +35,10 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// What would gain most, the greatest gain first.
     pub advice: Vec<Advice>,
-    /// The same in plain words.
+    /// Steps of a serving engine that were watched; none where steps were made up and repeated.
+    #[serde(default)]
+    pub watched_steps: Option<u64>,
+    /// All of this in plain words.
     pub summary: String,
 }
 
@@ -132,7 +135,7 @@ pub struct Ceiling {
     pub high: f64,
     /// The shader and variant that gave it.
     pub probe: String,
-    /// Whether two windows agreed within 5 %.
+    /// Whether rounds of it agreed within 5 %, and probes of the same pipe within 15 %.
     pub agreed: bool,
 }
 

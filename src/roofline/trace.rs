@@ -3,12 +3,14 @@
 //!
 //! The report holds medians, not each dispatch, so a trace shows each step once: its kernels in the
 //! order of their first dispatch, all calls of a row as one event of calls x median, and the host's
-//! parts. Times are microseconds from the trace's begin.
+//! parts. The GPU's span is the measured one; kernels that add up to more, since they were timed one by one,
+//! are drawn shorter by a common factor (`drawn` in their arguments, beside the true `total_ns`). Times
+//! are microseconds from the trace's begin.
 
 use serde_json::{Value, json};
 
 use super::plot::words;
-use super::report::{Report, Step};
+use super::report::{KernelRow, Report, Step};
 
 const PROCESS: u32 = 1;
 const HOST: u32 = 1;
@@ -28,9 +30,9 @@ pub fn trace(report: &Report) -> Value {
     ];
     let mut start = 0.0;
     for step in &report.steps {
-        let host = host(&mut events, step, start);
-        let gpu = kernels(&mut events, report, step, start + host);
-        start += step.wall_ns.max(host + gpu) + PAUSE;
+        let [handed, length] = host(&mut events, step, start);
+        kernels(&mut events, report, step, start, [handed, length]);
+        start += length + PAUSE;
     }
     json!({
         "displayTimeUnit": "ns",
@@ -49,8 +51,8 @@ fn event(name: &str, category: &str, thread: u32, [from, long]: [f64; 2], args: 
     })
 }
 
-/// The step and, within it, the host's parts; when it has submitted, after `start`.
-fn host(events: &mut Vec<Value>, step: &Step, start: f64) -> f64 {
+/// The step and, within it, the host's parts; when it has submitted, after `start`, and how long it is.
+fn host(events: &mut Vec<Value>, step: &Step, start: f64) -> [f64; 2] {
     let parts = [
         ("plan", step.host.plan_ns),
         ("record", step.host.record_ns),
@@ -62,7 +64,8 @@ fn host(events: &mut Vec<Value>, step: &Step, start: f64) -> f64 {
         "tokens": step.tokens, "sequences": step.sequences, "context": step.context,
         "coverage": step.coverage, "gpu_idle": step.gpu_idle, "profiling_tax": step.profiling_tax,
     });
-    events.push(event(&step.name, "step", HOST, [start, step.wall_ns.max(all)], args));
+    let length = step.wall_ns.max(all);
+    events.push(event(&step.name, "step", HOST, [start, length], args));
     let mut at = start;
     for (name, ns) in parts {
         if ns > 0.0 {
@@ -70,29 +73,33 @@ fn host(events: &mut Vec<Value>, step: &Step, start: f64) -> f64 {
         }
         at += ns;
     }
-    all - step.host.wait_ns
+    [all - step.host.wait_ns, length]
 }
 
-/// The step's span on the GPU and its kernels in it; how long it is.
-fn kernels(events: &mut Vec<Value>, report: &Report, step: &Step, start: f64) -> f64 {
-    let span = step.gpu_ns.unwrap_or(0.0).max(step.kernels_ns);
-    let mut at = start;
-    let mut inside = Vec::new();
-    for row in report.kernels.iter().filter(|row| row.step == step.name) {
-        // A difference lost in noise may be negative, and time doesn't run backwards.
-        let long = (row.calls as f64 * row.median().unwrap_or(0.0)).max(0.0);
+/// The step's span on the GPU and its kernels in it, all within the host's step of this length.
+fn kernels(events: &mut Vec<Value>, report: &Report, step: &Step, start: f64, [handed, length]: [f64; 2]) {
+    let rows: Vec<&KernelRow> = report.kernels.iter().filter(|row| row.step == step.name).collect();
+    // A difference lost in noise may be negative, and time doesn't run backwards.
+    let total = |row: &KernelRow| (row.calls as f64 * row.median().unwrap_or(0.0)).max(0.0);
+    let sum: f64 = rows.iter().map(|row| total(row)).sum();
+    let span = step.gpu_ns.unwrap_or(sum).clamp(0.0, length);
+    // A GPU may begin before all is handed over, but waiting ends when it is done.
+    let from = start + handed.min(length - span);
+    let drawn = if sum > span { span / sum } else { 1.0 };
+    let args = json!({ "gpu_ns": step.gpu_ns, "kernels_ns": step.kernels_ns, "drawn": drawn });
+    events.push(event(&step.name, "gpu", GPU, [from, span], args));
+    let mut at = from;
+    for row in rows {
+        let long = drawn * total(row);
         let args = json!({
-            "shape": row.shape, "calls": row.calls, "median_ns": row.median(),
-            "bytes": row.bytes.low, "ops": row.ops, "share": row.share,
+            "shape": row.shape, "calls": row.calls, "median_ns": row.median(), "total_ns": total(row),
+            "drawn": drawn, "bytes": row.bytes.low, "ops": row.ops, "share": row.share,
             "verdict": words(row.verdict), "reason": row.reason, "floor_ns": row.floor_ns,
         });
-        inside.push(event(&row.kernel, "kernel", GPU, [at, long], args));
-        at += long;
+        let end = (at + long).min(from + span);
+        events.push(event(&row.kernel, "kernel", GPU, [at, end - at], args));
+        at = end;
     }
-    let span = span.max(at - start);
-    events.push(event(&step.name, "gpu", GPU, [start, span], json!({ "gpu_ns": step.gpu_ns })));
-    events.extend(inside);
-    span
 }
 
 #[cfg(test)]
@@ -162,14 +169,37 @@ mod tests {
         assert_eq!(check(&trace(&report)), expected);
     }
 
+    /// Events of a category: their begins, lengths and arguments.
+    fn of<'a>(trace: &'a Value, category: &str) -> Vec<(f64, f64, &'a Value)> {
+        let all = trace["traceEvents"].as_array().unwrap().iter().filter(|e| e["cat"] == category);
+        all.map(|e| (number(e, "ts"), number(e, "dur"), &e["args"])).collect()
+    }
+
     #[test]
-    fn a_step_whose_kernels_sum_to_more_than_its_span_still_nests() {
-        let mut report = sample::report();
-        for step in &mut report.steps {
-            step.gpu_ns = step.gpu_ns.map(|ns| ns / 3.0);
+    fn a_span_is_the_measured_one_and_ends_with_its_step() {
+        for factor in [1.0 / 3.0, 1.0, 1.4] {
+            let mut report = sample::report();
+            for step in &mut report.steps {
+                step.gpu_ns = step.gpu_ns.map(|ns| ns * factor);
+            }
+            let trace = trace(&report);
+            check(&trace);
+            let (hosts, spans) = (of(&trace, "step"), of(&trace, "gpu"));
+            for ((step, host), span) in report.steps.iter().zip(&hosts).zip(&spans) {
+                let gpu = step.gpu_ns.unwrap();
+                assert!((1000.0 * span.1 - gpu.min(step.wall_ns)).abs() <= 1.0, "{span:?}");
+                assert_eq!(span.2["gpu_ns"], gpu);
+                assert!(span.0 >= host.0 && span.0 + span.1 <= host.0 + host.1 + 1e-6, "{host:?} {span:?}");
+            }
+            for ((_, long, args), row) in of(&trace, "kernel").iter().zip(&report.kernels) {
+                let total = row.calls as f64 * row.median().unwrap();
+                let drawn = number(args, "drawn");
+                assert_eq!(number(args, "total_ns"), total);
+                assert!((1000.0 * long - drawn * total).abs() <= 1.0, "{args}");
+                assert_eq!(drawn < 1.0, factor < 0.5, "{args}");
+            }
+            report.steps.iter_mut().for_each(|step| step.gpu_ns = None);
+            check(&super::trace(&report));
         }
-        check(&trace(&report));
-        report.steps.iter_mut().for_each(|step| step.gpu_ns = None);
-        check(&trace(&report));
     }
 }

@@ -31,6 +31,9 @@ pub fn summary(report: &Report) -> String {
     if report.device.software {
         parts.push("These figures are a processor's: shaders run in software here.".to_string());
     }
+    if let Some(steps) = report.watched_steps {
+        parts.push(format!("Steps that were watched: {steps}."));
+    }
     if report.steps.is_empty() {
         parts.push(NO_STEP.to_string());
     }
@@ -71,8 +74,11 @@ fn of_step(step: &Step, rows: &[&KernelRow]) -> String {
     if let Some((row, headroom)) = headroom.max_by(|a, b| a.1.total_cmp(&b.1))
         && headroom > 0.0
     {
+        let times = row.time().filter(|_| row.floor_ns > 0.0).map(|time| time / row.floor_ns);
+        let times =
+            times.map_or(String::new(), |n| format!(": it takes {n:.1} times what its ceilings allow"));
         text += &format!(
-            ". The kernel that is furthest from its ceiling is {} ({}), which takes {} more than there",
+            ". Most is to be won at {} ({}), at most {} of the step{times}",
             row.kernel,
             row.shape,
             milliseconds(headroom)
@@ -123,10 +129,37 @@ mod tests {
     #[test]
     fn a_step_whose_rows_are_weak_names_no_kernel() {
         let mut report = sample::report();
-        assert!(summary(&report).contains("furthest from its ceiling"));
+        assert!(summary(&report).contains("Most is to be won at"));
         report.steps.iter_mut().for_each(|step| step.coverage = Some(1.19));
         let text = summary(&report);
         assert!(text.contains("nothing is predicted, since its kernels add up to 119 % of it"), "{text}");
-        assert!(!text.contains("furthest"), "{text}");
+        assert!(!text.contains("to be won"), "{text}");
+    }
+
+    #[test]
+    fn the_kernel_with_most_to_win_is_named_with_how_far_it_is_from_its_ceiling() {
+        let mut report = sample::report();
+        let step = report.steps[0].name.clone();
+        // The farthest from its ceiling, and still with least to win.
+        let far = report.kernels.iter_mut().find(|r| r.step == step && r.kernel == "embed").unwrap();
+        far.time_ns.as_mut().unwrap().p50 = 10.0 * far.floor_ns;
+        far.headroom_ns = Some(9.0 * far.floor_ns);
+        let of = report.kernels.iter().filter(|r| r.step == step);
+        let most = of.max_by(|a, b| a.headroom_ns.partial_cmp(&b.headroom_ns).unwrap()).unwrap();
+        assert_ne!(most.kernel, "embed");
+        let text = summary(&report);
+        let times = most.time().unwrap() / most.floor_ns;
+        let named = format!("Most is to be won at {} ({}), at most ", most.kernel, most.shape);
+        let (_, rest) = text.split_once(&named).unwrap_or_else(|| panic!("{text}"));
+        let tail = format!("of the step: it takes {times:.1} times what its ceilings allow.");
+        assert!(rest.split_once(" ms ").unwrap().1.starts_with(&tail), "{text}");
+    }
+
+    #[test]
+    fn watched_steps_are_counted_in_words() {
+        let mut report = sample::report();
+        assert!(!summary(&report).contains("watched"));
+        report.watched_steps = Some(60);
+        assert!(summary(&report).contains("Steps that were watched: 60."));
     }
 }

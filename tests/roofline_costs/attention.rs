@@ -173,8 +173,7 @@ fn attention_that_rotates_costs_what_its_loops_do() {
 #[test]
 fn hand_counted_decode() {
     let heads = |cache| Heads { heads: 2, kv_heads: 1, dim: 8, block: 16, cache };
-    let cost =
-        |cache| cost_of(&heads(cache), 0, &[run(0, 1, 4, 0)], Variant::Keys, Intake::Cached, 1);
+    let cost = |cache| cost_of(&heads(cache), 0, &[run(0, 1, 4, 0)], Variant::Keys, Intake::Cached, 1);
     // Five keys: two products of 8 and two sums for each of two heads, an exponential each. Of the cache's ten
     // rows of 8 numbers, each a conversion; the round's other three keys are loaded, too.
     let f16 = cost(CacheType::F16);

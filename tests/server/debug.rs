@@ -79,6 +79,10 @@ fn a_window_of_a_busy_server_becomes_a_report() {
         assert!(step.gpu_ns > Some(0.0) && step.profiling_tax.is_some(), "{step:?}");
         assert!(report.kernels.iter().filter(|r| r.step == step.name).count() >= 5, "{:?}", report.kernels);
         assert!(report.model.is_some_and(|m| m.weight_bytes > 0));
+        assert_eq!(report.watched_steps, Some(18));
+        assert!(report.summary.contains("Steps that were watched: 18."), "{}", report.summary);
+        let note = String::from_utf8_lossy(&attached.stderr).into_owned();
+        assert!(note.contains("these are 18 steps that were watched"), "{note}");
     });
     let page = server.get("/debug/roofline?format=html");
     assert!(page.status == 200 && page.head.contains("text/html") && page.body.contains("<svg"));

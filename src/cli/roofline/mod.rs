@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Global;
-use super::outputs::writable;
+use super::outputs::{same_file, writable};
 use crate::roofline::html::html;
 use crate::roofline::plot::roofline;
 use crate::roofline::report::Report;
@@ -71,6 +71,15 @@ pub struct Roofline {
     trace: Option<PathBuf>,
 }
 
+/// How many steps of a server a report is of, in words.
+fn watched(report: &Report) -> String {
+    match report.watched_steps {
+        Some(1) => "1 step that was watched".to_string(),
+        Some(steps) => format!("{steps} steps that were watched"),
+        None => "the steps that were watched".to_string(),
+    }
+}
+
 impl Roofline {
     /// The steps that were asked for, each once; those that nobody asked for go as far as a model of this
     /// `context`.
@@ -112,7 +121,7 @@ impl Roofline {
         let paths: Vec<&PathBuf> = [&self.html, &self.svg, &self.trace].into_iter().flatten().collect();
         for (i, path) in paths.iter().enumerate() {
             anyhow::ensure!(
-                !paths[..i].contains(path),
+                !paths[..i].iter().any(|other| same_file(other, path)),
                 "{}: expected another file for each of --html, --svg and --trace",
                 path.display()
             );
@@ -129,7 +138,12 @@ impl Roofline {
         let report = match served {
             Some(served) => {
                 let served = served?;
-                anyhow::ensure!(!served.steps.is_empty(), "{}", served.summary);
+                anyhow::ensure!(
+                    !served.steps.is_empty(),
+                    "no kind of step came three times in {}: watch more of them (--steps), of longer answers",
+                    watched(&served)
+                );
+                global.note(&format!("these are {}", watched(&served)));
                 served
             }
             None => {

@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
+use crate::cli::printable::one_line;
+use crate::cost::Pipe;
 use crate::roofline::report::{Confirmed, KernelRow, Report, Side, TimedBy, Verdict};
+use crate::roofline::{LOST, headroom, lost};
 
 /// Nanoseconds in a unit that fits.
 pub(in crate::cli) fn time(ns: f64) -> String {
@@ -66,15 +69,15 @@ fn percent(part: f64) -> String {
 /// Prints the report.
 pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let d = &report.device;
-    writeln!(out, "{} ({}, {})", d.name, d.backend, d.driver)?;
+    writeln!(out, "{}", one_line(&format!("{} ({}, {})", d.name, d.backend, d.driver)))?;
     if d.software {
         writeln!(out, "a software adapter: these are the processor's figures, no GPU's")?;
     }
     let reason = if report.timer.reason.is_empty() { "" } else { ": " };
-    writeln!(out, "timer {}{reason}{}", word(report.timer.grade), report.timer.reason)?;
+    writeln!(out, "timer {}{reason}{}", word(report.timer.grade), one_line(&report.timer.reason))?;
     for step in &report.steps {
         writeln!(out)?;
-        writeln!(out, "{}", step.name)?;
+        writeln!(out, "{}", one_line(&step.name))?;
         let rows = report.kernels.iter().filter(|r| r.step == step.name);
         let cells: Vec<[String; 13]> = rows.map(cells).collect();
         lines(out, &cells)?;
@@ -94,7 +97,9 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
-    writeln!(out, "{}", report.summary)
+    // By sentences, since the whole is longer than what is shown of a line.
+    let sentences: Vec<String> = report.summary.split(". ").map(one_line).collect();
+    writeln!(out, "{}", sentences.join(". "))
 }
 
 const HEAD: [&str; 13] = [
@@ -116,21 +121,26 @@ const HEAD: [&str; 13] = [
 fn cells(r: &KernelRow) -> [String; 13] {
     let busiest = r.pipe.as_deref().and_then(|pipe| r.ops.get(pipe)).map_or(0.0, |ops| *ops as f64);
     let none = || "-".to_string();
-    let rate = |amount: f64| r.time().map_or_else(none, |time| format!("{:.1}", amount / time));
+    let known = r.time().filter(|_| !lost(r));
     let pipe = r.pipe.as_deref().unwrap_or("");
+    // A rate, and what part of its ceiling that is.
+    let rate = |amount: f64, of: Option<f64>, unit: &str| match known.zip(of) {
+        Some((time, part)) => format!("{:.1} {unit}({})", amount / time, percent(part)),
+        None => none(),
+    };
     [
-        r.kernel.clone(),
-        r.shape.clone(),
+        one_line(&r.kernel),
+        one_line(&r.shape),
         r.calls.to_string(),
-        r.median().map_or_else(none, time),
+        known.map_or_else(|| LOST.to_string(), time),
         r.time_ns.map_or_else(none, |t| format!("[{} .. {}]", time(t.p10), time(t.p90))),
         percent(r.share),
-        r.of_ceiling.memory.map_or_else(none, |part| format!("{} ({})", rate(r.bytes.low), percent(part))),
-        r.of_ceiling.pipe.map_or_else(none, |part| format!("{} {pipe} ({})", rate(busiest), percent(part))),
+        rate(r.bytes.low, r.of_ceiling.memory, ""),
+        rate(busiest, r.of_ceiling.pipe, &format!("{} ", one_line(pipe))),
         format!("{:.2}..{:.2}", r.intensity.low, r.intensity.high),
         side(r.side).to_string(),
-        verdict(r),
-        r.headroom_ns.map_or_else(none, time),
+        one_line(&verdict(r)),
+        headroom(r),
         timed_by(r.timed_by).to_string(),
     ]
 }
@@ -192,6 +202,9 @@ fn fields(r: &KernelRow) -> Vec<(String, String)> {
     let ops = r.pipe.as_deref().and_then(|pipe| r.ops.get(pipe)).copied().unwrap_or(0);
     add("pipe", r.pipe.clone().unwrap_or_default());
     add("ops", ops.to_string());
+    for pipe in [Pipe::F32, Pipe::F16, Pipe::Dot4I8, Pipe::Int, Pipe::Special].map(Pipe::name) {
+        add(&format!("ops_{pipe}"), r.ops.get(pipe).copied().unwrap_or(0).to_string());
+    }
     add("intensity_low", r.intensity.low.to_string());
     add("intensity_high", r.intensity.high.to_string());
     add("side", word(r.side));
@@ -232,5 +245,35 @@ mod tests {
         }
         assert_eq!(out.lines().count(), 1 + report.kernels.len());
         assert!(out.lines().nth(1).unwrap().ends_with(",\"it says \"\"so\"\", twice\""), "{out}");
+    }
+
+    #[test]
+    fn csv_has_the_operations_of_every_pipe() {
+        let text = include_str!("../../../tests/data/roofline/simulated.json");
+        let row = &Report::from_json(text).unwrap().kernels[3];
+        let fields = fields(row);
+        let of = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.parse().ok());
+        assert!(row.ops.len() > 1, "{row:?}");
+        for (pipe, ops) in &row.ops {
+            assert_eq!(of(&format!("ops_{pipe}")), Some(Some(*ops)), "{pipe}");
+        }
+        assert_eq!(of("ops_fma_f16"), Some(Some(0)));
+    }
+
+    #[test]
+    fn a_row_that_is_lost_in_noise_has_no_rate_and_no_gain_and_steers_no_terminal() {
+        let text = include_str!("../../../tests/data/roofline/simulated.json");
+        let mut report = Report::from_json(text).unwrap();
+        let row = &mut report.kernels[0];
+        row.interval_ns.as_mut().unwrap().low = -1.0;
+        row.kernel = "a\x1b[2Jb".into();
+        report.device.name = "c\x07".into();
+        let mut out = Vec::new();
+        print(&mut out, &report).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let row = out.lines().find(|line| line.contains("a\\u{1b}[2Jb")).unwrap();
+        assert_eq!(row.matches("lost in noise").count(), 2, "{row}");
+        assert!(!row.contains("fma_f32 (") && !row.contains("%)"), "{row}");
+        assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{out}");
     }
 }

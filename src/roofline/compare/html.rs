@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Comparison, Factors, Figures, KernelRatio, Other};
+use super::{Comparison, Factors, Figures, KernelRatio, Other, StepRatio, factor};
+use crate::roofline::hover::LOST;
 use crate::roofline::html::page;
 use crate::roofline::plot::{overlay, words};
 use crate::roofline::report::Report;
@@ -27,13 +28,24 @@ pub fn html(comparison: &Comparison, reports: &[&Report]) -> String {
             escape(&subject.file)
         );
     }
-    body.push_str("</div>\n<h2>Rooflines</h2>\n<figure>");
+    body.push_str("</div>\n");
+    for subject in &subjects {
+        if let Some(doubt) = &subject.doubt {
+            let _ = writeln!(
+                body,
+                "<p class=\"summary warning\">The ceilings of {} are in doubt ({}), and so is what the device is blamed for.</p>",
+                escape(&subject.file),
+                escape(doubt)
+            );
+        }
+    }
+    body.push_str("<h2>Rooflines</h2>\n<figure>");
     body.push_str(&overlay(reports).element("rooflines over each other"));
     body.push_str("<figcaption>A colour for each report: its roofs, and its kernels as measured (filled) and as costs and ceilings allow (hollow).</figcaption></figure>\n");
     for other in &comparison.others {
         section(&mut body, comparison, other);
     }
-    body.push_str("<h2>How to read it</h2>\n<p class=\"small\">Ratios are of times: 2 takes twice as long as the baseline. A kernel's ratio is the product of three: the devices' (the same cost under both ceilings), the work's (both costs under one device's ceilings) and the kernel's (the rest, its efficiency); the one that pushed the time farthest is blamed. Only differences beyond noise are: the medians' intervals tested against each other, at 5 % over the whole comparison (Holm).</p>\n");
+    body.push_str("<h2>How to read it</h2>\n<p class=\"small\">Ratios are of times: 2 takes twice as long as the baseline. A kernel's ratio is the product of three: the devices' (the same cost under both ceilings), the work's (both costs under one device's ceilings) and the kernel's (the rest, its efficiency); the one that pushed the time farthest is blamed. Only differences beyond noise are: the medians' intervals tested against each other, at 5 % over the whole comparison (Holm). What either report could not tell from noise is not judged.</p>\n");
     page("Reports side by side", &body)
 }
 
@@ -47,27 +59,19 @@ fn section(body: &mut String, comparison: &Comparison, other: &Other) {
     for c in &other.ceilings {
         let _ = writeln!(
             body,
-            "<tr><td>{}<td>{}<td>{}<td>{:.2} ×<td class=\"left\">{}</tr>",
+            "<tr><td>{}<td>{}<td>{}<td>{}<td class=\"left\">{}</tr>",
             escape(&c.name),
             short(c.baseline),
             short(c.here),
-            c.ratio,
+            times(Some(c.ratio)),
             escape(&c.unit)
         );
     }
-    body.push_str("</table></div>\n<div class=\"wide\"><table>\n<tr><th>kernel<th>baseline<th>here<th>ratio<th>device<th>work<th>kernel<th class=\"left\">blame<th>of memory<th>of pipe<th class=\"left\">verdict</tr>\n");
+    body.push_str("</table></div>\n<div class=\"wide\"><table class=\"dense\">\n<tr><th>kernel<th>baseline<th>here<th>ratio<th>device<th>work<th>kernel<th class=\"left\">blame<th>of memory<br>of pipe<th>ops / byte<th class=\"left\">verdict</tr>\n");
     for step in &other.steps {
-        let _ = writeln!(
-            body,
-            "<tr class=\"step\"><td colspan=\"11\">{}: kernels {} → {}, {}{}</td></tr>",
-            escape(&step.step),
-            time(step.kernels_ns[0]),
-            time(step.kernels_ns[1]),
-            times(step.ratio),
-            if step.significant { "" } else { " (within noise)" }
-        );
+        let _ = writeln!(body, "<tr class=\"step\"><td colspan=\"11\">{}</td></tr>", escape(&headline(step)));
         for kernel in other.kernels.iter().filter(|k| k.step == step.step) {
-            line(body, kernel);
+            line(body, kernel, step.not_judged.as_deref());
         }
     }
     body.push_str("</table></div>\n");
@@ -79,24 +83,54 @@ fn section(body: &mut String, comparison: &Comparison, other: &Other) {
     }
 }
 
-fn times(ratio: Option<f64>) -> String {
-    ratio.map_or("–".into(), |ratio| format!("{ratio:.2} ×"))
+/// A step's line.
+fn headline(step: &StepRatio) -> String {
+    let why = step.not_judged.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    let tested = step.caution().map_or(String::new(), |caution| format!(" ({caution}{why})"));
+    let [a, b] = step.kernels_ns.map(|ns| if ns > 0.0 { time(ns) } else { LOST.into() });
+    format!(
+        "{}: kernels {a} → {b}, {}{tested}; wall {} → {}, {}",
+        step.step,
+        times(step.ratio),
+        time(step.wall_ns[0]),
+        time(step.wall_ns[1]),
+        times(step.wall_ratio)
+    )
 }
 
-fn line(body: &mut String, k: &KernelRatio) {
-    let median = |figures: &Figures| figures.time_ns.map_or("–".into(), |t| time(t.p50));
-    let factor =
-        |get: fn(&Factors) -> f64| k.factors.as_ref().map_or("–".into(), |f| format!("{:.2} ×", get(f)));
-    let percent = |part: Option<f64>| part.map_or("–".into(), |p| format!("{:.0} %", 100.0 * p));
-    let blame = if k.significant { words(k.blame) } else { "within noise".into() };
-    let verdict = if k.baseline.verdict == k.here.verdict {
-        words(k.here.verdict)
-    } else {
-        format!("{} → {}", words(k.baseline.verdict), words(k.here.verdict))
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or("–".into(), |ratio| format!("{}\u{a0}×", factor(ratio)))
+}
+
+/// What both reports say, once where that is the same.
+fn both(k: &KernelRatio, said: impl Fn(&Figures) -> String) -> String {
+    let (a, b) = (said(&k.baseline), said(&k.here));
+    if a == b { a } else { format!("{a} → {b}") }
+}
+
+/// A kernel's line; `known` is said of its step already.
+fn line(body: &mut String, k: &KernelRatio, known: Option<&str>) {
+    let median = |figures: &Figures| match figures.time_ns {
+        _ if figures.lost => LOST.to_string(),
+        times => times.map_or("–".into(), |t| time(t.p50)),
+    };
+    let factors = |get: fn(&Factors) -> f64| times(k.factors.as_ref().map(get));
+    let percent = |f: &Figures, part: Option<f64>| {
+        part.filter(|_| !f.lost).map_or("–".into(), |p| format!("{:.0}\u{a0}%", 100.0 * p))
+    };
+    let blame = match (&k.not_judged, k.significant) {
+        (Some(why), _) if known == Some(why) => "not judged".into(),
+        (Some(why), _) => format!("not judged<br><span class=\"small\">{}</span>", escape(why)),
+        (None, true) => words(k.blame),
+        (None, false) => "within noise".into(),
+    };
+    let intensity = |f: &Figures| {
+        let (low, high) = (short(f.intensity.low), short(f.intensity.high));
+        if low == high { low } else { format!("{low} to {high}") }
     };
     let _ = writeln!(
         body,
-        "<tr{}><td>{}<br><span class=\"small\">{}{}</span><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td class=\"left\">{}<td>{} → {}<td>{} → {}<td class=\"left\">{}</tr>",
+        "<tr{}><td>{}<br><span class=\"small\">{}{}</span><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td class=\"left\">{blame}<td>{}<br>{}<td>{}<td class=\"left\">{}</tr>",
         if k.significant { " class=\"changed\"" } else { "" },
         escape(&k.kernel),
         escape(&k.shape),
@@ -104,14 +138,12 @@ fn line(body: &mut String, k: &KernelRatio) {
         median(&k.baseline),
         median(&k.here),
         times(k.ratio),
-        factor(|f| f.device),
-        factor(|f| f.work),
-        factor(|f| f.kernel),
-        blame,
-        percent(k.baseline.of_memory),
-        percent(k.here.of_memory),
-        percent(k.baseline.of_pipe),
-        percent(k.here.of_pipe),
-        verdict
+        factors(|f| f.device),
+        factors(|f| f.work),
+        factors(|f| f.kernel),
+        both(k, |f| percent(f, f.of_memory)).replace(' ', "\u{a0}"),
+        both(k, |f| percent(f, f.of_pipe)).replace(' ', "\u{a0}"),
+        both(k, intensity),
+        both(k, |f| words(f.verdict))
     );
 }

@@ -3,21 +3,26 @@
 //! A kernel's time is what its cost takes at least on its device, over the part of that which it
 //! reaches. So the ratio of two times is a product of three: the devices' (the same cost under both
 //! ceilings), the work's (both costs under one device's ceilings) and the kernels' (the rest: their
-//! efficiency). The one that is farthest from 1 is blamed. `significance` says which ratios are more
-//! than noise, `html` draws.
+//! efficiency). The one that is farthest from 1 is blamed. `judged` says what can be judged at all and
+//! `significance` which ratios are more than noise, `figures` is what comes out, `html` draws.
 
+mod figures;
 mod html;
+mod judged;
 mod place;
 mod significance;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
-
-use super::report::{KernelRow, Percentiles, Range, Report, Side, Verdict};
+use super::doubts::doubts;
+use super::hover::lost;
+use super::report::{KernelRow, Report};
+pub use figures::{
+    Became, Blame, CeilingRatio, Comparison, Factors, Figures, KernelRatio, Other, StepRatio, Subject,
+};
 pub use html::html;
-use place::{Pairs, named, paired};
-use significance::{Medians, holm};
+use place::{named, paired};
+use significance::holm;
 
 /// The version of the JSON's shape.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -28,174 +33,11 @@ const CAUSE: f64 = 1.03;
 /// Rows below this part of their step can't make a comparison fail alone: their steps can.
 const LEAST_SHARE: f64 = 0.01;
 
+/// Ratios beyond these are of figures that no two measurements give.
+const SENSIBLE: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
+
 /// The chance of a false alarm that a whole comparison may have.
 const ALPHA: f64 = 0.05;
-
-/// Everything against the first report.
-#[derive(Debug, Serialize)]
-pub struct Comparison {
-    /// [`SCHEMA_VERSION`].
-    pub schema_version: u32,
-    /// The first report.
-    pub baseline: Subject,
-    /// Each of the others against it.
-    pub others: Vec<Other>,
-}
-
-/// Which report.
-#[derive(Debug, Serialize)]
-pub struct Subject {
-    /// The file it was read from.
-    pub file: String,
-    /// The device's name.
-    pub device: String,
-    /// Driver and version.
-    pub driver: String,
-    /// Ridgepoint's version.
-    pub version: String,
-    /// The model, if there is one.
-    pub model: Option<String>,
-}
-
-/// A report against the baseline.
-#[derive(Debug, Serialize)]
-pub struct Other {
-    /// Which.
-    pub subject: Subject,
-    /// Ceilings that both have.
-    pub ceilings: Vec<CeilingRatio>,
-    /// Steps that both have.
-    pub steps: Vec<StepRatio>,
-    /// Kernels that both have, in the baseline's order.
-    pub kernels: Vec<KernelRatio>,
-    /// Rows of the baseline alone, as `step: kernel shape`.
-    pub only_in_baseline: Vec<String>,
-    /// Rows of this report alone.
-    pub only_here: Vec<String>,
-}
-
-/// A ceiling of two devices.
-#[derive(Debug, Serialize)]
-pub struct CeilingRatio {
-    /// Its name.
-    pub name: String,
-    /// Its unit.
-    pub unit: String,
-    /// The baseline's.
-    pub baseline: f64,
-    /// This report's.
-    pub here: f64,
-    /// `here / baseline`.
-    pub ratio: f64,
-}
-
-/// The kernels of a step together.
-#[derive(Debug, Serialize)]
-pub struct StepRatio {
-    /// The step's name.
-    pub step: String,
-    /// Sums of kernel times, the baseline's and this report's.
-    pub kernels_ns: [f64; 2],
-    /// Wall clocks.
-    pub wall_ns: [f64; 2],
-    /// Of the sums, this report's over the baseline's; none where either is not above 0.
-    pub ratio: Option<f64>,
-    /// The chance of such a ratio by noise alone; none where nothing tells.
-    pub p: Option<f64>,
-    /// Whether it is more than noise, all comparisons of the report considered.
-    pub significant: bool,
-}
-
-/// What a ratio is made of; 1 is no difference, 2 twice the time.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Factors {
-    /// The same cost under the other device's ceilings.
-    pub device: f64,
-    /// The other cost.
-    pub work: f64,
-    /// The kernel's efficiency.
-    pub kernel: f64,
-}
-
-/// What a difference is blamed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Blame {
-    /// Nothing: the difference is small, or no more than noise.
-    None,
-    /// The device's ceilings.
-    Device,
-    /// Other bytes or operations, as another weight format's.
-    Work,
-    /// The kernel reaches another part of what is possible.
-    Kernel,
-}
-
-/// One side of a kernel's row.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    /// Time of a dispatch, if there is one.
-    pub time_ns: Option<Percentiles>,
-    /// Part of its step.
-    pub share: f64,
-    /// Operations per byte.
-    pub intensity: Range,
-    /// Part of the own memory ceiling.
-    pub of_memory: Option<f64>,
-    /// Part of the own pipe's ceiling.
-    pub of_pipe: Option<f64>,
-    /// Which pipe.
-    pub pipe: Option<String>,
-    /// Predicted side.
-    pub side: Side,
-    /// Verdict.
-    pub verdict: Verdict,
-}
-
-impl Figures {
-    /// The ceiling that is nearest, memory or the pipe, and the part of it that is reached.
-    pub fn nearest(&self) -> Option<(&str, f64)> {
-        let pipe = self.pipe.as_deref().zip(self.of_pipe);
-        let both = [self.of_memory.map(|part| ("memory", part)), pipe];
-        both.into_iter().flatten().max_by(|a, b| a.1.total_cmp(&b.1))
-    }
-}
-
-/// Another kernel or format at the same place of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Became {
-    /// The kernel.
-    pub kernel: String,
-    /// What it works on.
-    pub shape: String,
-}
-
-/// A kernel of both reports.
-#[derive(Debug, Serialize)]
-pub struct KernelRatio {
-    /// The step.
-    pub step: String,
-    /// The kernel.
-    pub kernel: String,
-    /// What it works on.
-    pub shape: String,
-    /// What does the same here, where another format or another kernel is at this place of the step.
-    pub became: Option<Became>,
-    /// The baseline's figures.
-    pub baseline: Figures,
-    /// This report's.
-    pub here: Figures,
-    /// Of the medians, this report's over the baseline's; none where either is no time above 0.
-    pub ratio: Option<f64>,
-    /// Its factors; none where the ceilings don't tell.
-    pub factors: Option<Factors>,
-    /// The greatest of them.
-    pub blame: Blame,
-    /// The chance of such a ratio by noise alone; none where nothing tells.
-    pub p: Option<f64>,
-    /// Whether it is more than noise, all comparisons of the report considered.
-    pub significant: bool,
-}
 
 impl Comparison {
     /// Compares reports, each with the file that it comes from, with the first.
@@ -208,12 +50,18 @@ impl Comparison {
         }
     }
 
-    /// The files of reports of which no step and no kernel could be tested against the baseline's.
+    /// The files of reports of which no step and no kernel could be judged against the baseline's.
     pub fn untested(&self) -> Vec<&str> {
         let tested = |other: &&Other| {
             other.steps.iter().any(|s| s.p.is_some()) || other.kernels.iter().any(|k| k.p.is_some())
         };
         self.others.iter().filter(|other| !tested(other)).map(|other| other.subject.file.as_str()).collect()
+    }
+
+    /// Of all pairs of rows those that could not be judged, and how many pairs there are.
+    pub fn not_judged(&self) -> (usize, usize) {
+        let rows = || self.others.iter().flat_map(|other| &other.kernels);
+        (rows().filter(|k| k.p.is_none()).count(), rows().count())
     }
 
     /// What is slower than the baseline by more than `threshold` (0.1 is 10 %) and by more than
@@ -223,7 +71,7 @@ impl Comparison {
         for other in &self.others {
             let name = &other.subject.file;
             for s in other.steps.iter().filter(|s| s.significant) {
-                let Some(ratio) = s.ratio.filter(|ratio| *ratio > 1.0 + threshold) else { continue };
+                let Some(ratio) = s.tested_ratio().filter(|ratio| *ratio > 1.0 + threshold) else { continue };
                 found.push(format!("{name}: {}: kernels take {ratio:.2} times as long", s.step));
             }
             let large = |k: &&KernelRatio| k.baseline.share.max(k.here.share) >= LEAST_SHARE;
@@ -244,6 +92,26 @@ impl Comparison {
         }
         found
     }
+
+    /// Steps whose wall clock grew by more than `threshold` while their kernels are not known to have, in
+    /// words: the host, gaps between kernels, or noise.
+    pub fn walls(&self, threshold: f64) -> Vec<String> {
+        let grew = |ratio: Option<f64>| ratio.is_some_and(|ratio| ratio > 1.0 + threshold);
+        let kernels = |s: &StepRatio| s.significant && grew(s.tested_ratio());
+        let steps = self.others.iter().flat_map(|other| other.steps.iter().map(move |s| (other, s)));
+        let alone = steps.filter(|(_, s)| grew(s.wall_ratio) && !kernels(s));
+        let said = |(other, s): (&Other, &StepRatio)| {
+            format!(
+                "{}: {}: the wall clock is {} times as long, its kernels {} times{}",
+                other.subject.file,
+                s.step,
+                factor(s.wall_ratio.unwrap_or_default()),
+                s.ratio.map_or("unknown".to_string(), factor),
+                s.caution().map_or(String::new(), |caution| format!(" ({caution})"))
+            )
+        };
+        alone.map(said).collect()
+    }
 }
 
 impl Subject {
@@ -254,6 +122,9 @@ impl Subject {
             driver: report.device.driver.clone(),
             version: report.version.clone(),
             model: report.model.as_ref().map(|m| m.name.clone()),
+            doubt: Some(doubts(&report.ceilings).into_iter().map(|doubt| doubt.why).collect::<Vec<_>>())
+                .filter(|why| !why.is_empty())
+                .map(|why| why.join("; ")),
         }
     }
 }
@@ -262,25 +133,31 @@ impl Other {
     fn new(baseline: &Report, file: &str, here: &Report) -> Self {
         let ceilings = baseline.ceilings.iter().filter_map(|a| {
             let b = here.ceilings.iter().find(|b| b.name == a.name && b.unit == a.unit)?;
-            let ratio = b.value / a.value;
+            let ratio = ratio(Some(a.value), Some(b.value))?;
             let (name, unit) = (a.name.clone(), a.unit.clone());
             Some(CeilingRatio { name, unit, baseline: a.value, here: b.value, ratio })
         });
-        let Pairs { both, only_in_baseline, only_here } = paired(&baseline.kernels, &here.kernels);
+        let pairs = paired(&baseline.kernels, &here.kernels);
         let mut kernels: Vec<KernelRatio> =
-            both.into_iter().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
+            pairs.both.iter().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
         let mut steps: Vec<StepRatio> = baseline
             .steps
             .iter()
             .filter_map(|a| {
                 let b = here.steps.iter().find(|b| b.name == a.name)?;
-                let sum = |report: &Report| Medians::sum(report.kernels.iter().filter(|r| r.step == a.name));
+                let sums = judged::step(&pairs, &a.name);
+                let weak = judged::weak([baseline, here], &a.name);
+                let p = weak.map_or(sums.p, Err);
                 Some(StepRatio {
                     step: a.name.clone(),
                     kernels_ns: [a.kernels_ns, b.kernels_ns],
                     wall_ns: [a.wall_ns, b.wall_ns],
                     ratio: ratio(Some(a.kernels_ns), Some(b.kernels_ns)),
-                    p: significance::p(sum(baseline), sum(here)),
+                    wall_ratio: ratio(Some(a.wall_ns), Some(b.wall_ns)),
+                    tested_ns: sums.tested,
+                    left_out: sums.left_out,
+                    p: p.as_ref().ok().copied(),
+                    not_judged: p.err(),
                     significant: false,
                 })
             })
@@ -295,8 +172,8 @@ impl Other {
             ceilings: ceilings.collect(),
             steps,
             kernels,
-            only_in_baseline: only_in_baseline.into_iter().map(named).collect(),
-            only_here: only_here.into_iter().map(named).collect(),
+            only_in_baseline: pairs.only_in_baseline.into_iter().map(named).collect(),
+            only_here: pairs.only_here.into_iter().map(named).collect(),
         }
     }
 }
@@ -312,13 +189,20 @@ fn least(cost: &KernelRow, by: &Report, other: &Report) -> f64 {
 /// `b` over `a`, of times.
 fn ratio(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     let time = |t: Option<f64>| t.filter(|t| *t > 0.0);
-    Some(time(b)? / time(a)?)
+    Some(time(b)? / time(a)?).filter(|ratio| SENSIBLE.contains(ratio))
+}
+
+/// A factor with two digits behind the point, or two that count: `0.0041`.
+pub fn factor(value: f64) -> String {
+    let digits = if value.abs() < 0.1 && value != 0.0 { 1 - value.abs().log10().floor() as i32 } else { 2 };
+    format!("{value:.*}", digits.clamp(2, 12) as usize)
 }
 
 impl KernelRatio {
     fn new(baseline: &Report, a: &KernelRow, here: &Report, b: &KernelRow) -> Self {
         let figures = |row: &KernelRow| Figures {
             time_ns: row.time_ns,
+            lost: lost(row),
             share: row.share,
             intensity: row.intensity,
             of_memory: row.of_ceiling.memory,
@@ -332,10 +216,13 @@ impl KernelRatio {
         let moved = least(a, here, baseline);
         let other = least(b, here, baseline);
         let known = own > 0.0 && moved > 0.0 && other > 0.0;
+        let told = !(lost(a) || lost(b));
+        let ratio = ratio.filter(|_| told);
         let factors = ratio.filter(|_| known).map(|ratio| {
             let (device, work) = (moved / own, other / moved);
             Factors { device, work, kernel: ratio / (device * work) }
         });
+        let p = judged::weak([baseline, here], &a.step).map_or_else(|| judged::rows(a, b), Err);
         Self {
             step: a.step.clone(),
             kernel: a.kernel.clone(),
@@ -346,7 +233,8 @@ impl KernelRatio {
             ratio,
             factors,
             blame: Blame::None,
-            p: significance::p(Medians::of(a), Medians::of(b)),
+            p: p.as_ref().ok().copied(),
+            not_judged: p.err(),
             significant: false,
         }
     }

@@ -2,6 +2,7 @@
 //! with `attention_tiled` taking twice as long. Each kernel's time has 1 % of noise.
 
 use super::*;
+use crate::roofline::report::{Range, Verdict};
 
 fn report(name: &str) -> Report {
     let text = match name {
@@ -190,4 +191,115 @@ fn the_page_has_every_kernel_and_both_roofs() {
     }
     assert!(page.contains("\"roof c0\"") && page.contains("\"roof c1\""));
     assert!(!page.contains("NaN"));
+}
+
+#[test]
+fn what_a_report_can_not_tell_raises_no_alarm() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    let (weak, sound) = (a.steps[0].name.clone(), a.steps[1].name.clone());
+    // One step does not add up, and of another one row is unknown; both take twice as long.
+    b.steps[0].coverage = Some(1.19);
+    b.kernels.iter_mut().filter(|row| row.step == weak).for_each(|row| takes(row, 2.0, 2.0));
+    let row = b.kernels.iter_mut().find(|row| row.step == sound).unwrap();
+    takes(row, 2.0, 2.0);
+    row.verdict = Verdict::Unknown;
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let comparison = Comparison::new(("a", a), &[("b", b)]);
+        assert_eq!(comparison.slower(0.0), Vec::<String>::new());
+        let other = &comparison.others[0];
+        for k in &other.kernels {
+            let dark = k.step == weak || k.baseline.verdict != k.here.verdict;
+            assert_eq!((k.p.is_none(), k.not_judged.is_some()), (dark, dark), "{k:?}");
+        }
+        assert!(other.steps[0].not_judged.as_ref().unwrap().contains("add up to 119 %"));
+        assert!(other.steps[1].not_judged.is_none() && other.steps[2].not_judged.is_none());
+        let rows = a.kernels.iter().filter(|row| row.step == weak).count();
+        assert_eq!(comparison.not_judged(), (rows + 1, a.kernels.len()));
+        let page = html(&comparison, &[a, b]);
+        assert!(page.contains("(not judged: ") && page.contains(">not judged<"), "{page}");
+        let headline = page.lines().find(|l| l.contains(&format!(">{weak}: kernels"))).unwrap();
+        assert!(!headline.contains("within noise"), "{headline}");
+    }
+}
+
+#[test]
+fn a_row_that_is_lost_is_left_out_of_its_step_s_test() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    let step = a.steps[0].name.clone();
+    for row in b.kernels.iter_mut().filter(|row| row.step == step) {
+        takes(row, 2.0, 2.0);
+    }
+    b.steps[0].kernels_ns *= 2.0;
+    let least = b.kernels.iter_mut().filter(|r| r.step == step).min_by(|x, y| x.share.total_cmp(&y.share));
+    let range = least.unwrap().interval_ns.as_mut().unwrap();
+    range.low = -range.high;
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let tested = &comparison.others[0].steps[0];
+    assert!(tested.significant && tested.left_out == 1 && tested.not_judged.is_none(), "{tested:?}");
+    assert!((tested.tested_ns[1] / tested.tested_ns[0] - 2.0).abs() < 1e-9, "{tested:?}");
+    assert!(comparison.slower(0.1).iter().any(|s| s.contains("kernels take 2.00 times")));
+    let page = html(&comparison, &[&a, &b]);
+    assert!(page.contains("tested without 1 row)") && page.contains("<td>lost in noise<td>"), "{page}");
+}
+
+#[test]
+fn rows_of_one_report_are_tested_with_their_step_or_not_at_all() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    b.kernels[1].kernel = "gather".into();
+    let of = |b: &Report| Comparison::new(("a", &a), &[("b", b)]).others.remove(0).steps.remove(0);
+    let step = of(&b);
+    let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-6;
+    assert!(step.left_out == 0 && near(step.tested_ns[0], step.kernels_ns[0]), "{step:?}");
+    // Lost on one side, it would be missing there alone.
+    b.kernels[1].interval_ns.as_mut().unwrap().low = -1.0;
+    let step = of(&b);
+    assert!(step.left_out == 2 && near(step.tested_ns[0], step.tested_ns[1]), "{step:?}");
+    assert!(step.tested_ns[0] < 0.95 * step.kernels_ns[0], "{step:?}");
+}
+
+#[test]
+fn a_wall_clock_that_grows_alone_is_said_and_no_alarm() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    b.steps[1].wall_ns *= 3.0;
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    assert_eq!(comparison.slower(0.0), Vec::<String>::new());
+    let walls = comparison.walls(0.05);
+    assert_eq!(walls.len(), 1);
+    let said = format!("{}: the wall clock is 3.00 times as long, its kernels 1.00 times", b.steps[1].name);
+    assert!(walls[0].contains(&said), "{walls:?}");
+    assert_eq!(comparison.walls(2.5), Vec::<String>::new());
+    // Where the kernels grew too, they are the alarm.
+    let step = b.steps[1].name.clone();
+    b.kernels.iter_mut().filter(|row| row.step == step).for_each(|row| takes(row, 3.0, 3.0));
+    assert_eq!(Comparison::new(("a", &a), &[("b", &b)]).walls(0.05), Vec::<String>::new());
+}
+
+#[test]
+fn doubtful_ceilings_are_named_with_their_report() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    b.ceilings[0].agreed = false;
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    assert_eq!(comparison.baseline.doubt, None);
+    let doubt = comparison.others[0].subject.doubt.clone().unwrap();
+    assert!(doubt.contains("read_cold"), "{doubt}");
+    assert!(html(&comparison, &[&a, &b]).contains("The ceilings of b are in doubt"));
+}
+
+#[test]
+fn factors_have_digits_that_count() {
+    for (value, text) in
+        [(2.0, "2.00"), (0.5, "0.50"), (0.0041, "0.0041"), (0.096, "0.096"), (142.94, "142.94")]
+    {
+        assert_eq!(factor(value), text);
+    }
+    assert_eq!(factor(0.0), "0.00");
+}
+
+#[test]
+fn intensities_of_both_are_on_the_page_where_they_differ() {
+    let (a, mut b) = (report("simulated"), report("simulated"));
+    (b.kernels[1].intensity.low, b.kernels[1].intensity.high) = (11.0, 13.0);
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let page = html(&comparison, &[&a, &b]);
+    assert!(page.contains("<td>2.65 → 11 to 13<td"), "{page}");
 }

@@ -1,0 +1,141 @@
+//! Whether figures that were read can be a measurement's: a file may hold anything, and a ceiling of 0 or
+//! 1e-300 makes factors that mean nothing.
+
+use super::report::{KernelRow, Report, Step};
+
+/// Beyond any figure of a report, which is a time in ns, a rate in 10^9 a second, bytes or operations.
+const MOST: f64 = 1e18;
+
+/// Below any rate that can be measured.
+const LEAST: f64 = 1e-6;
+
+/// Far beyond any part of a step: a part of a step that noise has nearly swallowed may be large.
+const SHARE: f64 = 1e6;
+
+/// A figure that can't be, where it stands, and what was expected.
+pub(super) type Unsound = (String, f64, String);
+
+/// Looks at each figure that anything is computed from.
+pub(super) fn check(report: &Report) -> Result<(), Unsound> {
+    for (i, c) in report.ceilings.iter().enumerate() {
+        let at = format!("ceilings[{i}] ({})", c.name);
+        // Launching is a slope, and may be lost in noise.
+        let least = if c.name == "launch" { 0.0 } else { LEAST };
+        within(c.value, least, MOST, || format!("{at}.value"))?;
+        within(c.low, -MOST, MOST, || format!("{at}.low"))?;
+        within(c.high, -MOST, MOST, || format!("{at}.high"))?;
+    }
+    for (i, curve) in report.curves.iter().enumerate() {
+        for (j, point) in curve.points.iter().enumerate() {
+            within(point.x, 0.0, MOST, || format!("curves[{i}].points[{j}].x"))?;
+            within(point.value, 0.0, MOST, || format!("curves[{i}].points[{j}].value"))?;
+        }
+        for (j, flat) in curve.plateaus.iter().enumerate() {
+            for (name, value) in [("from", flat.from), ("to", flat.to), ("value", flat.value)] {
+                within(value, 0.0, MOST, || format!("curves[{i}].plateaus[{j}].{name}"))?;
+            }
+        }
+    }
+    report.kernels.iter().enumerate().try_for_each(|(i, row)| kernel(i, row))?;
+    report.steps.iter().enumerate().try_for_each(|(i, s)| step(i, s))?;
+    report.advice.iter().enumerate().try_for_each(|(i, advice)| {
+        within(advice.predicted_gain, 0.0, MOST, || format!("advice[{i}].predicted_gain"))
+    })
+}
+
+fn kernel(i: usize, row: &KernelRow) -> Result<(), Unsound> {
+    let at = |field: &str| format!("kernels[{i}].{field}");
+    let times = row.time_ns.map(|t| [t.p10, t.p50, t.p90]).into_iter().flatten();
+    let interval = row.interval_ns.map(|r| [r.low, r.high]).into_iter().flatten();
+    for (name, value) in times.map(|t| ("time_ns", t)).chain(interval.map(|t| ("interval_ns", t))) {
+        within(value, -MOST, MOST, || at(name))?;
+    }
+    within(row.share, -SHARE, SHARE, || at("share"))?;
+    for (name, value) in [
+        ("bytes.low", row.bytes.low),
+        ("bytes.high", row.bytes.high),
+        ("intensity.low", row.intensity.low),
+        ("intensity.high", row.intensity.high),
+        ("floor_ns", row.floor_ns),
+    ] {
+        within(value, 0.0, MOST, || at(name))?;
+    }
+    let elastic = row.elasticity.map(|e| [e.arithmetic, e.bytes]).into_iter().flatten();
+    let optional = [
+        ("headroom_ns", row.headroom_ns),
+        ("of_ceiling.memory", row.of_ceiling.memory),
+        ("of_ceiling.pipe", row.of_ceiling.pipe),
+    ];
+    let known = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    for (name, value) in known.chain(elastic.map(|e| ("elasticity", e.value))) {
+        within(value, -MOST, MOST, || at(name))?;
+    }
+    Ok(())
+}
+
+fn step(i: usize, s: &Step) -> Result<(), Unsound> {
+    let at = |field: &str| format!("steps[{i}].{field}");
+    within(s.kernels_ns, -MOST, MOST, || at("kernels_ns"))?;
+    let host = s.host;
+    for (name, value) in [
+        ("wall_ns", s.wall_ns),
+        ("gpu_ns", s.gpu_ns.unwrap_or(0.0)),
+        ("host.plan_ns", host.plan_ns),
+        ("host.record_ns", host.record_ns),
+        ("host.submit_ns", host.submit_ns),
+        ("host.wait_ns", host.wait_ns),
+    ] {
+        within(value, 0.0, MOST, || at(name))?;
+    }
+    for (name, value) in
+        [("coverage", s.coverage), ("profiling_tax", s.profiling_tax), ("gpu_idle", s.gpu_idle)]
+    {
+        within(value.unwrap_or(0.0), -MOST, MOST, || at(name))?;
+    }
+    Ok(())
+}
+
+fn within(value: f64, low: f64, high: f64, at: impl Fn() -> String) -> Result<(), Unsound> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let expected = match low {
+        LEAST => format!("{LEAST:e} to {MOST:e}"),
+        low => format!("{low:e} to {high:e}"),
+    };
+    Err((at(), value, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::roofline::report::Report;
+    use crate::roofline::sample;
+
+    fn refused(change: impl Fn(&mut Report)) -> String {
+        let mut report = sample::report();
+        change(&mut report);
+        let text = serde_json::to_string(&report).unwrap();
+        Report::from_json(&text).err().map_or(String::new(), |e| e.to_string())
+    }
+
+    #[test]
+    fn figures_that_nothing_measures_are_refused_by_their_names() {
+        assert_eq!(refused(|_| ()), "");
+        for value in [0.0, -3.0, 1e-300, 1e300] {
+            let error = refused(|r| r.ceilings[0].value = value);
+            assert!(error.contains("ceilings[0] (read_cold).value is"), "{value}: {error}");
+        }
+        let launch =
+            |r: &mut Report, ns| r.ceilings.iter_mut().find(|c| c.name == "launch").unwrap().value = ns;
+        assert_eq!(refused(|r| launch(r, 0.0)), "");
+        assert!(refused(|r| launch(r, -1.0)).contains("(launch).value"));
+        assert!(refused(|r| r.kernels[2].share = 1e9).contains("kernels[2].share"));
+        assert!(refused(|r| r.kernels[2].bytes.low = -1.0).contains("kernels[2].bytes.low"));
+        assert!(
+            refused(|r| r.kernels[1].time_ns.as_mut().unwrap().p50 = 1e30).contains("kernels[1].time_ns")
+        );
+        assert!(refused(|r| r.steps[0].wall_ns = -1.0).contains("steps[0].wall_ns is -1"));
+        // A difference may be below nothing, and so may what is made of it.
+        assert_eq!(refused(|r| r.kernels[1].time_ns.as_mut().unwrap().p50 = -5.0), "");
+    }
+}
