@@ -1,6 +1,6 @@
 //! Rates over the working set, and the levels of memory that they show.
 
-use super::ceiling::prepared;
+use super::ceiling::contenders;
 use super::memory::{Kind, RESIDENT, pool, rigs};
 use super::probe::{Error, Unit};
 use super::rounds::in_rounds;
@@ -47,7 +47,7 @@ pub fn curve(gpu: &Gpu, kind: Kind, progress: &mut dyn FnMut(&str)) -> Result<Ve
         let mut asked = Vec::new();
         for &set in sets {
             let name = "the working set's rate";
-            asked.push(prepared(gpu, name, Unit::GigabytesPerSecond, rigs(gpu, kind, set)?)?);
+            asked.extend(contenders(gpu, name, Unit::GigabytesPerSecond, rigs(gpu, kind, set)?, 1)?);
         }
         for (&set, found) in sets.iter().zip(in_rounds(asked, Budget::Quick, &mut |_| {})?) {
             match found {
