@@ -63,8 +63,8 @@ pub fn measure(gpu: &Gpu, names: &[&str], budget: Budget) -> Result<Vec<Ceiling>
     ceilings(gpu, &probes, budget, &mut |_| {})?.into_iter().collect()
 }
 
-/// Measures the ceilings of these probes, in their order; or says why one has none: what the device lacks,
-/// or what is lost in noise. `progress` is told what is measured.
+/// Measures the ceilings of these probes, in their order; or says why one has none: what the device lacks.
+/// `progress` is told what is measured.
 ///
 /// # Errors
 /// A device that fails or runs a probe wrong.
@@ -86,16 +86,15 @@ pub fn ceilings(
                     places.extend(contenders.iter().map(|_| place));
                     asked.extend(contenders);
                 }
-                Err(error @ (Error::Missing { .. } | Error::Noisy { .. })) => found[place] = Some(Err(error)),
+                Err(error @ Error::Missing { .. }) => found[place] = Some(Err(error)),
                 Err(error) => return Err(error),
             }
         }
         for (place, ceiling) in places.into_iter().zip(in_rounds(asked, budget, progress)?) {
-            found[place] = Some(match (found[place].take(), ceiling) {
-                (Some(Ok(there)), Ok(here)) => Ok(there.faster(here)),
-                (Some(Ok(there)), Err(_)) => Ok(there),
-                (_, here) => here,
-            });
+            found[place] = Some(Ok(match found[place].take() {
+                Some(Ok(there)) => there.faster(ceiling),
+                _ => ceiling,
+            }));
         }
     }
     Ok(found.into_iter().flatten().collect())

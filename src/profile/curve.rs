@@ -28,12 +28,11 @@ pub struct Level {
     pub rate: f64,
 }
 
-/// Rates from 512 KiB to more than any cache holds, each twice the one before. What noise hides is
-/// left out, and `progress` is told.
+/// Rates from 512 KiB to more than any cache holds, each twice the one before.
 ///
 /// # Errors
 /// A device that fails or runs a probe wrong.
-pub fn curve(gpu: &Gpu, kind: Kind, progress: &mut dyn FnMut(&str)) -> Result<Vec<At>, Error> {
+pub fn curve(gpu: &Gpu, kind: Kind) -> Result<Vec<At>, Error> {
     let mut sets: Vec<Bytes> = Vec::new();
     let mut set = RESIDENT;
     while set <= pool(gpu) {
@@ -49,12 +48,8 @@ pub fn curve(gpu: &Gpu, kind: Kind, progress: &mut dyn FnMut(&str)) -> Result<Ve
             let name = "the working set's rate";
             asked.extend(contenders(gpu, name, Unit::GigabytesPerSecond, rigs(gpu, kind, set)?, 1)?);
         }
-        for (&set, found) in sets.iter().zip(in_rounds(asked, Budget::Quick, &mut |_| {})?) {
-            match found {
-                Ok(ceiling) => points.push(At { set, rate: ceiling.value }),
-                Err(error) => progress(&format!("at {set}: {error}")),
-            }
-        }
+        let found = in_rounds(asked, Budget::Quick, &mut |_| {})?;
+        points.extend(sets.iter().zip(found).map(|(&set, ceiling)| At { set, rate: ceiling.value }));
     }
     Ok(points)
 }
@@ -68,7 +63,7 @@ pub fn levels(points: &[At]) -> Vec<Level> {
     let mut levels = Vec::new();
     let mut rest = points;
     while let [first, ..] = rest {
-        // A set that noise hid ends a stretch: nothing is known of it.
+        // A set that is missing ends a stretch: nothing is known of it.
         let next = |(i, p): &(usize, &At)| {
             p.set.0 == first.set.0 << i && (p.rate - first.rate).abs() <= FLAT * first.rate
         };

@@ -151,6 +151,18 @@ impl Draws {
     }
 }
 
+impl Draws {
+    /// A repeat by the shortest T(2n) alone, the round trip in it: what can only be too long. For draws
+    /// whose T(n) were all disturbed.
+    pub fn bound(&self, repeats: u32) -> Slope {
+        let mut sorted: Vec<f64> =
+            self.twice.iter().map(|t| t.seconds() / (2.0 * f64::from(repeats))).collect();
+        sorted.sort_by(f64::total_cmp);
+        let seconds = sorted.first().copied().unwrap_or(f64::INFINITY);
+        Slope { seconds, least: seconds, most: sorted.get(1).copied().unwrap_or(seconds) }
+    }
+}
+
 /// One window of `draws` of each, and its slope.
 ///
 /// # Errors

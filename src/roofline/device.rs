@@ -160,7 +160,7 @@ impl DeviceReport {
         let mut found = ceilings(gpu, PROBES, Budget::Full, progress)?;
         if key.device.software {
             progress("native_f32");
-            found.extend(in_rounds(vec![native()?], Budget::Full, progress)?);
+            found.extend(in_rounds(vec![native()?], Budget::Full, progress)?.into_iter().map(Ok));
         }
         for error in found.iter().filter_map(|found| found.as_ref().err()) {
             progress(&error.to_string());
@@ -169,7 +169,7 @@ impl DeviceReport {
         let mut curves = Vec::new();
         for (name, kind) in [("read", Kind::Read), ("write", Kind::Write), ("copy", Kind::Copy)] {
             progress(&format!("{name} over the working set"));
-            let mut points = curve(gpu, kind, progress)?;
+            let mut points = curve(gpu, kind)?;
             meet(name, &mut ceilings, &mut points, pool(gpu));
             curves.push(over_working_set(name, &points));
         }
