@@ -14,9 +14,9 @@ use ridgepoint::roofline::{Group, MeasuredStep, Roof};
 use ridgepoint::units::Flops;
 
 /// Samples of a kernel in its place, and as many with the order reversed.
-const SAMPLES: usize = 21;
+const SAMPLES: usize = 31;
 /// Runs of which the shortest counts, since what disturbs makes a run longer.
-const RUNS: usize = 3;
+const RUNS: usize = 9;
 /// What T(n) takes, ns.
 const BATCH: u64 = 10_000_000;
 
@@ -91,7 +91,7 @@ fn moved(rig: &Rig, roles: &[Role]) -> Cost {
 
 fn main() -> ExitCode {
     let gpu = Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter");
-    let names = ["read_cold", "read_resident", "write_cold", "fma_f32", "launch"];
+    let names = ["read_cold", "read_resident", "write_cold", "copy_cold", "fma_f32", "launch"];
     let mut ceilings: Vec<Ceiling> = measure(&gpu, &names, Budget::Full)
         .expect("a quiet machine")
         .into_iter()

@@ -6,16 +6,21 @@ use std::path::PathBuf;
 
 use ridgepoint::cost::{Cost, Role, Work};
 use ridgepoint::roofline::elasticity::mark;
+use ridgepoint::roofline::html::html;
+use ridgepoint::roofline::plot::roofline;
 use ridgepoint::roofline::report::{KernelRow, Range, Report, Step, TimedBy};
 use ridgepoint::roofline::verdict::{Evidence, judge};
 use ridgepoint::roofline::{Group, MeasuredStep, Roof, summary};
 use ridgepoint::units::Flops;
 
 const SIMULATED: [&str; 3] = ["simulated", "half-bandwidth", "slow-kernel"];
-const MEASURED: [&str; 2] = ["tiny-llvmpipe", "tiny-swiftshader"];
+/// The report that docs/ shows, and its pictures.
+const SHOWN: &str = "smollm2-135m-q4_1-llvmpipe";
+const MEASURED: [&str; 3] = ["tiny-llvmpipe", "tiny-swiftshader", SHOWN];
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(format!("{}/tests/data/roofline/{name}.json", env!("CARGO_MANIFEST_DIR")))
+    let folder = if name == SHOWN { "docs/reports" } else { "tests/data/roofline" };
+    PathBuf::from(format!("{}/{folder}/{name}.json", env!("CARGO_MANIFEST_DIR")))
 }
 
 fn read(name: &str) -> Report {
@@ -134,9 +139,9 @@ fn samples(seed: usize, median: f64) -> Vec<f64> {
 }
 
 /// Writes the reports of simulated devices anew, as the analyzer has them: their medians, costs and ceilings stay.
-/// Of those that were measured, only the words are.
+/// Of those that were measured, only the words and pictures are.
 #[test]
-#[ignore = "writes tests/data/roofline after the analyzer changed: cargo test --test roofline_reports -- --ignored"]
+#[ignore = "writes the committed reports after the analyzer changed: cargo test --test roofline_reports -- --ignored"]
 fn write_the_reports_anew() {
     for name in SIMULATED.into_iter().chain(MEASURED) {
         let mut report = read(name);
@@ -153,5 +158,9 @@ fn write_the_reports_anew() {
         }
         report.summary = summary(&report);
         fs::write(path(name), serde_json::to_string_pretty(&report).unwrap() + "\n").unwrap();
+        if name == SHOWN {
+            fs::write(path(name).with_extension("html"), html(&report)).unwrap();
+            fs::write(path(name).with_extension("svg"), roofline(&report, None).file("Roofline")).unwrap();
+        }
     }
 }

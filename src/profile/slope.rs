@@ -21,7 +21,7 @@ pub trait Repeat {
         BATCH
     }
 
-    /// Draws of T(n) that take as long as so many of [`BATCH`] would.
+    /// Draws of T(n) that take as long as so many of 50 ms would.
     fn draws(&self, long: usize) -> usize {
         long * (BATCH.0 / self.least().0.max(1)).max(1) as usize
     }

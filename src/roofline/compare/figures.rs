@@ -7,7 +7,7 @@ use crate::roofline::report::{Percentiles, Range, Side, Verdict};
 /// Everything against the first report.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// [`SCHEMA_VERSION`].
+    /// `compare::SCHEMA_VERSION`.
     pub schema_version: u32,
     /// The first report.
     pub baseline: Subject,
