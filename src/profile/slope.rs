@@ -149,9 +149,7 @@ impl Draws {
         let round_trip = 2.0 * once.seconds() - twice.seconds();
         (slope.least > 0.0 && round_trip <= ROUND_TRIP * once.seconds()).then_some(slope)
     }
-}
 
-impl Draws {
     /// A repeat by the shortest T(2n) alone, the round trip in it: what can only be too long. For draws
     /// whose T(n) were all disturbed.
     pub fn bound(&self, repeats: u32) -> Slope {

@@ -1,5 +1,5 @@
 //! What belongs to the device alone, ceilings, curves and the timer's grade: measured once, kept in
-//! a file of its own, since it takes a minute and changes only with the driver or with us.
+//! a file of its own, since it takes minutes and changes only with the driver or with us.
 
 use std::fs;
 use std::io;
