@@ -3,10 +3,13 @@
 // Operations: WG * CHAINS * STEPS * ROUNDS * 2 a group. Quadratic, since a compiler may fold an
 // affine chain; c comes from memory, or the whole chain could be computed at compile time.
 // With c = 1/4 a chain creeps towards 1/2 as 1/2 - 1/n, so what is stored tells how often it ran.
+// With LINK = 1 it is x[k] = x[k] * x[k + 1] + c around a ring: as independent within a round, but no
+// compiler can put one chain's rounds after another's.
 const WG = 64u;
 const CHAINS = 12u;
 const ROUNDS = 8u; // unrolled, so that the loop's own instructions are few
 const STEPS = 64u;
+const LINK = 0u;
 
 struct Fma {
     c: f32,
@@ -27,7 +30,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     for (var step = 0u; step < STEPS; step++) {
         #unroll round in 0..ROUNDS
         for (var k = 0u; k < CHAINS; k++) {
-            x[k] = fma(x[k], x[k], c);
+            x[k] = fma(x[k], x[(k + LINK) % CHAINS], c);
         }
         #end
     }

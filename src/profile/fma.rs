@@ -50,15 +50,16 @@ const GROUPS: [u32; 2] = [64, 65_535];
 /// What a lane computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
-    Chains { chains: u32, unrolled: u32 },
+    Chains { chains: u32, unrolled: u32, link: u32 },
     Tile { rows: u32, cols: u32 },
 }
 
 impl Lane {
     fn program(self) -> Program {
         match self {
-            Self::Chains { chains, unrolled } => Program::new("probe/fma_f32")
+            Self::Chains { chains, unrolled, link } => Program::new("probe/fma_f32")
                 .number("CHAINS", chains)
+                .number("LINK", link)
                 .number("ROUNDS", unrolled)
                 .number("STEPS", ROUNDS / unrolled),
             Self::Tile { rows, cols } => {
@@ -84,8 +85,12 @@ impl Lane {
         };
         let next = |x: f32| x.mul_add(x, 0.25);
         match self {
-            Self::Chains { chains, .. } => {
-                (0..chains).map(|k| (0..ROUNDS).fold(start(4, k, chains), |x, _| next(x))).sum()
+            Self::Chains { chains, link, .. } => {
+                let mut x: Vec<f32> = (0..chains).map(|k| start(4, k, chains)).collect();
+                for at in (0..ROUNDS).flat_map(|_| 0..chains as usize) {
+                    x[at] = x[at].mul_add(x[(at + link as usize) % x.len()], 0.25);
+                }
+                x.into_iter().sum()
             }
             Self::Tile { rows, cols } => {
                 let mut a: Vec<f32> = (0..rows).map(|i| start(4, i, rows)).collect();
@@ -103,11 +108,16 @@ impl Lane {
 
 impl Shape {
     /// Variants: from few registers, for small files of them, to many, for long latencies. A processor's
-    /// compiler puts one chain's rounds after the other's to save registers, which the fewer rounds hinder.
+    /// compiler puts one chain's rounds after the other's to save registers, which fewer rounds hinder and a
+    /// ring of chains prevents.
     fn lanes(self) -> Vec<Lane> {
-        let chains = |(chains, unrolled)| Lane::Chains { chains, unrolled };
+        let chains = |(chains, unrolled, link)| Lane::Chains { chains, unrolled, link };
         match self {
-            Self::Chains => [(4, 8), (8, 8), (12, 4), (14, 2), (14, 4), (16, 8)].map(chains).to_vec(),
+            Self::Chains => {
+                let apart = [(4, 8, 0), (8, 8, 0), (12, 4, 0), (14, 4, 0), (16, 8, 0)];
+                let ring = [(8, 16, 1), (12, 16, 1), (14, 16, 1)];
+                apart.into_iter().chain(ring).map(chains).collect()
+            }
             Self::Tile => {
                 [(2, 3), (2, 4), (3, 3), (4, 4)].map(|(rows, cols)| Lane::Tile { rows, cols }).to_vec()
             }
@@ -171,14 +181,14 @@ mod tests {
 
     #[test]
     fn work_is_two_operations_for_each_multiply_add() {
-        assert_eq!(Lane::Chains { chains: 12, unrolled: 8 }.work(), Flops(64 * 512 * 12 * 2));
+        assert_eq!(Lane::Chains { chains: 12, unrolled: 8, link: 0 }.work(), Flops(64 * 512 * 12 * 2));
         assert_eq!(Lane::Tile { rows: 3, cols: 2 }.work(), Flops(64 * 512 * (6 + 3 + 2) * 2));
     }
 
     #[test]
     fn the_reference_tells_the_number_of_rounds() {
         // A chain from 0 after n rounds is close to 1/2 - 1/(n + ln n): half the rounds differ.
-        let chain = Lane::Chains { chains: 1, unrolled: 8 }.reference(0);
+        let chain = Lane::Chains { chains: 1, unrolled: 8, link: 0 }.reference(0);
         let n = f64::from(ROUNDS);
         assert!((f64::from(chain) - (0.5 - 1.0 / (n + n.ln()))).abs() < 1e-4, "{chain}");
     }
@@ -192,8 +202,9 @@ mod tests {
                     (0..ROUNDS).fold(start, |x, _| x * x + 0.25)
                 })
                 .sum();
-            let off =
-                (f64::from(Lane::Chains { chains: 12, unrolled: 4 }.reference(lane)) - exact).abs() / exact;
+            let off = (f64::from(Lane::Chains { chains: 12, unrolled: 4, link: 0 }.reference(lane)) - exact)
+                .abs()
+                / exact;
             assert!(off < 1e-5, "lane {lane}: {off}");
         }
     }

@@ -71,7 +71,8 @@ fn head(body: &mut String, report: &Report) {
         );
     }
     if !report.summary.is_empty() {
-        let _ = writeln!(body, "<p class=\"summary\">{}</p>", escape(&report.summary).replace('\n', "<br>"));
+        let lines: String = report.summary.lines().map(|line| format!("<p>{}</p>", escape(line))).collect();
+        let _ = writeln!(body, "<div class=\"summary\">{lines}</div>");
     }
 }
 

@@ -25,7 +25,7 @@ fn bound(verdict: Verdict, pipe: Option<&str>) -> String {
 const NO_STEP: &str =
     "There is no step to report on: no kind of step came three times. Watch more steps, of longer answers.";
 
-/// The report's paragraph.
+/// The report's paragraph, a line for each thing that it says.
 pub fn summary(report: &Report) -> String {
     let mut parts: Vec<String> = Vec::new();
     if report.device.software {
@@ -43,7 +43,7 @@ pub fn summary(report: &Report) -> String {
     }
     parts.extend(report.advice.first().map(best));
     parts.extend(doubts::said(&report.ceilings).map(|doubt| format!("The {doubt}.")));
-    parts.join(" ")
+    parts.join("\n")
 }
 
 fn of_step(step: &Step, rows: &[&KernelRow]) -> String {

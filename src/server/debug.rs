@@ -186,12 +186,15 @@ fn values<const N: usize>(asked: Asked, names: [&str; N]) -> Result<[Option<Stri
     Ok(values)
 }
 
-/// Watches the next steps, one at a time, and reports on them.
+/// Watches the next steps, one at a time, and reports on them: in short, or with `format=json` the report.
 ///
 /// # Errors
 /// When no ceilings are known, the model isn't loaded, others watch, or no step came.
 pub async fn profile(State(app): State<Arc<App>>, asked: Asked) -> Result<Response, ApiError> {
-    let [steps, wait] = values(asked, ["steps", "wait"])?;
+    let [steps, wait, form] = values(asked, ["steps", "wait", "format"])?;
+    if let Some(other) = form.as_deref().filter(|form| *form != "json") {
+        return Err(ApiError::field("format", format!("found '{other}', expected json or nothing")));
+    }
     let number = |name: &str, text: Option<String>, [default, most]: [u64; 2]| {
         let Some(text) = text else { return Ok(default) };
         let value = text.parse().ok().filter(|value| (1..=most).contains(value));
@@ -215,9 +218,22 @@ pub async fn profile(State(app): State<Arc<App>>, asked: Asked) -> Result<Respon
     let report = tokio::task::spawn_blocking(move || Report::of_window(device, model, &seen))
         .await
         .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let answer = json!({"steps": steps, "kinds": report.steps.len(), "summary": report.summary});
+    let answer = match form {
+        Some(_) => whole(&report)?,
+        None => {
+            let short = json!({"steps": steps, "kinds": report.steps.len(), "summary": report.summary});
+            reply::json(&short)
+        }
+    };
     app.roofline.seen().report = Some(report);
-    Ok(reply::json(&answer))
+    Ok(answer)
+}
+
+/// A report's JSON.
+fn whole(report: &Report) -> Result<Response, ApiError> {
+    let body = serde_json::to_value(report);
+    body.map(|body| reply::json(&body))
+        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// The last window's report: JSON, or a page where a browser or `format=html` asks.
@@ -238,11 +254,7 @@ pub async fn roofline(
     match form.as_deref() {
         Some("html") => Ok(Html(html(&report)).into_response()),
         None if accepts.contains("text/html") => Ok(Html(html(&report)).into_response()),
-        None | Some("json") => {
-            let body = serde_json::to_value(&report);
-            body.map(|body| reply::json(&body))
-                .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-        }
+        None | Some("json") => whole(&report),
         Some(other) => Err(ApiError::field("format", format!("found '{other}', expected json or html"))),
     }
 }

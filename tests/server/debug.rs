@@ -21,7 +21,7 @@ fn without_ceilings_and_windows_it_says_what_to_do() {
     let error = &refused.json()["error"];
     assert_eq!(error["code"], "no_ceilings");
     assert!(error["message"].as_str().unwrap().contains("ridgepoint ceilings"), "{error}");
-    for (asked, param) in [("stepz=3", "stepz"), ("steps=3&steps=4", "steps"), ("format=json", "format")] {
+    for (asked, param) in [("stepz=3", "stepz"), ("steps=3&steps=4", "steps"), ("format=html", "format")] {
         let refused = server.post(&format!("/debug/profile?{asked}"), &json!({}));
         assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)));
     }

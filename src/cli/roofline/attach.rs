@@ -63,19 +63,10 @@ impl Attach {
             .timeout_recv_response(Some(Duration::from_secs(wait + 30)))
             .build()
             .into();
-        let key = self.api_key.as_ref().map(|key| format!("Bearer {key}"));
-        let body = |mut response: ureq::http::Response<ureq::Body>| -> anyhow::Result<String> {
-            let status = response.status();
-            let text = response.body_mut().read_to_string().context("reading the server's answer")?;
-            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-            let why = parsed["error"]["message"].as_str().unwrap_or("it is no server of Ridgepoint's");
-            anyhow::ensure!(status.is_success(), "{url} answered {status}: {why}");
-            Ok(text)
-        };
-        let mut post = agent.post(format!("{url}/debug/profile?steps={steps}&wait={wait}"));
-        let mut get = agent.get(format!("{url}/debug/roofline?format=json"));
-        if let Some(key) = &key {
-            (post, get) = (post.header("authorization", key), get.header("authorization", key));
+        // The report comes with the answer, so that nobody else's window comes between.
+        let mut post = agent.post(format!("{url}/debug/profile?steps={steps}&wait={wait}&format=json"));
+        if let Some(key) = &self.api_key {
+            post = post.header("authorization", format!("Bearer {key}"));
         }
         let secure = url.starts_with("https://");
         let hint = if secure {
@@ -83,9 +74,14 @@ impl Attach {
         } else {
             ""
         };
-        let asking = || format!("asking {url}{hint}");
-        body(post.send_empty().with_context(asking)?)?;
-        let text = body(get.call().with_context(asking)?)?;
+        let mut answer = post.send_empty().with_context(|| format!("asking {url}{hint}"))?;
+        let status = answer.status();
+        let text = answer.body_mut().read_to_string().context("reading the server's answer")?;
+        if !status.is_success() {
+            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            let why = parsed["error"]["message"].as_str().unwrap_or("it is no server of Ridgepoint's");
+            anyhow::bail!("{url} answered {status}: {why}");
+        }
         Report::from_json(&text).with_context(|| format!("the report of {url}"))
     }
 }

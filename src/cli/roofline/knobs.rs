@@ -143,11 +143,11 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// From the walls of a decode, of one with half its context, and of one with more or fewer sequences.
+    /// From the walls of a decode, of one with an eighth of its context, and of one with more or fewer sequences.
     fn fitted(base: Config, [wall, shorter]: [f64; 2], other: Option<(usize, f64)>) -> Self {
         let (n, context) = (base.sequences as f64, base.context as f64);
         // Noise may make less work longer; a negative part would be carried far beyond what was measured.
-        let key = ((wall - shorter) / (n * (context - (base.context / 2) as f64))).max(0.0);
+        let key = ((wall - shorter) / (n * (context - (base.context / SHORTER) as f64))).max(0.0);
         let grown =
             |(sequences, other): (usize, f64)| (other - wall) / (sequences as f64 - n) - key * context;
         // Where a batch has no neighbour, nobody asks how it grows.
@@ -160,9 +160,13 @@ impl Sizes {
     }
 }
 
-/// How decodes grow, measured at the sizes next to the base's; none where no context is shorter.
+/// The part of the context that tells how a decode grows: between the two that are knobs, since a step does
+/// not grow evenly (what half a context saves is not saved again by the rest).
+const SHORTER: usize = 8;
+
+/// How decodes grow, measured at sizes near the knobs'; none where no context is shorter.
 fn sizes(meter: &mut Meter<'_>, base: Config) -> anyhow::Result<Option<Sizes>> {
-    let shorter = Config { context: base.context / 2, ..base };
+    let shorter = Config { context: base.context / SHORTER, ..base };
     if base.tokens != 1 || shorter.context == 0 {
         return Ok(None);
     }
@@ -281,15 +285,15 @@ mod tests {
         let base = Config { tokens: 1, sequences: 1, context: 1000 };
         // 30 fixed, 10 a sequence, 0.02 a key.
         let wall = |n: f64, context: f64| 30.0 + n * (10.0 + 0.02 * context);
-        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(1.0, 500.0)], Some((2, wall(2.0, 1000.0))));
+        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(1.0, 125.0)], Some((2, wall(2.0, 1000.0))));
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         assert!(near(s.wall(Config { sequences: 8, ..base }), wall(8.0, 1000.0)), "{s:?}");
         assert!(near(s.wall(Config { context: 62, ..base }), wall(1.0, 62.0)), "{s:?}");
         // The largest batch is told from half of it, and without either a context is.
         let wide = Config { sequences: 8, ..base };
-        let s = Sizes::fitted(wide, [wall(8.0, 1000.0), wall(8.0, 500.0)], Some((4, wall(4.0, 1000.0))));
+        let s = Sizes::fitted(wide, [wall(8.0, 1000.0), wall(8.0, 125.0)], Some((4, wall(4.0, 1000.0))));
         assert!(near(s.wall(base), wall(1.0, 1000.0)), "{s:?}");
-        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(1.0, 500.0)], None);
+        let s = Sizes::fitted(base, [wall(1.0, 1000.0), wall(1.0, 125.0)], None);
         assert!(near(s.wall(Config { context: 250, ..base }), wall(1.0, 250.0)), "{s:?}");
         // A shorter context that took longer is noise, and more sequences that took less.
         let s = Sizes::fitted(base, [60.0, 70.0], Some((2, 50.0)));

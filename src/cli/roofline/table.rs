@@ -97,9 +97,11 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
-    // By sentences, since the whole is longer than what is shown of a line.
-    let sentences: Vec<String> = report.summary.split(". ").map(one_line).collect();
-    writeln!(out, "{}", sentences.join(". "))
+    // By sentences, since a line may be longer than what is shown of one.
+    report.summary.lines().try_for_each(|line| {
+        let sentences: Vec<String> = line.split(". ").map(one_line).collect();
+        writeln!(out, "{}", sentences.join(". "))
+    })
 }
 
 const HEAD: [&str; 13] = [

@@ -123,6 +123,7 @@ const QUERIES: &[(&str, &[schemas::Field])] = &[
         &[
             ("steps", "integer", "steps to watch, 1 to 3000; 30 unless given"),
             ("wait", "integer", "seconds to wait for them, 1 to 600; 60 unless given"),
+            ("format", "string", "json for the whole report; in short unless given"),
         ],
     ),
     ("/debug/roofline", &[("format", "string", "json or html")]),
