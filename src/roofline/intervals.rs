@@ -5,6 +5,13 @@ use crate::profile::{Dispatched, StepTimes};
 /// A dispatch that takes so many times what its stamps cost is taken as they read it.
 pub const ABOVE_NULL: f64 = 20.0;
 
+/// What two stamps add to an interval, ns: what they read around nothing, less what nothing takes there, by
+/// which so many of it make a step longer. That is no less than 0, and no more than they read: noise of a long
+/// step would be more than either.
+pub fn stamp_cost(read: f64, longer: f64, nothings: usize) -> f64 {
+    read - (longer / nothings.max(1) as f64).clamp(0.0, read.max(0.0))
+}
+
 /// A step's dispatches of the same kernel and shape with their number, in the order of the first, and
 /// the group of each dispatch.
 pub fn grouped(described: &[Dispatched]) -> (Vec<(Dispatched, u64)>, Vec<usize>) {
@@ -47,6 +54,14 @@ pub fn reading(times: &StepTimes, of: &[usize], groups: &[(Dispatched, u64)], pa
 mod tests {
     use super::*;
     use crate::cost::Cost;
+
+    #[test]
+    fn stamps_cost_what_they_read_around_nothing_at_most() {
+        assert_eq!(stamp_cost(60.0, 1000.0, 100), 50.0);
+        // A disturbed step of seconds that became shorter by nothings, and one that became longer by more.
+        assert_eq!(stamp_cost(60.0, -1e9, 100), 60.0);
+        assert_eq!(stamp_cost(60.0, 1e9, 100), 0.0);
+    }
 
     #[test]
     fn a_padded_step_s_intervals_alternate() {

@@ -36,7 +36,7 @@ mod words;
 pub use analyse::{Group, MeasuredStep};
 pub use device::{DeviceReport, Key, Remeasure};
 pub(crate) use hover::{LOST, headroom, lost};
-pub use intervals::{ABOVE_NULL, Reading, grouped, reading};
+pub use intervals::{ABOVE_NULL, Reading, grouped, reading, stamp_cost};
 pub use predict::{Baseline, Overlap, reformatted, weakness};
 pub use roof::{Floors, Roof};
 pub use timer::grade;

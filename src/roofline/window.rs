@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::analyse::{Group, MeasuredStep};
-use super::intervals::{ABOVE_NULL, Reading, grouped, reading};
+use super::intervals::{ABOVE_NULL, Reading, grouped, reading, stamp_cost};
 use super::report::{Host, TimedBy};
 use crate::profile::stats::Samples;
 use crate::profile::{Watch, Watched};
@@ -55,7 +55,7 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
     let span = |w: &&&Watched| w.times.spans.first().copied().flatten();
     let plain = median(of_kind(Watch::Plain).filter_map(|w| span(&w)).collect());
     let padded = median(of_kind(Watch::Padded).filter_map(|w| span(&w)).collect());
-    let nothing = plain.zip(padded).map(|(plain, padded)| (padded - plain) / of.len().max(1) as f64);
+    let longer = plain.zip(padded).map(|(plain, padded)| padded - plain);
     let wall = |how: Watch| median(of_kind(how).map(|w| w.times.wall().0 as f64).collect());
     let by_pass = kind.iter().any(|w| w.how == Watch::Passes);
     let stamped = if by_pass { Watch::Passes } else { Watch::Stamped };
@@ -64,16 +64,14 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
         reading(&w.times, &of, &groups, padded)
     };
     let readings: Vec<Reading> = of_kind(stamped).map(|w| read_of(w)).collect();
-    let read = Samples::new(readings.iter().filter_map(|r| r.nothing).collect());
+    let read = median(readings.iter().filter_map(|r| r.nothing).collect());
     // Where nothing is put between, the tax of a pass bounds what its stamps cost.
     let tax = wall(Watch::Passes).zip(wall(Watch::Plain));
     let cost = match tax {
         Some((passes, plain)) => Some(((passes - plain) / of.len().max(1) as f64).max(0.0)),
-        None => read.as_ref().zip(nothing).map(|(read, nothing)| read.median() - nothing),
+        None => read.zip(longer).map(|(read, longer)| stamp_cost(read, longer, of.len())),
     };
-    // What they cost at most: noise can make the median of a cost nothing, and all kernels long beside it.
-    let most = read.zip(nothing).map(|(read, nothing)| read.median_interval().high - nothing);
-    let most = if by_pass { cost } else { most.map(|most| most.max(0.0)) };
+    let most = if by_pass { cost } else { read };
     let group = |(i, (d, calls)): (usize, &(crate::profile::Dispatched, u64))| {
         let mut raw: Vec<f64> = readings.iter().filter_map(|r| r.groups.get(i).copied().flatten()).collect();
         let long = median(raw.clone()).zip(most).is_some_and(|(time, most)| time > ABOVE_NULL * most);

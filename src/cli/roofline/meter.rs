@@ -38,7 +38,7 @@ impl Config {
 }
 
 /// Rounds at least and at most.
-pub(super) const ROUNDS: [usize; 2] = [5, 60];
+pub(super) const ROUNDS: [usize; 2] = [6, 60];
 /// Steps before any is timed: at least this long, and two.
 const WARM: Duration = Duration::from_millis(500);
 
@@ -47,7 +47,7 @@ const WARM: Duration = Duration::from_millis(500);
 pub struct Meter<'a> {
     /// The model.
     pub runner: &'a mut Runner,
-    ring: Option<Ring>,
+    pub(super) ring: Option<Ring>,
     /// Where stamps around a dispatch may go, if they tell of it.
     pub(super) stamps: Option<Stamps>,
     nothing: Bound,
@@ -57,8 +57,9 @@ pub struct Meter<'a> {
     pub(super) one_block: bool,
 }
 
-pub(super) fn median(values: &[f64]) -> Option<f64> {
-    Samples::new(values.to_vec()).map(|s| s.median())
+/// The median of what nothing disturbed.
+pub(super) fn calm(values: &[f64]) -> Option<f64> {
+    Samples::new(values.to_vec()).map(|s| s.calm_median())
 }
 
 impl<'a> Meter<'a> {
@@ -69,6 +70,11 @@ impl<'a> Meter<'a> {
         let nothing = nothing(&runner.gpu)?;
         let (results, one_block) = (Results::default(), false);
         Ok(Self { runner, ring, stamps, nothing, budget, results, one_block })
+    }
+
+    /// Whether shaders run on the host's processor.
+    pub(super) fn software(&self) -> bool {
+        self.runner.gpu.adapter.is_software()
     }
 
     /// What became of all stamps so far.
@@ -121,7 +127,7 @@ impl<'a> Meter<'a> {
         for (group, samples) in short.into_iter().zip(rest) {
             timed[group] = Some(samples);
         }
-        let part = |f: &dyn Fn(&StepTimes) -> f64| median(&plain.iter().map(f).collect::<Vec<_>>());
+        let part = |f: &dyn Fn(&StepTimes) -> f64| calm(&plain.iter().map(f).collect::<Vec<_>>());
         let wall = part(&|t| t.wall().0 as f64).unwrap_or(0.0);
         let spans: Vec<f64> = plain.iter().filter_map(|t| t.spans.first().copied().flatten()).collect();
         let groups = groups.into_iter().zip(timed.into_iter().flatten());
@@ -132,9 +138,9 @@ impl<'a> Meter<'a> {
             sequences: config.sequences as u64,
             context: config.context as u64,
             groups: groups.collect(),
-            gpu: median(&spans),
+            gpu: calm(&spans),
             wall,
-            profiled_wall: median(&profiled),
+            profiled_wall: calm(&profiled),
             host: Host {
                 plan_ns: part(&|t| t.plan.0 as f64).unwrap_or(0.0),
                 record_ns: part(&|t| t.record.0 as f64).unwrap_or(0.0),
@@ -144,7 +150,7 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// Wall clocks of two configurations, in turn: medians, ns.
+    /// Wall clocks of two configurations, in turn: medians of what nothing disturbed, ns.
     pub fn compare(&mut self, a: Config, b: Config) -> anyhow::Result<(f64, f64)> {
         let mut configs = [a, b].into_iter().cycle();
         in_turn(self.budget, || match configs.next() {
@@ -153,7 +159,7 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// Wall clocks of some configurations, in turn: medians, ns.
+    /// Wall clocks of some configurations, in turn: medians of what nothing disturbed, ns.
     pub fn walls<const N: usize>(&mut self, configs: [Config; N]) -> anyhow::Result<[f64; N]> {
         let mut walls = [const { Vec::new() }; N];
         let start = Instant::now();
@@ -163,7 +169,7 @@ impl<'a> Meter<'a> {
             }
         }
         // The first two warm up.
-        Ok(walls.map(|walls: Vec<f64>| median(&walls[2..]).unwrap_or(0.0)))
+        Ok(walls.map(|walls: Vec<f64>| calm(&walls[2..]).unwrap_or(0.0)))
     }
 
     /// Wall clocks of a step here and with another meter's model, in turn: medians, ns.
@@ -176,50 +182,9 @@ impl<'a> Meter<'a> {
             Ok(times.wall().0 as f64)
         })
     }
-
-    fn lacking(&mut self, config: Config, without: &dyn Fn(usize) -> bool) -> anyhow::Result<StepTimes> {
-        self.step(config, Profile { without: Some(without), ..Profile::default() })
-    }
-
-    /// The step with and without each of these groups, in turn: one group before and one after each
-    /// whole step, and the other way round next time, so that neither place favours any.
-    fn left_out(
-        &mut self,
-        config: Config,
-        (groups, of): (&[(Dispatched, u64)], &[usize]),
-        which: &[usize],
-        plain: &mut Vec<StepTimes>,
-    ) -> anyhow::Result<Vec<Timed>> {
-        let by = if self.ring.is_some() { TimedBy::LeaveOneOut } else { TimedBy::LeaveOneOutWall };
-        let mut samples = vec![Vec::new(); which.len()];
-        let start = Instant::now();
-        for round in 0..ROUNDS[1] {
-            if which.is_empty() || (round >= ROUNDS[0] && start.elapsed() > self.budget) {
-                break;
-            }
-            let mut order: Vec<usize> = (0..which.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for pair in order.chunks(2) {
-                let without = |n: usize| pair.get(n).map(|&i| which[i]);
-                let mut rests = vec![self.lacking(config, &|at| of.get(at).copied() == without(0))?];
-                let whole = self.step(config, Profile::default())?;
-                if pair.len() > 1 {
-                    rests.push(self.lacking(config, &|at| of.get(at).copied() == without(1))?);
-                }
-                for (&i, rest) in pair.iter().zip(&rests) {
-                    let both = self.time(&whole).zip(self.time(rest));
-                    samples[i].extend(both.map(|(whole, rest)| (whole - rest) / groups[which[i]].1 as f64));
-                }
-                plain.push(whole);
-            }
-        }
-        Ok(samples.into_iter().map(|samples| (samples, by)).collect())
-    }
 }
 
-/// Medians of what every first and every second run gives, once the first three of each have warmed up.
+/// Calm medians of what every first and every second run gives, once the first three of each have warmed up.
 pub(super) fn in_turn(
     budget: Duration,
     mut run: impl FnMut() -> anyhow::Result<f64>,
@@ -231,7 +196,7 @@ pub(super) fn in_turn(
             walls.push(run()?);
         }
     }
-    let middle = |walls: &[f64]| median(&walls[3..]).unwrap_or(0.0);
+    let middle = |walls: &[f64]| calm(&walls[3..]).unwrap_or(0.0);
     Ok((middle(&walls[0]), middle(&walls[1])))
 }
 

@@ -3,6 +3,7 @@
 mod attach;
 mod confirm;
 mod knobs;
+mod left_out;
 mod meter;
 mod prompt;
 mod setup;

@@ -1,0 +1,119 @@
+//! Kernels timed by leaving them out: the step with and without a kernel's dispatches, in turn.
+//!
+//! Only pairs that nothing disturbed count. A neighbour on the same processor makes one step in some take half
+//! as long again, and the difference of two steps is then anything; it makes none shorter.
+
+use std::time::{Duration, Instant};
+
+use super::meter::{Config, Meter, ROUNDS, Timed};
+use crate::model::Profile;
+use crate::profile::stats::Samples;
+use crate::profile::{Dispatched, StepTimes};
+
+use crate::roofline::report::TimedBy;
+use crate::roofline::verdict::THRESHOLDS;
+
+/// Where rows that count are not told yet, so many times the time that was asked for is taken.
+const PATIENCE: u32 = 3;
+/// Rows of a smaller part of the step are not waited for.
+const WORTH: f64 = 0.05;
+
+/// The step and the same without some dispatches, ns.
+type Pair = (f64, f64);
+
+impl Meter<'_> {
+    fn lacking(&mut self, config: Config, without: &dyn Fn(usize) -> bool) -> anyhow::Result<StepTimes> {
+        self.step(config, Profile { without: Some(without), ..Profile::default() })
+    }
+
+    /// The step with and without each of these groups, in turn: one group before and one after each
+    /// whole step, and the other way round next time, so that neither place favours any.
+    pub(super) fn left_out(
+        &mut self,
+        config: Config,
+        (groups, of): (&[(Dispatched, u64)], &[usize]),
+        which: &[usize],
+        plain: &mut Vec<StepTimes>,
+    ) -> anyhow::Result<Vec<Timed>> {
+        let by = if self.ring.is_some() { TimedBy::LeaveOneOut } else { TimedBy::LeaveOneOutWall };
+        let mut pairs: Vec<Vec<Pair>> = vec![Vec::new(); which.len()];
+        let start = Instant::now();
+        for round in 0..PATIENCE as usize * ROUNDS[1] {
+            let enough = round >= ROUNDS[0] && is_enough(start.elapsed(), self.budget, &pairs);
+            if which.is_empty() || enough {
+                break;
+            }
+            let mut order: Vec<usize> = (0..which.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for pair in order.chunks(2) {
+                let without = |n: usize| pair.get(n).map(|&i| which[i]);
+                let mut rests = vec![self.lacking(config, &|at| of.get(at).copied() == without(0))?];
+                let whole = self.step(config, Profile::default())?;
+                if pair.len() > 1 {
+                    rests.push(self.lacking(config, &|at| of.get(at).copied() == without(1))?);
+                }
+                for (&i, rest) in pair.iter().zip(&rests) {
+                    pairs[i].extend(self.time(&whole).zip(self.time(rest)));
+                }
+                plain.push(whole);
+            }
+        }
+        let each = |(i, pairs): (usize, &Vec<Pair>)| {
+            let calls = groups[which[i]].1 as f64;
+            (undisturbed(pairs).into_iter().map(|took| took / calls).collect(), by)
+        };
+        Ok(pairs.iter().enumerate().map(each).collect())
+    }
+}
+
+/// What the group took in the pairs of which neither step was disturbed.
+fn undisturbed(pairs: &[Pair]) -> Vec<f64> {
+    let limit = |of: fn(&Pair) -> f64| Samples::new(pairs.iter().map(of).collect()).map(|s| s.calm());
+    let Some((whole, rest)) = limit(|p| p.0).zip(limit(|p| p.1)) else { return Vec::new() };
+    let calm = pairs.iter().filter(|p| p.0 <= whole && p.1 <= rest);
+    calm.map(|p| p.0 - p.1).collect()
+}
+
+/// Whether the time is up, and each row that counts is told or its patience too.
+fn is_enough(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> bool {
+    let told = |pairs: &Vec<Pair>| {
+        let Some(took) = Samples::new(undisturbed(pairs)) else { return false };
+        let (interval, median) = (took.median_interval(), took.median());
+        let whole = pairs.iter().map(|p| p.0).fold(f64::INFINITY, f64::min);
+        median < WORTH * whole
+            || (took.count() >= THRESHOLDS.samples
+                && interval.high - interval.low <= THRESHOLDS.interval * median)
+    };
+    elapsed > asked * PATIENCE || (elapsed > asked && pairs.iter().all(told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disturbed_pairs_tell_nothing() {
+        let mut pairs: Vec<Pair> = (0..8).map(|i| (100.0 + f64::from(i) / 10.0, 60.0)).collect();
+        // A whole step that was disturbed, and a rest: a pair of each would say 90 and 10.
+        pairs.extend([(150.0, 60.0), (100.0, 90.0)]);
+        let took = undisturbed(&pairs);
+        assert_eq!(took.len(), 8);
+        assert!(took.iter().all(|took| (40.0..41.0).contains(took)), "{took:?}");
+        assert_eq!(undisturbed(&[]), [0.0; 0]);
+    }
+
+    #[test]
+    fn rows_that_count_are_waited_for() {
+        let seconds = Duration::from_secs;
+        let sure: Vec<Pair> = (0..10).map(|i| (100.0, 60.0 + f64::from(i) / 10.0)).collect();
+        let unsure: Vec<Pair> = (0..10).map(|i| (100.0, 80.0 + f64::from(i % 2) * 4.0)).collect();
+        let small: Vec<Pair> = (0..10).map(|i| (100.0, 98.0 + f64::from(i % 2) * 4.0)).collect();
+        let enough = |elapsed, pairs: &[&Vec<Pair>]| {
+            is_enough(seconds(elapsed), seconds(10), &pairs.iter().map(|p| (*p).clone()).collect::<Vec<_>>())
+        };
+        assert!(!enough(9, &[&sure]) && enough(11, &[&sure, &small]));
+        assert!(!enough(11, &[&sure, &unsure]) && enough(31, &[&unsure]));
+    }
+}
