@@ -15,7 +15,7 @@ use ridgepoint::cache::{BlockId, CacheConfig};
 use ridgepoint::format::ModelFile;
 use ridgepoint::kernels::rope_cache::CacheType;
 use ridgepoint::model::{Entry, Limits, Outputs, Results, Runner, Want};
-use ridgepoint::profile::stats::Samples;
+use ridgepoint::profile::stats::{Samples, differences};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -65,7 +65,6 @@ fn main() -> anyhow::Result<()> {
         Ok(begun.elapsed().as_secs_f64() / steps as f64)
     };
     // Both sides once, to warm up.
-    let mut cost = Vec::new();
     let mut sides = [Vec::new(), Vec::new()];
     for pair in 0..=pairs {
         let mut times = [0.0; 2];
@@ -75,13 +74,16 @@ fn main() -> anyhow::Result<()> {
             times[usize::from(on)] = side(&mut runner)?;
         }
         if pair > 0 {
-            cost.push(100.0 * (times[1] / times[0] - 1.0));
             sides.iter_mut().zip(times).for_each(|(side, time)| side.push(time));
         }
     }
     let stamps = gpu.has(wgpu::Features::TIMESTAMP_QUERY);
     anyhow::ensure!(stamps == (spanned > 0), "spans were asked for, and {spanned} came");
-    let ratio = Samples::new(cost).ok_or_else(|| anyhow::anyhow!("no pair was measured"))?;
+    // Of pairs of which neither side was disturbed.
+    let pairs: Vec<(f64, f64)> = sides[1].iter().copied().zip(sides[0].iter().copied()).collect();
+    let calm = Samples::new(sides[0].clone()).map_or(f64::NAN, |off| off.calm_median());
+    let cost = differences(&pairs).into_iter().map(|more| 100.0 * more / calm).collect();
+    let ratio = Samples::new(cost).ok_or_else(|| anyhow::anyhow!("no pair was measured undisturbed"))?;
     let interval = ratio.median_interval();
     let mut row = |name: &str, times: Vec<f64>, note: String| {
         let Some(times) = Samples::new(times.iter().map(|t| t * 1e9).collect()) else { return 0.0 };
@@ -98,10 +100,11 @@ fn main() -> anyhow::Result<()> {
     };
     let off = row("decode step, nothing measured", sides[0].clone(), String::new());
     let note = format!(
-        "costs {:.2} % [{:.2} .. {:.2}], at most {:.1} us a step; {spanned} spans",
+        "costs {:.2} % [{:.2} .. {:.2}] in {} undisturbed pairs, at most {:.1} us a step; {spanned} spans",
         ratio.median(),
         interval.low,
         interval.high,
+        ratio.count(),
         interval.high / 100.0 * off / 1e3
     );
     row("decode step, a span for each", sides[1].clone(), note);

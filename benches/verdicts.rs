@@ -8,14 +8,15 @@ use std::process::ExitCode;
 
 use ridgepoint::cost::{Cost, Role, Work};
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, Program};
+use ridgepoint::profile::stats::Samples;
 use ridgepoint::profile::{Budget, PROBES, Rig, Rounds, fill, measure};
 use ridgepoint::roofline::report::{Ceiling, Host, TimedBy, Verdict};
 use ridgepoint::roofline::{Group, MeasuredStep, Roof};
 use ridgepoint::units::Flops;
 
-/// Samples of a kernel in its place, and as many with the order reversed.
-const SAMPLES: usize = 31;
-/// Runs of which the shortest counts, since what disturbs makes a run longer.
+/// Passes with each kernel in its place, and as many with the order reversed.
+const PASSES: usize = 31;
+/// Runs of T(2n) and T(n) in a pass. Those that nothing disturbed count.
 const RUNS: usize = 9;
 /// What T(n) takes, ns.
 const BATCH: u64 = 10_000_000;
@@ -28,23 +29,36 @@ struct Known {
     cost: Cost,
     /// Repeats of a T(n).
     repeats: u32,
-    /// In its place, and with the order reversed.
-    samples: [Vec<f64>; 2],
+    /// T(2n) and T(n) of each pass, ns: in its place, and with the order reversed.
+    passes: [Vec<Pass>; 2],
 }
+
+type Pass = [(f64, f64); RUNS];
 
 impl Known {
     fn new(gpu: &Gpu, name: &'static str, verdict: Verdict, (rig, cost): (Rig, Cost)) -> Self {
         let once = rig.time(gpu, 1).and_then(|_| rig.time(gpu, 1)).unwrap();
         let repeats = (BATCH / once.0.max(1)).clamp(1, 2000) as u32;
-        Self { name, verdict, rig, cost, repeats, samples: Default::default() }
+        Self { name, verdict, rig, cost, repeats, passes: Default::default() }
     }
 
-    /// One dispatch by T(2n) - T(n), so that the round trip cancels.
-    fn sample(&self, gpu: &Gpu) -> f64 {
-        let n = self.repeats;
-        let shortest =
-            |repeats| (0..RUNS).map(|_| self.rig.time(gpu, repeats).unwrap().0).min().unwrap() as f64;
-        (shortest(2 * n) - shortest(n)) / f64::from(n) / self.rig.bound.len() as f64
+    fn pass(&self, gpu: &Gpu) -> Pass {
+        let time = |repeats| self.rig.time(gpu, repeats).unwrap().0 as f64;
+        std::array::from_fn(|_| (time(2 * self.repeats), time(self.repeats)))
+    }
+
+    /// One dispatch by T(2n) - T(n), so that the round trip cancels: a sample for each pass that was not
+    /// disturbed throughout.
+    fn samples(&self, passes: &[Pass]) -> Vec<f64> {
+        let all = passes.concat();
+        let limit = |of: fn(&(f64, f64)) -> f64| Samples::new(all.iter().map(of).collect()).unwrap().calm();
+        let (twice, once) = (limit(|p| p.0), limit(|p| p.1));
+        let each = f64::from(self.repeats) * self.rig.bound.len() as f64;
+        let sample = |pass: &Pass| {
+            let calm = pass.iter().filter(|p| p.0 <= twice && p.1 <= once);
+            Samples::new(calm.map(|p| (p.0 - p.1) / each).collect()).map(|s| s.median())
+        };
+        passes.iter().filter_map(sample).collect()
     }
 }
 
@@ -145,10 +159,10 @@ fn main() -> ExitCode {
         println!("caches are no faster than memory: 'over-roof' can't be told here");
     }
     // One order and the other in turn, so that a machine that changes its pace changes both.
-    for pass in 0..2 * SAMPLES {
+    for pass in 0..2 * PASSES {
         for k in &mut kernels {
-            let sample = k.sample(&gpu);
-            k.samples[pass % 2].push(sample);
+            let runs = k.pass(&gpu);
+            k.passes[pass % 2].push(runs);
         }
         kernels.reverse();
     }
@@ -161,7 +175,7 @@ fn main() -> ExitCode {
 fn judged(kernels: &[Known], roof: &Roof) -> Vec<String> {
     let mut wrong = Vec::new();
     for k in kernels {
-        let rows = k.samples.each_ref().map(|samples| {
+        let rows = k.passes.each_ref().map(|passes| {
             let group = Group {
                 kernel: k.name.into(),
                 shape: String::new(),
@@ -169,7 +183,7 @@ fn judged(kernels: &[Known], roof: &Roof) -> Vec<String> {
                 workgroups: u64::from(k.rig.groups),
                 cost: k.cost.clone(),
                 timed_by: TimedBy::LeaveOneOutWall,
-                samples: samples.clone(),
+                samples: k.samples(passes),
             };
             let step = MeasuredStep {
                 name: "test".into(),

@@ -103,6 +103,14 @@ impl Samples {
     }
 }
 
+/// What the first of each pair took more than the second, where nothing disturbed either.
+pub fn differences(pairs: &[(f64, f64)]) -> Vec<f64> {
+    let limit = |of: fn(&(f64, f64)) -> f64| Samples::new(pairs.iter().map(of).collect()).map(|s| s.calm());
+    let Some((first, second)) = limit(|p| p.0).zip(limit(|p| p.1)) else { return Vec::new() };
+    let calm = pairs.iter().filter(|p| p.0 <= first && p.1 <= second);
+    calm.map(|p| p.0 - p.1).collect()
+}
+
 fn percentile(sorted: &[f64], p: f64) -> f64 {
     let place = p.clamp(0.0, 100.0) / 100.0 * (sorted.len() - 1) as f64;
     let below = place.floor() as usize;
@@ -137,6 +145,17 @@ mod tests {
         assert_eq!(samples(&[7.0]).calm_median(), 7.0);
         // Where nothing is disturbed it is the median.
         assert_eq!(samples(&[100.0, 101.0, 102.0]).calm_median(), 101.0);
+    }
+
+    #[test]
+    fn disturbed_pairs_tell_nothing() {
+        let mut pairs: Vec<(f64, f64)> = (0..8).map(|i| (100.0 + f64::from(i) / 10.0, 60.0)).collect();
+        // A first and a second run that were disturbed: these pairs would say 90 and 10.
+        pairs.extend([(150.0, 60.0), (100.0, 90.0)]);
+        let took = differences(&pairs);
+        assert_eq!(took.len(), 8);
+        assert!(took.iter().all(|took| (40.0..41.0).contains(took)), "{took:?}");
+        assert_eq!(differences(&[]), [0.0; 0]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::meter::{Config, Meter, ROUNDS, Timed};
 use crate::model::Profile;
-use crate::profile::stats::Samples;
+use crate::profile::stats::{Samples, differences};
 use crate::profile::{Dispatched, StepTimes};
 
 use crate::roofline::report::TimedBy;
@@ -62,24 +62,16 @@ impl Meter<'_> {
         }
         let each = |(i, pairs): (usize, &Vec<Pair>)| {
             let calls = groups[which[i]].1 as f64;
-            (undisturbed(pairs).into_iter().map(|took| took / calls).collect(), by)
+            (differences(pairs).into_iter().map(|took| took / calls).collect(), by)
         };
         Ok(pairs.iter().enumerate().map(each).collect())
     }
 }
 
-/// What the group took in the pairs of which neither step was disturbed.
-fn undisturbed(pairs: &[Pair]) -> Vec<f64> {
-    let limit = |of: fn(&Pair) -> f64| Samples::new(pairs.iter().map(of).collect()).map(|s| s.calm());
-    let Some((whole, rest)) = limit(|p| p.0).zip(limit(|p| p.1)) else { return Vec::new() };
-    let calm = pairs.iter().filter(|p| p.0 <= whole && p.1 <= rest);
-    calm.map(|p| p.0 - p.1).collect()
-}
-
 /// Whether the time is up, and each row that counts is told or its patience too.
 fn is_enough(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> bool {
     let told = |pairs: &Vec<Pair>| {
-        let Some(took) = Samples::new(undisturbed(pairs)) else { return false };
+        let Some(took) = Samples::new(differences(pairs)) else { return false };
         let (interval, median) = (took.median_interval(), took.median());
         let whole = pairs.iter().map(|p| p.0).fold(f64::INFINITY, f64::min);
         median < WORTH * whole
@@ -92,17 +84,6 @@ fn is_enough(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn disturbed_pairs_tell_nothing() {
-        let mut pairs: Vec<Pair> = (0..8).map(|i| (100.0 + f64::from(i) / 10.0, 60.0)).collect();
-        // A whole step that was disturbed, and a rest: a pair of each would say 90 and 10.
-        pairs.extend([(150.0, 60.0), (100.0, 90.0)]);
-        let took = undisturbed(&pairs);
-        assert_eq!(took.len(), 8);
-        assert!(took.iter().all(|took| (40.0..41.0).contains(took)), "{took:?}");
-        assert_eq!(undisturbed(&[]), [0.0; 0]);
-    }
 
     #[test]
     fn rows_that_count_are_waited_for() {
