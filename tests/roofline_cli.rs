@@ -162,6 +162,16 @@ fn explain_turns_what_it_predicts() {
 }
 
 #[test]
+fn a_decode_without_knobs_says_so_before_it_is_measured() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), None);
+    let model = MODEL.replace("Q4_1", "Q4_0");
+    let error = refused(cache.path(), &["explain", &model, "-b", "8", "--context", "32"]);
+    assert!(error.contains("decode x8 at 32: there is no knob to turn at these sizes"), "{error}");
+    assert!(!error.contains("measuring decode"), "{error}");
+}
+
+#[test]
 fn a_prompt_s_budget_is_heard() {
     let cache = tempfile::tempdir().expect("a folder");
     keep(cache.path(), Some(&sound()));
@@ -191,6 +201,15 @@ fn a_workload_needs_stamps_that_can_be_trusted() {
 }
 
 #[test]
+fn a_workload_longer_than_the_context_is_refused() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let file = cache.path().join("w.jsonl");
+    std::fs::write(&file, "{\"prompt_tokens\": 1000000000000000, \"max_tokens\": 4}\n").expect("a file");
+    let error = refused(cache.path(), &["roofline", MODEL, "--workload", &file.display().to_string()]);
+    assert!(error.contains("w.jsonl:1: 1000000000000000 tokens of prompt"), "{error}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let cache = tempfile::tempdir().expect("a folder");
     for (arguments, expected) in [
@@ -198,6 +217,7 @@ fn what_makes_no_sense_is_refused() {
         (vec!["--seconds", "0"], "expected 0.1 to 3600"),
         (vec!["--contexts", "0"], "at least 1 token"),
         (vec!["-p", "99999999"], "longer than the model's"),
+        (vec!["-p", "18446744073709551615"], "longer than the model's"),
         (vec!["--max-num-batched-tokens", "8"], "--max-num-batched-tokens 8: each step here"),
         (vec!["-c", "16"], "--max-model-len 16: the steps here"),
         // Before anything is measured.
@@ -212,6 +232,10 @@ fn what_makes_no_sense_is_refused() {
         (["--max-num-batched-tokens", "1"], "--max-num-batched-tokens 1"),
         (["-c", "32"], "--max-model-len 32"),
         (["--confirm", "--json"], "'--confirm'"),
+        (["-p", "18446744073709551615"], "--prefill 18446744073709551615: expected 1 to "),
+        (["-p", "0"], "--prefill 0: expected 1 to "),
+        // Before anything is measured.
+        (["-p", "8"], "prefill 8 in steps of 8: there is no knob to turn at these sizes"),
     ] {
         let error = refused(cache.path(), &[&["explain", MODEL][..], &arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");
