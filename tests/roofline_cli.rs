@@ -12,25 +12,34 @@ use ridgepoint::roofline::report::{Report, TimedBy, Verdict};
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/quant-models/tiny-Q4_1.gguf");
 
-fn run(cache: &Path, arguments: &[&str]) -> String {
+/// What the program prints, or says when it fails.
+fn tried(cache: &Path, arguments: &[&str]) -> Result<String, String> {
     let out = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
         .args(arguments)
         .env("RIDGEPOINT_CACHE", cache)
         .output()
         .expect("the program starts");
-    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).expect("text")
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
 }
 
-/// What the program says when it fails.
+fn run(cache: &Path, arguments: &[&str]) -> String {
+    tried(cache, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+}
+
 fn refused(cache: &Path, arguments: &[&str]) -> String {
-    let out = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
-        .args(arguments)
-        .env("RIDGEPOINT_CACHE", cache)
-        .output()
-        .expect("the program starts");
-    assert!(!out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stdout));
-    String::from_utf8_lossy(&out.stderr).into_owned()
+    tried(cache, arguments).err().unwrap_or_else(|| panic!("{arguments:?} went well"))
+}
+
+/// What `explain` prints, or none where noise made it predict nothing, of which it says so for each change.
+fn explained(cache: &Path, arguments: &[&str], changes: &[&str]) -> Option<String> {
+    let error = match tried(cache, arguments) {
+        Ok(text) => return Some(text),
+        Err(error) => error,
+    };
+    assert!(error.contains("no prediction can be made"), "{error}");
+    assert!(changes.iter().all(|change| error.contains(&format!("{change}: "))), "{error}");
+    None
 }
 
 #[test]
@@ -140,15 +149,28 @@ fn a_workload_s_steps_are_reported() {
 fn explain_turns_what_it_predicts() {
     let cache = tempfile::tempdir().expect("a folder");
     keep(cache.path(), None);
-    let arguments = ["explain", MODEL, "--context", "64", "--most-sequences", "4", "--seconds", "0.2"];
-    let best: serde_json::Value =
-        serde_json::from_str(&run(cache.path(), &[&arguments[..], &["--json"]].concat())).expect("JSON");
+    let arguments = ["explain", MODEL, "--context", "64", "--most-sequences", "4", "--seconds", "1"];
+    let changes = [
+        "a batch of 2 sequences for 1",
+        "a batch of 4 sequences for 1",
+        "a context of 16 tokens for 64",
+        "weights in Q4_0 for Q4_1",
+    ];
+    let text = explained(cache.path(), &[&arguments[..], &["--all"]].concat(), &changes);
+    if let Some(text) = text {
+        assert!(text.contains("decode x1 at 64 takes") && !text.contains("not turned"), "{text}");
+        assert!(changes.iter().all(|change| text.contains(change)), "{text}");
+        assert!(text.contains("predicted") && text.contains("measured"), "{text}");
+    }
+    let best = explained(cache.path(), &[&arguments[..], &["--json"]].concat(), &changes);
+    let Some(best) = best else { return };
+    let best: serde_json::Value = serde_json::from_str(&best).expect("JSON");
     assert_eq!(best["step"], "decode x1 at 64");
     let outcomes = best["outcomes"].as_array().expect("outcomes");
     assert_eq!(outcomes.len(), 1, "only the best is turned: {best}");
-    // Batches of 2 and 4, a context of 16, one smaller format: each is turned, left or says why it has none.
+    // Each is turned, left or says why it has none.
     let count = |name: &str| best[name].as_array().expect("a list").len();
-    assert_eq!(count("outcomes") + count("not_turned") + count("not_predicted"), 4, "{best}");
+    assert_eq!(count("outcomes") + count("not_turned") + count("not_predicted"), changes.len(), "{best}");
     for outcome in outcomes {
         assert!(["batch", "context", "weight_format"].contains(&outcome["knob"].as_str().expect("a knob")));
         for figure in ["predicted_step_ns", "measured_step_ns", "predicted_gain", "measured_gain"] {
@@ -156,9 +178,16 @@ fn explain_turns_what_it_predicts() {
         }
         assert!(["growth", "ceilings"].contains(&outcome["by"].as_str().expect("what it rests on")));
     }
-    let text = run(cache.path(), &[&arguments[..], &["--all"]].concat());
-    assert!(text.contains("decode x1 at 64 takes") && !text.contains("not turned"), "{text}");
-    assert!(text.contains("a batch of 4 sequences for 1") && text.contains("measured"), "{text}");
+}
+
+#[test]
+fn a_decode_without_knobs_says_so_before_it_is_measured() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), None);
+    let model = MODEL.replace("Q4_1", "Q4_0");
+    let error = refused(cache.path(), &["explain", &model, "-b", "8", "--context", "32"]);
+    assert!(error.contains("decode x8 at 32: there is no knob to turn at these sizes"), "{error}");
+    assert!(!error.contains("measuring decode"), "{error}");
 }
 
 #[test]
@@ -191,6 +220,15 @@ fn a_workload_needs_stamps_that_can_be_trusted() {
 }
 
 #[test]
+fn a_workload_longer_than_the_context_is_refused() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let file = cache.path().join("w.jsonl");
+    std::fs::write(&file, "{\"prompt_tokens\": 1000000000000000, \"max_tokens\": 4}\n").expect("a file");
+    let error = refused(cache.path(), &["roofline", MODEL, "--workload", &file.display().to_string()]);
+    assert!(error.contains("w.jsonl:1: 1000000000000000 tokens of prompt"), "{error}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let cache = tempfile::tempdir().expect("a folder");
     for (arguments, expected) in [
@@ -198,6 +236,7 @@ fn what_makes_no_sense_is_refused() {
         (vec!["--seconds", "0"], "expected 0.1 to 3600"),
         (vec!["--contexts", "0"], "at least 1 token"),
         (vec!["-p", "99999999"], "longer than the model's"),
+        (vec!["-p", "18446744073709551615"], "longer than the model's"),
         (vec!["--max-num-batched-tokens", "8"], "--max-num-batched-tokens 8: each step here"),
         (vec!["-c", "16"], "--max-model-len 16: the steps here"),
         // Before anything is measured.
@@ -212,6 +251,10 @@ fn what_makes_no_sense_is_refused() {
         (["--max-num-batched-tokens", "1"], "--max-num-batched-tokens 1"),
         (["-c", "32"], "--max-model-len 32"),
         (["--confirm", "--json"], "'--confirm'"),
+        (["-p", "18446744073709551615"], "--prefill 18446744073709551615: expected 1 to "),
+        (["-p", "0"], "--prefill 0: expected 1 to "),
+        // Before anything is measured.
+        (["-p", "8"], "prefill 8 in steps of 8: there is no knob to turn at these sizes"),
     ] {
         let error = refused(cache.path(), &[&["explain", MODEL][..], &arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");

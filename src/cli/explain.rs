@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::Global;
 use super::roofline::{
-    By, Config, Knob, Meter, Predicted, Predictions, Prompt, Reformat, SetupArgs, budgets, knobs,
-    main_formats, predict, time,
+    By, Config, Knob, LEAST_BUDGET, Meter, Predicted, Predictions, Prompt, Reformat, SHORTEN, SetupArgs,
+    budgets, knobs, main_formats, predict, time,
 };
 
 /// Predict which knob gains most, turn it, and measure whether it did
@@ -54,6 +54,9 @@ struct Outcome {
     /// Time a token saved, measured over predicted; none where nothing was predicted to be saved.
     saved_over_predicted: Option<f64>,
 }
+
+/// Most steps of a prompt: each is run many times.
+const MOST_STEPS: usize = 1 << 16;
 
 /// The sizes that a knob leads to, and the wall clocks of before and after, ns.
 type Turned = (Config, (f64, f64));
@@ -100,13 +103,18 @@ impl Explain {
         let widest = Config { sequences: most, ..base };
         let mut prepared = self.setup.without_budget()?.prepare(global, &[base, widest])?;
         let roof = prepared.device.roof();
-        let weights = main_formats(&prepared.model.formats);
+        let all = knobs(base, most, &main_formats(&prepared.model.formats));
+        anyhow::ensure!(
+            !all.is_empty(),
+            "{}: there is no knob to turn at these sizes: expected a batch of at most half of --most-sequences, which is {most}, a context of at least {}, or weights in a format larger than the smallest here",
+            base.name(),
+            SHORTEN,
+        );
         let mut meter = prepared.meter()?;
         if !global.quiet {
             eprintln!("measuring {}", base.name());
         }
         let step = meter.measure(base)?;
-        let all = knobs(base, most, &weights);
         let predictions = predict(&mut meter, &roof, &step, base, all)?;
         let explanation = Explanation::new(base.name(), step.wall, base.sequences);
         // In turn with the base, so that a machine that changes its pace changes both.
@@ -119,9 +127,25 @@ impl Explain {
 
     /// A prompt, whose knob is the budget of its steps.
     fn prompt(&self, global: &Global, tokens: usize) -> anyhow::Result<Explanation> {
-        anyhow::ensure!(tokens > 0, "--prefill 0: expected at least 1 token");
+        let context = self.setup.context_length(global)?;
+        anyhow::ensure!(
+            (1..=context).contains(&tokens),
+            "--prefill {tokens}: expected 1 to {context} tokens, which is the model's context"
+        );
         let budget = self.setup.step_tokens().clamp(1, tokens);
         let prompt = Prompt { tokens, budget };
+        let steps = tokens.div_ceil(budget);
+        anyhow::ensure!(
+            steps <= MOST_STEPS,
+            "{}: {steps} steps, expected at most {MOST_STEPS}: give a larger --max-num-batched-tokens",
+            prompt.name()
+        );
+        anyhow::ensure!(
+            !prompt.knobs().is_empty(),
+            "{}: there is no knob to turn at these sizes: expected a prompt of at least {} tokens, in steps of at least 2",
+            prompt.name(),
+            2 * LEAST_BUDGET
+        );
         let whole = Prompt { budget: tokens, ..prompt };
         let mut prepared = self.setup.prepare(global, &[prompt.steps(), whole.steps()].concat())?;
         let roof = prepared.device.roof();
@@ -156,7 +180,7 @@ impl Explain {
         explanation.not_predicted = withheld.collect();
         if predictions.made.is_empty() {
             anyhow::bail!(
-                "no prediction can be made ({}): try again on a quieter machine, or with more --seconds",
+                "no prediction can be made ({}); where that is for noise, try again on a quieter machine, or with more --seconds",
                 explanation.not_predicted.join("; ")
             );
         }

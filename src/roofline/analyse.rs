@@ -135,6 +135,7 @@ fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
         workgroups: group.workgroups,
         timed_by: group.timed_by,
         time_ns,
+        samples: Some(group.samples.len() as u64),
         interval_ns,
         share: 0.0,
         bytes,

@@ -5,8 +5,42 @@
 //! kernel waits for nothing else, 0 where it doesn't wait for that at all. No counter is asked, so it
 //! is had on every back end.
 
-use super::report::{Confirmed, Elastic, Elasticity, KernelRow, OfCeiling, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::report::{KernelRow, OfCeiling, Verdict};
 use crate::profile::stats::Samples;
+
+/// What the time of a dispatch does when its work changes and all else stays.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Elasticity {
+    /// The part that it takes longer with its arithmetic done twice.
+    pub arithmetic: Elastic,
+    /// The part that it takes less with all loads of weights or cache from a few lines.
+    pub bytes: Elastic,
+}
+
+/// A median of parts of the time, with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Elastic {
+    /// The median.
+    pub value: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// What a counterfactual says of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmed {
+    /// It agrees.
+    Confirmed,
+    /// It doesn't.
+    Contradicted,
+    /// It was tried and does not tell.
+    Unclear,
+}
 
 /// From here on a kernel waits for it. Source: ours; beyond it, halving the work gains a fifth.
 const ELASTIC: f64 = 0.4;

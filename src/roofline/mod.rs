@@ -37,7 +37,7 @@ pub use analyse::{Group, MeasuredStep};
 pub use device::{DeviceReport, Key, Remeasure};
 pub(crate) use hover::{LOST, headroom, lost};
 pub use intervals::{ABOVE_NULL, Reading, grouped, reading, stamp_cost};
-pub use predict::{Baseline, Overlap, reformatted, weakness};
+pub use predict::{Baseline, Overlap, reformatted, unit_bytes, weakness};
 pub use roof::{Floors, Roof};
 pub use timer::grade;
 pub use window::steps;

@@ -9,6 +9,7 @@ use super::report::{KernelRow, Step, Verdict};
 use super::roof::Roof;
 use crate::cost::{Cost, Role};
 use crate::profile::Dispatched;
+use crate::quant::{Format, Layout, UNIT};
 use crate::units::{Bytes, Flops};
 
 /// Kernels that add up to more or less of the step's span are timed worse than predictions need.
@@ -59,7 +60,7 @@ impl Roof {
 /// A step's dispatches with what they were measured to take.
 #[derive(Clone, Debug)]
 pub struct Baseline {
-    /// (kernel, shape, calls, cost, ns of one), in the order of first dispatch.
+    /// (kernel, calls, cost, ns of one), in the order of first dispatch.
     groups: Vec<(String, u64, Cost, f64)>,
     /// Wall clock less kernels.
     rest: f64,
@@ -86,7 +87,7 @@ impl Baseline {
     }
 
     /// The wall clock predicted for another configuration of the same model, ns; none if its
-    /// dispatches don't correspond to these.
+    /// dispatches don't correspond to these: another kernel reaches another part of the roof.
     pub fn predict(&self, roof: &Roof, other: &[(Dispatched, u64)]) -> Option<f64> {
         if other.len() != self.groups.len() {
             return None;
@@ -97,8 +98,8 @@ impl Baseline {
         };
         let bytes: u64 = other.iter().map(|(d, calls)| lasting(&d.cost) * calls).sum();
         let mut total = self.rest;
-        for ((_, calls, cost, time), (d, other_calls)) in self.groups.iter().zip(other) {
-            if calls != other_calls {
+        for ((kernel, calls, cost, time), (d, other_calls)) in self.groups.iter().zip(other) {
+            if (kernel, calls) != (&d.kernel, other_calls) {
                 return None;
             }
             let before = roof.least(cost, self.bytes, self.overlap);
@@ -112,18 +113,26 @@ impl Baseline {
     }
 }
 
-/// A cost whose weights are of another format: so many times the bytes, with or without unpacking.
-pub fn reformatted(cost: &Cost, bytes: f64, unpacking: f64) -> Cost {
+/// Bytes of a unit of weights on the GPU.
+pub fn unit_bytes(format: &dyn Format) -> f64 {
+    // No entry of a section serves more units.
+    const UNITS: usize = 8;
+    Layout::row_bytes(format, UNITS * UNIT).iter().sum::<u64>() as f64 / UNITS as f64
+}
+
+/// A cost whose weights are of another format: other bytes, and other operations to unpack a unit.
+pub fn reformatted(cost: &Cost, from: &dyn Format, to: &dyn Format) -> Cost {
     let mut cost = cost.clone();
-    let mut weights = false;
-    let scaled = |b: Bytes, by: f64| Bytes((b.0 as f64 * by) as u64);
+    let units = (cost.of(Role::Weights).0 as f64 / unit_bytes(from)).round() as u64;
+    let scaled = |b: Bytes| Bytes((b.0 as f64 * unit_bytes(to) / unit_bytes(from)).round() as u64);
     for t in cost.traffic.iter_mut().filter(|t| t.role == Role::Weights) {
-        (t.floor, t.issued) = (scaled(t.floor, bytes), scaled(t.issued, bytes));
-        weights = true;
+        (t.floor, t.issued) = (scaled(t.floor), scaled(t.issued));
     }
-    if weights {
-        cost.work.int = Flops((cost.work.int.0 as f64 * unpacking) as u64);
-    }
+    let (before, after) = (from.unpacking(), to.unpacking());
+    let other =
+        |work: Flops, before: u64, after: u64| Flops((work.0 + units * after).saturating_sub(units * before));
+    cost.work.int = other(cost.work.int, before.int, after.int);
+    cost.work.f32 = other(cost.work.f32, before.float, after.float);
     cost
 }
 
@@ -160,7 +169,7 @@ mod tests {
             workgroups: 8,
             cost,
             timed_by: TimedBy::Simulated,
-            samples: vec![time; 5],
+            samples: vec![time; 6],
         };
         MeasuredStep {
             name: String::new(),
@@ -202,7 +211,7 @@ mod tests {
         // A second kernel of a third of the time, too noisy to judge; one of a fifth would do.
         let second = |s: &mut MeasuredStep, part: f64| {
             let mut noisy = s.groups[0].clone();
-            noisy.samples = [0.5, 0.6, 1.0, 1.4, 1.5].map(|x| x * part * 1250.0).to_vec();
+            noisy.samples = [0.5, 0.6, 1.0, 1.0, 1.4, 1.5].map(|x| x * part * 1250.0).to_vec();
             s.groups.push(noisy);
             s.gpu = Some(2500.0 * (1.0 + part));
         };
@@ -227,8 +236,32 @@ mod tests {
     }
 
     #[test]
+    fn another_kernel_keeps_no_part_of_the_roof() {
+        let mut measured = step(cost(10_000, 0, 0), 1250.0);
+        measured.gpu = Some(2500.0);
+        let base = Baseline::new(&measured, &roof(), Overlap::Apart).unwrap();
+        let mut other = dispatched(cost(5_000, 0, 0));
+        other.0.kernel = "linear_tiled".into();
+        assert_eq!(base.predict(&roof(), &[other]), None);
+    }
+
+    #[test]
     fn another_format_changes_weights_and_unpacking_alone() {
-        let changed = reformatted(&cost(1000, 7, 48).moves(Role::Input, 9, 9), 0.5, 0.0);
-        assert_eq!(changed, cost(500, 7, 0).moves(Role::Input, 9, 9));
+        // Units of 32 weights; bytes of one: Q4_0 16 + 2, Q4_1 16 + 4, Q8_0 32 + 2, F16 64.
+        let of = |name, units: u64, [bytes, int, float]: [u64; 3]| {
+            // 1000 operations that are no unpacking.
+            let cost = cost(units * bytes, 1000 + units * float, units * int).moves(Role::Input, 9, 9);
+            (crate::quant::by_name(name).unwrap(), cost)
+        };
+        let units = 96;
+        let (q4_0, expected) = of("Q4_0", units, [18, 47, 67]);
+        for (name, counts) in [("F16", [64, 0, 32]), ("Q8_0", [34, 35, 66]), ("Q4_1", [20, 44, 98])] {
+            let (from, before) = of(name, units, counts);
+            assert_eq!(reformatted(&before, from, q4_0), expected, "{name}");
+            assert_eq!(reformatted(&expected, q4_0, from), before, "{name}");
+        }
+        // Without weights nothing is unpacked.
+        let other = Cost::default().moves(Role::Input, 9, 9);
+        assert_eq!(reformatted(&other, q4_0, of("F16", 1, [64, 0, 32]).0), other);
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::elasticity::{Confirmed, Elastic, Elasticity};
 pub use super::read::Unreadable;
 
 /// The schema that this version writes; it grows when a field changes its meaning or goes away.
@@ -191,6 +192,9 @@ pub struct KernelRow {
     pub timed_by: TimedBy,
     /// Time of one dispatch over the samples; below 0 where a difference is lost in noise, none without samples.
     pub time_ns: Option<Percentiles>,
+    /// How many samples; none in an older report.
+    #[serde(default)]
+    pub samples: Option<u64>,
     /// 95 % interval of the median of `time_ns`.
     pub interval_ns: Option<Range>,
     /// Part of the step's kernel time: a step's shares add up to 1, and a row without a time has none of it.
@@ -222,26 +226,6 @@ pub struct KernelRow {
     pub headroom_ns: Option<f64>,
     /// Parts of the ceilings that were reached.
     pub of_ceiling: OfCeiling,
-}
-
-/// What the time of a dispatch does when its work changes and all else stays.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Elasticity {
-    /// The part that it takes longer with its arithmetic done twice.
-    pub arithmetic: Elastic,
-    /// The part that it takes less with all loads of weights or cache from a few lines.
-    pub bytes: Elastic,
-}
-
-/// A median of parts of the time, with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Elastic {
-    /// The median.
-    pub value: f64,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
 }
 
 /// 10, 50 and 90 of a hundred samples lie below these.
@@ -327,18 +311,6 @@ pub enum Verdict {
     Unknown,
 }
 
-/// What a counterfactual says of a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Confirmed {
-    /// It agrees.
-    Confirmed,
-    /// It doesn't.
-    Contradicted,
-    /// It was tried and does not tell.
-    Unclear,
-}
-
 /// One kind of step and its reconciliation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -390,7 +362,7 @@ pub struct Advice {
     pub change: String,
     /// Time a token before over time a token after, predicted: 1.3 is 30 % more tokens.
     pub predicted_gain: f64,
-    /// The same as measured, where the changed step is in this report.
+    /// The same as measured in turn with the step; none where it was not.
     #[serde(default)]
     pub measured_gain: Option<f64>,
     /// What the prediction rests on.

@@ -13,7 +13,8 @@ use crate::cost::Pipe;
 /// Where one verdict ends and the next begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
-    /// Fewer samples tell nothing. Source: ours; a median of fewer has no interval of 95 %.
+    /// Fewer samples tell nothing. Source: a median of fewer has no interval of 95 %: all of five lie on one
+    /// side of it with a chance of 2 / 2^5, all of six with 2 / 2^6.
     pub samples: usize,
     /// The median's interval over the median. Source: ours, twice the gap between neighbouring
     /// verdicts below.
@@ -34,7 +35,7 @@ pub struct Thresholds {
 
 /// The thresholds of every report.
 pub const THRESHOLDS: Thresholds = Thresholds {
-    samples: 5,
+    samples: 6,
     interval: 0.2,
     over_roof: 1.05,
     launch: 0.5,
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_told_is_unknown() {
-        assert_eq!(with(|e| e.samples = 4), Verdict::Unknown);
+        assert_eq!(with(|e| e.samples = 5), Verdict::Unknown);
         assert_eq!(with(|e| e.interval.high = 1190.0), Verdict::Unknown);
         for time in [0.0, -5.0, f64::NAN] {
             assert_eq!(with(|e| e.time = time), Verdict::Unknown);

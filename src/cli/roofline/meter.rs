@@ -159,19 +159,6 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// Wall clocks of some configurations, in turn: medians of what nothing disturbed, ns.
-    pub fn walls<const N: usize>(&mut self, configs: [Config; N]) -> anyhow::Result<[f64; N]> {
-        let mut walls = [const { Vec::new() }; N];
-        let start = Instant::now();
-        while walls.iter().any(|walls| walls.len() < 2 + ROUNDS[0]) || start.elapsed() < self.budget / 4 {
-            for (walls, config) in walls.iter_mut().zip(configs) {
-                walls.push(self.step(config, Profile::default())?.wall().0 as f64);
-            }
-        }
-        // The first two warm up.
-        Ok(walls.map(|walls: Vec<f64>| calm(&walls[2..]).unwrap_or(0.0)))
-    }
-
     /// Wall clocks of a step here and with another meter's model, in turn: medians, ns.
     pub fn against(&mut self, other: &mut Meter<'_>, config: Config) -> anyhow::Result<(f64, f64)> {
         let mut here = false;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod confirm;
+mod growth;
 mod knobs;
 mod left_out;
 mod meter;
@@ -26,9 +27,9 @@ use crate::roofline::summary;
 use crate::roofline::trace::trace;
 
 use attach::Attach;
-pub(super) use knobs::{By, Knob, Predicted, Predictions, advice, knobs, main_formats, predict};
+pub(super) use knobs::{By, Knob, Predicted, Predictions, SHORTEN, advice, knobs, main_formats, predict};
 pub(super) use meter::{Config, Meter};
-pub(super) use prompt::{Prompt, budgets};
+pub(super) use prompt::{LEAST_BUDGET, Prompt, budgets};
 pub(super) use setup::{Prepared, Reformat, SetupArgs};
 pub(super) use table::{time, word};
 use workload::Workload;
@@ -195,8 +196,13 @@ impl Roofline {
             report.kernels.extend(rows);
             report.steps.push(reconciled);
         }
+        report.advice = advice(&predictions, &mut |from, to| {
+            if !global.quiet {
+                eprintln!("measuring {} in turn with {}", to.name(), from.name());
+            }
+            meter.compare(from, to)
+        })?;
         report.timer.count(meter.counts());
-        report.advice = advice(&predictions, &report.steps);
         report.summary = summary(&report);
         Ok(report)
     }

@@ -15,7 +15,7 @@ pub struct Prompt {
 }
 
 /// A smaller budget is no knob: its steps are decodes in all but name.
-const LEAST: usize = 8;
+pub const LEAST_BUDGET: usize = 8;
 
 impl Prompt {
     /// `prefill 512 in steps of 128`.
@@ -40,7 +40,7 @@ impl Prompt {
     pub fn knobs(self) -> Vec<Knob> {
         let larger = [2, 4].map(|by| (self.budget * by).min(self.tokens));
         let budgets = larger.into_iter().chain([self.budget / 2, self.budget / 4]);
-        let mut found: Vec<usize> = budgets.filter(|b| *b >= LEAST && *b != self.budget).collect();
+        let mut found: Vec<usize> = budgets.filter(|b| *b >= LEAST_BUDGET && *b != self.budget).collect();
         found.dedup();
         found.into_iter().map(|budget| Knob::Budget { from: self, to: Self { budget, ..self } }).collect()
     }
@@ -67,7 +67,7 @@ pub fn budgets(
             let mut sum = Ok(0.0);
             for config in prompt.steps() {
                 let (groups, _) = grouped(&meter.describe(config)?);
-                let other = || format!("a step of {} tokens has other kernels", config.tokens);
+                let other = || format!("other kernels would run in a step of {} tokens", config.tokens);
                 sum = sum.and_then(|sum| Ok(sum + base.predict(roof, &groups).ok_or_else(other)?));
             }
             Ok(sum)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::super::Global;
@@ -112,7 +113,6 @@ impl SetupArgs {
                 c.context
             );
         }
-        load.max_num_batched_tokens = Some(u32::try_from(tokens)?);
         let mut opened = load.open(global)?;
         if let Some((from, to)) = change {
             let changed = opened.file.requantize(from, to);
@@ -125,10 +125,14 @@ impl SetupArgs {
             );
         }
         opened.context = context;
+        load.max_num_batched_tokens = Some(u32::try_from(tokens)?);
         let mut limits = load.limits(&opened, sequences, sequences);
         // Each sequence has whole blocks of its own.
         let blocks = |c: &Config| c.context.div_ceil(limits.cache.block_size as usize) * c.sequences;
-        limits.cache.num_blocks = u32::try_from(configs.iter().map(blocks).max().unwrap_or(1))?;
+        let most = configs.iter().map(blocks).max().unwrap_or(1);
+        limits.cache.num_blocks = u32::try_from(most).with_context(|| {
+            format!("the cache would have {most} blocks: expected smaller contexts or batches")
+        })?;
         Runner::fits(&opened.gpu, &opened.file, &limits)?;
         // Before the model is loaded: the probes take memory of their own.
         let device = self.device.report(global, &opened.gpu)?;

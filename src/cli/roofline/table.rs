@@ -196,6 +196,7 @@ fn fields(r: &KernelRow) -> Vec<(String, String)> {
     add("time_ns_p10", known(r.time_ns.map(|times| times.p10)));
     add("time_ns_p50", known(r.time_ns.map(|times| times.p50)));
     add("time_ns_p90", known(r.time_ns.map(|times| times.p90)));
+    add("samples", r.samples.map_or(String::new(), |samples| samples.to_string()));
     add("interval_ns_low", known(r.interval_ns.map(|interval| interval.low)));
     add("interval_ns_high", known(r.interval_ns.map(|interval| interval.high)));
     add("share", r.share.to_string());

@@ -54,6 +54,12 @@ fn lines(path: &Path) -> anyhow::Result<Vec<Line>> {
         found.push(line);
     }
     anyhow::ensure!(!found.is_empty(), "{} holds no request: expected a JSON object a line", path.display());
+    anyhow::ensure!(
+        found.len() <= MOST,
+        "{} holds {} requests, expected at most {MOST}: all are served at once",
+        path.display(),
+        found.len()
+    );
     Ok(found)
 }
 
@@ -69,8 +75,35 @@ impl Workload {
     }
 }
 
+/// Most requests of a file: all are served at once.
+const MOST: usize = 1024;
+/// Most tokens of their prompts together.
+const MOST_TOKENS: usize = 1 << 24;
+
+/// Whether a request of so many tokens of prompt can be served.
+fn within(path: &Path, line: &Line, prompt: usize, context: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        prompt.saturating_add(line.max_tokens as usize) <= context,
+        "{}:{}: {prompt} tokens of prompt and {} of answer: expected at most {context} together, which is the model's context",
+        path.display(),
+        line.number,
+        line.max_tokens
+    );
+    Ok(())
+}
+
 fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow::Result<Report> {
     let lines = lines(path)?;
+    let context = setup.context_length(global)?;
+    for line in &lines {
+        within(path, line, line.prompt_tokens.unwrap_or(1), context)?;
+    }
+    let all: usize = lines.iter().filter_map(|line| line.prompt_tokens).sum();
+    anyhow::ensure!(
+        all <= MOST_TOKENS,
+        "{}: {all} tokens of prompts, expected at most {MOST_TOKENS}",
+        path.display()
+    );
     let tokenizer = Arc::new(setup.tokenizer(global)?);
     let vocab = tokenizer.vocab_size().max(1);
     let mut requests = Vec::new();
@@ -79,6 +112,7 @@ fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow
             (Some(text), _) => tokenizer.encode_prompt(text, Special::Text)?,
             (None, n) => (0..n.unwrap_or(1)).map(|i| (i * 7919 % vocab) as u32).collect(),
         };
+        within(path, line, prompt.len(), context)?;
         let max_tokens = Some(line.max_tokens);
         // Greedy and without an end, so that the same file makes the same steps.
         let params =
@@ -131,6 +165,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_request_beyond_the_context_is_named_before_it_is_made() {
+        let line = |tokens| Line { number: 3, prompt: None, prompt_tokens: Some(tokens), max_tokens: 4 };
+        let fits = |tokens| within(Path::new("w"), &line(tokens), tokens, 128).map_err(|e| e.to_string());
+        assert_eq!(fits(124), Ok(()));
+        for tokens in [125, 1_000_000_000_000_000, usize::MAX] {
+            let error = fits(tokens).unwrap_err();
+            let expected = format!("w:3: {tokens} tokens of prompt and 4 of answer: expected at most 128");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
     fn a_line_that_makes_no_sense_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.jsonl");
@@ -140,6 +186,8 @@ mod tests {
         };
         let good = "{\"prompt_tokens\": 4, \"max_tokens\": 2}\n\n{\"prompt\": \"a\", \"max_tokens\": 1}\n";
         assert_eq!(read(good), Ok(2));
+        let many = "{\"prompt_tokens\": 4, \"max_tokens\": 2}\n".repeat(MOST + 1);
+        assert!(read(&many).unwrap_err().contains("holds 1025 requests, expected at most 1024"));
         for (text, expected) in [
             ("", "holds no request"),
             ("{\"max_tokens\": 2}", ":1: expected either"),
