@@ -18,7 +18,7 @@ pub(super) struct Linear {
     pub buffers: Vec<wgpu::Buffer>,
     pub step: wgpu::Buffer,
     pub picks: Option<(u64, u64)>,
-    /// Whether what follows the loads is done twice: a counterfactual.
+    /// Whether unpacking and products are done twice: a counterfactual.
     pub twice: bool,
     pub bound: HashMap<(linear::Variant, bool), Bound>,
 }
