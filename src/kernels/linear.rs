@@ -16,7 +16,7 @@ use super::{Cases, Kernel, LANE_NEEDS, Needs, broadcasts, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::quant::{BAND, Format, Layout, UNIT};
-use crate::units::Flops;
+use crate::units::{Bytes, Flops};
 
 /// The function of a gated layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -296,6 +296,16 @@ pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, varia
     .moves(Role::Input, x, units_of_x * grid[1])
     .moves(Role::Output, y, y)
     .moves(Role::Tables, tables.iter().map(|t| t.0).sum(), tables.iter().map(|t| t.1).sum())
+}
+
+/// A cost without the bytes of all units of a row but the first, which is read as often as there are units
+/// ([`STRIDE`] 0).
+pub fn collapse(mut cost: Cost, format: &dyn Format, k: usize) -> Cost {
+    let [unit, row] = [UNIT, k].map(|k| Layout::row_bytes(format, k).iter().sum::<u64>());
+    for t in cost.traffic.iter_mut().filter(|t| t.role == Role::Weights) {
+        t.floor = Bytes(t.floor.0 / row.max(1) * unit);
+    }
+    cost
 }
 
 /// The lane-per-row kernel.

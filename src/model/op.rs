@@ -20,6 +20,8 @@ pub(super) struct Linear {
     pub picks: Option<(u64, u64)>,
     /// Whether unpacking and products are done twice: a counterfactual.
     pub twice: bool,
+    /// Whether only the first unit of each row is read, again and again: another one.
+    pub collapsed: bool,
     pub bound: HashMap<(linear::Variant, bool), Bound>,
 }
 

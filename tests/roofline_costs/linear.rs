@@ -161,6 +161,17 @@ fn hand_counted_quantized_layer() {
     assert_eq!(issued(&cost, Role::Input), 4 * floor(&cost, Role::Input), "four groups of rows read x");
 }
 
+/// Ten units of Q4_1, of which one is left: 20 bytes of each row, and all of x and y.
+#[test]
+fn a_collapsed_layer_keeps_a_unit_of_each_row() {
+    let q4_1 = by_name("Q4_1").unwrap();
+    let real = linear::cost(q4_1, Form::default(), 64, 320, 1, Variant::Split { columns: 1 });
+    let left = linear::collapse(real.clone(), q4_1, 320);
+    assert_eq!((floor(&real, Role::Weights), floor(&left, Role::Weights)), (64 * 200, 64 * 20));
+    assert_eq!(issued(&left, Role::Weights), issued(&real, Role::Weights), "as many loads");
+    assert_eq!(left.of(Role::Input), real.of(Role::Input));
+}
+
 /// A decode on a software adapter: 40 rows of 40 F32 weights, one column.
 #[test]
 fn hand_counted_decode_in_lanes() {

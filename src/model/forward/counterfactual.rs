@@ -32,8 +32,9 @@ impl Forward {
             match op {
                 Op::Linear(l) => {
                     l.twice = twice;
+                    l.collapsed = change == Counterfactual::Collapsed;
                     if let Some(params) = l.buffers.first() {
-                        let stride = if change == Counterfactual::Collapsed { 0 } else { BAND as u32 };
+                        let stride = if l.collapsed { 0 } else { BAND as u32 };
                         gpu.write(params, STRIDE, &stride.to_le_bytes());
                     }
                 }
