@@ -50,12 +50,12 @@ fn main() -> anyhow::Result<()> {
     let mut runner = Runner::load(&gpu, &file, limits, &mut |_, _| {})?;
     let mut run = Run::new("profiling", &gpu);
     eprintln!("{}", run.device);
-    let (pairs, steps) = if quick() { (3, 2) } else { (args.pairs.max(30), args.steps.max(1)) };
+    let (pairs, steps) = if quick() { (3, 2) } else { (args.pairs.max(30), args.steps.max(2)) };
     let blocks: Vec<BlockId> = (0..limits.cache.num_blocks).map(BlockId).collect();
     let start = limits.context - 1;
     let entry = Entry { tokens: &[1], start, blocks: &blocks, outputs: Outputs::Last };
     let mut results = Results::default();
-    let mut spanned = 0;
+    let (mut spanned, mut expected) = (0, 0);
     let mut side = |runner: &mut Runner| -> anyhow::Result<f64> {
         let begun = Instant::now();
         for _ in 0..steps {
@@ -73,6 +73,8 @@ fn main() -> anyhow::Result<()> {
         for on in [pair % 2 == 0, pair % 2 != 0] {
             runner.set_spans(on);
             times[usize::from(on)] = side(&mut runner)?;
+            // A span is known one step later.
+            expected += if on { steps - 1 } else { 0 };
         }
         if pair > 0 {
             cost.push(100.0 * (times[1] / times[0] - 1.0));
@@ -80,7 +82,8 @@ fn main() -> anyhow::Result<()> {
         }
     }
     let stamps = gpu.has(wgpu::Features::TIMESTAMP_QUERY);
-    anyhow::ensure!(stamps == (spanned > 0), "spans were asked for, and {spanned} came");
+    let expected = if stamps { expected } else { 0 };
+    anyhow::ensure!(spanned == expected, "{expected} spans were asked for, and {spanned} came");
     let ratio = Samples::new(cost).ok_or_else(|| anyhow::anyhow!("no pair was measured"))?;
     let interval = ratio.median_interval();
     let mut row = |name: &str, times: Vec<f64>, note: String| {

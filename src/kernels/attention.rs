@@ -114,8 +114,13 @@ impl Variant {
         } else if longest < LANES {
             Self::Keys
         } else {
-            Self::Lanes { heads: divisor(h.group(), (256 / h.dim).clamp(1, 4)) as u32 }
+            Self::lanes(h)
         }
+    }
+
+    /// [`Self::Lanes`] with as many heads in a lane as its registers hold.
+    pub fn lanes(h: &Heads) -> Self {
+        Self::Lanes { heads: divisor(h.group(), (256 / h.dim).clamp(1, 4)) as u32 }
     }
 
     /// Whether it rotates and caches steps of single tokens itself. A `q8_0` row's scales need 32 numbers
