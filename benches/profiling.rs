@@ -50,12 +50,12 @@ fn main() -> anyhow::Result<()> {
     let mut runner = Runner::load(&gpu, &file, limits, &mut |_, _| {})?;
     let mut run = Run::new("profiling", &gpu);
     eprintln!("{}", run.device);
-    let (pairs, steps) = if quick() { (3, 2) } else { (args.pairs.max(30), args.steps.max(1)) };
+    let (pairs, steps) = if quick() { (3, 2) } else { (args.pairs.max(30), args.steps.max(2)) };
     let blocks: Vec<BlockId> = (0..limits.cache.num_blocks).map(BlockId).collect();
     let start = limits.context - 1;
     let entry = Entry { tokens: &[1], start, blocks: &blocks, outputs: Outputs::Last };
     let mut results = Results::default();
-    let mut spanned = 0;
+    let (mut spanned, mut expected) = (0, 0);
     let mut side = |runner: &mut Runner| -> anyhow::Result<f64> {
         let begun = Instant::now();
         for _ in 0..steps {
@@ -72,13 +72,16 @@ fn main() -> anyhow::Result<()> {
         for on in [pair % 2 == 0, pair % 2 != 0] {
             runner.set_spans(on);
             times[usize::from(on)] = side(&mut runner)?;
+            // A span is known one step later.
+            expected += if on { steps - 1 } else { 0 };
         }
         if pair > 0 {
             sides.iter_mut().zip(times).for_each(|(side, time)| side.push(time));
         }
     }
     let stamps = gpu.has(wgpu::Features::TIMESTAMP_QUERY);
-    anyhow::ensure!(stamps == (spanned > 0), "spans were asked for, and {spanned} came");
+    let expected = if stamps { expected } else { 0 };
+    anyhow::ensure!(spanned == expected, "{expected} spans were asked for, and {spanned} came");
     // Of pairs of which neither side was disturbed.
     let pairs: Vec<(f64, f64)> = sides[1].iter().copied().zip(sides[0].iter().copied()).collect();
     let calm = Samples::new(sides[0].clone()).map_or(f64::NAN, |off| off.calm_median());

@@ -22,6 +22,11 @@ fn load_rows(row: u32, lane: u32) -> array<vec4<f32>, KT * LOADS * QUADS> {
             let bits = word(cache[row + j * ROW + v]);
             let scale = scale_of(scales, v);
             for (var h = 0u; h < QUADS; h++) { f[(j * LOADS + l) * QUADS + h] = unpack(bits, h, scale); }
+#ifdef TWICE
+            for (var h = 0u; h < QUADS; h++) {
+                f[(j * LOADS + l) * QUADS + h] += unpack(bits ^ vec4(p.pad0), h, scale);
+            }
+#endif
         }
     }
     return f;

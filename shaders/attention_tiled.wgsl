@@ -22,7 +22,13 @@ fn stage(row: u32, tid: u32) {
         let scale = scale_of(row_scales(row + key * ROW), v);
         for (var e = 0u; e < QUADS; e++) {
             let d = v * QUADS + e;
-            if (d < QUADS_PER_HEAD) { staged[key * STRIDE + d] = unpack(bits, e, scale); }
+            if (d < QUADS_PER_HEAD) {
+#ifdef TWICE
+                staged[key * STRIDE + d] = unpack(bits, e, scale) + unpack(bits ^ vec4(p.pad0), e, scale);
+#else
+                staged[key * STRIDE + d] = unpack(bits, e, scale);
+#endif
+            }
         }
     }
 }
@@ -47,19 +53,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         stage(cache_row(block, 0u, kv_head, key % BLOCK), tid);
         workgroupBarrier();
         var s: array<f32, KT / 4u>;
-#ifdef TWICE
-        for (var again = 0u; again < 2u; again++) {
-#endif
         for (var d = 0u; d < QUADS_PER_HEAD; d++) {
-            var qv = q[at + d];
+            let qv = q[at + d];
+            for (var j = 0u; j < KT / 4u; j++) {
+                let k = staged[(part * (KT / 4u) + j) * STRIDE + d];
+                s[j] += dot(qv, k);
 #ifdef TWICE
-            qv += vec4(nothing() * f32(again));
+                s[j] = fused(qv + vec4(nothing()), k, s[j]);
 #endif
-            for (var j = 0u; j < KT / 4u; j++) { s[j] += dot(qv, staged[(part * (KT / 4u) + j) * STRIDE + d]); }
+            }
         }
-#ifdef TWICE
-        }
-#endif
         for (var j = 0u; j < KT / 4u; j++) {
             let k = key + part * (KT / 4u) + j;
             scores[r * KT + part * (KT / 4u) + j] = select(LOWEST, s[j] * p.scale, k <= pos && k >= low);
@@ -73,24 +76,19 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         l *= fade;
         for (var i = 0u; i < OWN; i++) { own[i] *= fade; }
         workgroupBarrier();
-#ifdef TWICE
-        for (var again = 0u; again < 2u; again++) {
-#endif
         for (var j = 0u; j < KT; j++) {
-            var score = scores[r * KT + j];
-#ifdef TWICE
-            score += nothing() * f32(again);
-#endif
+            let score = scores[r * KT + j];
             // A masked key counts for nothing, also while no key has been seen yet.
             let e = select(0.0, exp(score - top), score > LOWEST);
             l += e;
             for (var i = 0u; i < OWN; i++) {
-                own[i] += e * staged[j * STRIDE + min(part + i * 4u, QUADS_PER_HEAD - 1u)];
+                let v = staged[j * STRIDE + min(part + i * 4u, QUADS_PER_HEAD - 1u)];
+                own[i] += e * v;
+#ifdef TWICE
+                own[i] = fma(vec4(e + nothing()), v, own[i]);
+#endif
             }
         }
-#ifdef TWICE
-        }
-#endif
         workgroupBarrier();
     }
     if (r / HB >= tile.y) { return; }

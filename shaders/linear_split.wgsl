@@ -32,12 +32,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         var b: array<Block, PARTS>;
         for (var r = 0u; r < PARTS; r++) { b[r] = block_load(u, clamped + r * up_row(), p.w); }
 #ifdef TWICE
-        for (var again = 0u; again < 2u; again++) {
-        for (var r = 0u; r < PARTS; r++) { b[r] = disguised(b[r]); }
+        var again: array<Block, PARTS>;
+        for (var r = 0u; r < PARTS; r++) { again[r] = disguised(b[r]); }
 #endif
         for (var i = 0u; i < 8u; i++) {
             var w: array<vec4<f32>, PARTS>;
             for (var r = 0u; r < PARTS; r++) { w[r] = numbers(b[r], i); }
+#ifdef TWICE
+            var more: array<vec4<f32>, PARTS>;
+            for (var r = 0u; r < PARTS; r++) { more[r] = numbers(again[r], i); }
+#endif
             for (var c = 0u; c < C; c++) {
                 var v = floats(x[xs[c] + u * 8u + i]);
 #ifdef NORM
@@ -45,11 +49,11 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
                 v *= floats(gain[u * 8u + i]);
 #endif
                 for (var r = 0u; r < PARTS; r++) { acc[r * C + c] += dot(w[r], v); }
+#ifdef TWICE
+                for (var r = 0u; r < PARTS; r++) { acc[r * C + c] = fused(more[r], v, acc[r * C + c]); }
+#endif
             }
         }
-#ifdef TWICE
-        }
-#endif
     }
     for (var s = 0u; s < C * PARTS; s++) { meet[s * ROWS * KL + tid] = acc[s]; }
 #ifdef NORM

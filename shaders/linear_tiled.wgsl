@@ -42,15 +42,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var acc: array<f32, 32>;
     var sq: array<f32, 4>;
     for (var u = 0u; u < p.w.units; u++) {
-#ifdef TWICE
-        var b = block_load(u, row, p.w);
-        for (var again = 0u; again < 2u; again++) {
-        b = disguised(b);
-#else
         let b = block_load(u, row, p.w);
+#ifdef TWICE
+        let again = disguised(b);
 #endif
         for (var i = 0u; i < 8u; i++) {
+#ifdef TWICE
+            let w = numbers(b, i) + numbers(again, i);
+#else
             let w = numbers(b, i);
+#endif
             for (var e = 0u; e < 4u; e++) { wt[(i * 4u + e) * 64u + tid] = Tile(w[e]); }
         }
         for (var j = 0u; j < 4u; j++) {
@@ -71,12 +72,13 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
             for (var c = 0u; c < 4u; c++) {
                 let v = f32(xt[k * X_PAD + tc + c]);
                 for (var r = 0u; r < 8u; r++) { acc[c * 8u + r] = fma(a[r], v, acc[c * 8u + r]); }
+#ifdef TWICE
+                let more = v + nothing();
+                for (var r = 0u; r < 8u; r++) { acc[c * 8u + r] = fma(a[r], more, acc[c * 8u + r]); }
+#endif
             }
         }
         workgroupBarrier();
-#ifdef TWICE
-        }
-#endif
     }
 #ifdef NORM
     for (var j = 0u; j < 4u; j++) { squares[(tid / 8u + j * 8u) * 8u + k4] = sq[j]; }

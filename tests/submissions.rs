@@ -61,4 +61,23 @@ fn a_step_is_one_submission_and_reading_its_stamps_another() {
     let times = runner.step(&[entry(2)], Want::Argmax, &mut results, profile).unwrap();
     assert!(!times.spans.is_empty());
     assert_eq!(gpu.submissions() - before, 2);
+
+    // Sixteen tokens may be so slow, for all that is known, that a step goes in parts: with every kind of stamps.
+    let mut fresh = Runner::load(&gpu, &file, limits, &mut |_, _| {}).unwrap();
+    let inside = gpu.has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES).then_some(Stamps::Inside);
+    for stamps in [Some(Stamps::Passes), inside, Some(Stamps::Span)].into_iter().flatten() {
+        let dispatches = fresh.describe(&[entry(3)], Want::Argmax).unwrap().len();
+        let before = gpu.submissions();
+        let profile = Profile { stamps, ring: Some(&mut ring), ..Profile::default() };
+        let times = fresh.step(&[entry(3)], Want::Argmax, &mut results, profile).unwrap();
+        let pairs = if stamps == Stamps::Span { 1 } else { dispatches };
+        assert_eq!(times.spans.len(), pairs, "{stamps:?}");
+        assert!(times.spans.iter().all(|span| span.is_some()), "{stamps:?}: {times:?}");
+        // Eight dispatches each until something is known, and one to read the stamps.
+        assert_eq!(gpu.submissions() - before, dispatches.div_ceil(8) as u64 + 1, "{stamps:?}");
+        assert_eq!(
+            times.submit.0, 0,
+            "what was handed over while the rest was recorded is the device's time"
+        );
+    }
 }

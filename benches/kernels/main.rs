@@ -7,6 +7,7 @@
 //! step's weights are cold; clocks are warmed by time; a sample is the wall time of 2 n dispatches less
 //! that of n, over n; the figure is the median with its 95 % interval.
 
+mod product;
 #[path = "../report/mod.rs"]
 mod report;
 mod shapes;

@@ -4,13 +4,12 @@
 
 use ridgepoint::gpu::Gpu;
 use ridgepoint::kernels::attention::{self, Intake, Tile};
-use ridgepoint::kernels::linear::{self, Activation, Form, Params};
+use ridgepoint::kernels::linear::{self, Activation, Form};
 use ridgepoint::kernels::rope_cache::{CacheType, Heads};
-use ridgepoint::kernels::{
-    Case, Expected, Input, Needs, Noise, Values, argmax, dot_tolerance, embed, gated, words,
-};
+use ridgepoint::kernels::{Case, Expected, Input, Needs, Noise, Values, argmax, embed, gated, words};
 use ridgepoint::quant::{Format, Layout, Packed, UNIT, by_name};
 
+use crate::product::product;
 use crate::report::quick;
 
 /// A model's layer.
@@ -61,15 +60,16 @@ pub fn of<'a>(kernel: &'static str, l: &'a Layer, gpu: &'a Gpu) -> Box<dyn Itera
     match kernel {
         "argmax" => Box::new(std::iter::once_with(move || named(format!("{} logits", l.vocab), logits(l)))),
         "gated" => Box::new(std::iter::once_with(move || named(format!("{} x {PREFILL}", l.inter), gate(l)))),
-        "embed" => Box::new(
-            formats().map(move |f| named(format!("{} {} x {PREFILL}", f.name(), l.hidden), embedding(f, l))),
-        ),
+        "embed" => Box::new(formats().map(move |f| {
+            let k = l.hidden.next_multiple_of(f.block_len());
+            named(format!("{} {k} x {PREFILL}", f.name()), embedding(f, l))
+        })),
         "attention_keys" | "attention_lanes" | "attention_tiled" => {
             let steps = [(1, CONTEXT - 1), (PREFILL, 0)];
             Box::new(steps.into_iter().map(move |(tokens, position)| {
                 let variant = match kernel {
                     "attention_keys" => attention::Variant::Keys,
-                    "attention_lanes" => attention::Variant::Lanes { heads: 1 },
+                    "attention_lanes" => attention::Variant::lanes(&heads),
                     _ => attention::Variant::Tiled,
                 };
                 named(format!("{tokens} tokens from {position}"), attend(variant, &heads, tokens, position))
@@ -83,22 +83,32 @@ pub fn of<'a>(kernel: &'static str, l: &'a Layer, gpu: &'a Gpu) -> Box<dyn Itera
                 _ => &[1, 8],
             };
             let q = (l.heads + 2 * l.kv_heads) * l.dim;
+            // As a layer has them: what is fused around each product, its rows (gates and as many up), its K.
+            let plain = Form::default();
+            let normed = Form { norm: true, ..plain };
+            let added = Form { residual: true, ..plain };
+            let gated = Form { gate: Some(Activation::Silu), ..normed };
             let matrices = [
-                ("qkv", q, l.hidden),
-                ("up", l.inter, l.hidden),
-                ("down", l.hidden, l.inter),
-                ("head", l.vocab, l.hidden),
+                ("qkv norm", normed, q, l.hidden),
+                ("output residual", added, l.hidden, l.heads * l.dim),
+                ("gate and up norm", gated, 2 * l.inter, l.hidden),
+                ("down residual", added, l.hidden, l.inter),
+                ("head norm", Form { pick: true, ..normed }, l.vocab, l.hidden),
             ];
             let all = formats().flat_map(move |f| {
                 matrices.into_iter().flat_map(move |m| widths.iter().map(move |n| (f, m, *n)))
             });
             // A head has a column for each sequence, not for each token of a prompt.
-            let fits = move |(f, (name, m, k), n): &(&'static dyn Format, (&str, usize, usize), usize)| {
-                (*name != "head" || *n <= 8)
-                    && Layout::new(*f, *m, *k).bytes() <= gpu.limits.max_storage_buffer_binding_size
-            };
-            Box::new(all.filter(fits).map(move |(f, (name, m, k), n)| {
-                named(format!("{} {name} {m}x{k} x {n}", f.name()), product(variant(kernel, n), f, m, k, n))
+            let fits =
+                move |(f, (_, form, m, k), n): &(&'static dyn Format, (&str, Form, usize, usize), usize)| {
+                    (!form.pick || *n <= 8)
+                        && Layout::new(*f, *m, *k).bytes() <= gpu.limits.max_storage_buffer_binding_size
+                };
+            Box::new(all.filter(fits).map(move |(f, (name, form, m, k), n)| {
+                // Rows end with a block: the formats with blocks of 256 don't divide every width.
+                let k = k.next_multiple_of(f.block_len());
+                let case = product(variant(kernel, n), f, form, m, k, n);
+                named(format!("{} {name} {m}x{k} x {n}", f.name()), case)
             }))
         }
     }
@@ -118,16 +128,13 @@ fn variant(kernel: &str, n: usize) -> linear::Variant {
     }
 }
 
-/// A matrix whose rows repeat: the GPU's words, and the distinct rows' numbers.
-fn matrix(format: &'static dyn Format, m: usize, k: usize, noise: &mut Noise) -> (Packed, Vec<Vec<f32>>) {
+/// A matrix of whole blocks whose rows repeat: the GPU's words, and the distinct rows' numbers.
+pub fn matrix(format: &'static dyn Format, m: usize, k: usize, noise: &mut Noise) -> (Packed, Vec<Vec<f32>>) {
     let mut rows = Vec::new();
     let mut blocks = Vec::new();
-    // Rows end with a block: the formats with blocks of 256 don't divide every width.
-    let padded = k.next_multiple_of(format.block_len());
     for _ in 0..DISTINCT.min(m) {
-        let mut numbers = noise.floats(padded);
-        numbers[k..].fill(0.0);
-        let mut bytes = vec![0; padded / format.block_len() * format.block_bytes()];
+        let mut numbers = noise.floats(k);
+        let mut bytes = vec![0; k / format.block_len() * format.block_bytes()];
         let each = bytes.chunks_mut(format.block_bytes());
         for (numbers, block) in numbers.chunks_mut(format.block_len()).zip(each) {
             format.encode(numbers, block);
@@ -136,61 +143,20 @@ fn matrix(format: &'static dyn Format, m: usize, k: usize, noise: &mut Noise) ->
         rows.push(numbers);
         blocks.push(bytes);
     }
-    let mut packed = Packed::new(format, m, padded);
+    let mut packed = Packed::new(format, m, k);
     (0..m).for_each(|row| packed.put(row, &blocks[row % rows.len()]));
     (packed, rows)
 }
 
-fn storage(data: &[f32]) -> Input {
+/// Floats as a buffer.
+pub fn storage(data: &[f32]) -> Input {
     Input::Storage(bytemuck::cast_slice(data).to_vec())
 }
 
-fn weights(packed: &Packed) -> [Input; 2] {
+/// A matrix as its two buffers.
+pub fn weights(packed: &Packed) -> [Input; 2] {
     [bytemuck::cast_slice(&packed.q), bytemuck::cast_slice(&packed.aux)]
         .map(|data: &[u8]| Input::Storage(data.to_vec()))
-}
-
-/// A plain product.
-fn product(variant: linear::Variant, format: &'static dyn Format, m: usize, k: usize, n: usize) -> Case {
-    let mut noise = Noise::new((m + 7 * k + n) as u64);
-    let (packed, rows) = matrix(format, m, k, &mut noise);
-    let k = k.next_multiple_of(format.block_len());
-    let x_stride = k.div_ceil(UNIT) * 8;
-    let mut x = noise.floats(n * x_stride * 4);
-    x.chunks_mut(x_stride * 4).for_each(|column| column[k..].fill(0.0));
-    let mut expected = Vec::with_capacity(m * n);
-    for column in x.chunks(x_stride * 4) {
-        let dots: Vec<(f32, f32)> = rows.iter().map(|row| dot(row, column)).collect();
-        expected.extend((0..m).map(|row| dots[row % dots.len()]));
-    }
-    let form = Form::default();
-    let params = Params {
-        layout: packed.layout,
-        k,
-        x_stride,
-        y_stride: m,
-        y_offset: 0,
-        out_rows: m,
-        eps: 0.0,
-        bias_offset: 0,
-    };
-    let [q, aux] = weights(&packed);
-    let step = Input::Uniform(words(&[n as u32, n as u32, 0, 0]));
-    Case {
-        label: format!("{m}x{k}x{n}"),
-        program: variant.program(format, form),
-        needs: variant.needs(),
-        inputs: vec![Input::Uniform(params.bytes()), step, q, aux, storage(&x), storage(&vec![0.0; m * n])],
-        grid: variant.grid(form, m, n),
-        expected: vec![Expected { binding: 5, values: Values::F32(expected) }],
-        cost: linear::cost(format, form, m, k, n, variant),
-    }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> (f32, f32) {
-    let terms = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
-    let (sum, magnitude) = terms.fold((0.0, 0.0), |(s, m), t| (s + t, m + t.abs()));
-    (sum as f32, dot_tolerance(2 * a.len() + 16, magnitude) as f32)
 }
 
 /// `tokens` new ones of a sequence after `position`; three queries are compared.
@@ -298,8 +264,8 @@ fn embedding(format: &'static dyn Format, l: &Layer) -> Case {
     let mut noise = Noise::new(7);
     // A part of the vocabulary is as good as all: tokens read the rows that they name.
     let m = l.vocab.min(4096);
-    let (packed, rows) = matrix(format, m, l.hidden, &mut noise);
     let k = l.hidden.next_multiple_of(format.block_len());
+    let (packed, rows) = matrix(format, m, k, &mut noise);
     let ids: Vec<u32> = (0..PREFILL).map(|_| noise.below(m) as u32).collect();
     let stride = k.next_multiple_of(UNIT) / 4;
     let mut expected = vec![(0.0, 0.0); PREFILL * stride * 4];

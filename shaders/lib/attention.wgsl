@@ -56,9 +56,7 @@ const QUADS_PER_HEAD: u32 = D / 4u;
 const LOWEST = -1e30;                  // finite: -inf minus -inf would be NaN
 
 #ifdef TWICE
-// 0, which no compiler can know: the counterfactual that does the products twice adds it, so that
-// they are work again. Its results mean nothing.
-fn nothing() -> f32 { return bitcast<f32>(p.pad0); }
+#import lib/twice
 #endif
 
 fn first_key(pos: u32) -> u32 {

@@ -46,6 +46,13 @@ struct Linear {
 #import lib/dequantise
 #ifdef TWICE
 #import lib/twice
+
+// A block as it was, which no compiler can know, so that unpacking it again is work again.
+fn disguised(b: Block) -> Block {
+    var c = b;
+    for (var i = 0u; i < WORDS; i++) { c.q[i] ^= vec4(p.pad0); }
+    return c;
+}
 #endif
 #import lib/activation
 

@@ -112,6 +112,7 @@ impl Service {
                     owners: HashMap::new(),
                     until: None,
                     window: None,
+                    windows: 0,
                 }
                 .run();
                 Ok(())
@@ -172,7 +173,8 @@ impl Service {
     }
 
     /// Watches the next `steps` steps, or those that come within `patience`: dispatch by dispatch, one
-    /// at a time. Nothing is watched any more once the future is dropped.
+    /// at a time. Nothing is watched any more once the future is dropped. Gives them with the window's number:
+    /// later windows have greater ones.
     ///
     /// # Errors
     /// When the service takes no requests at present, watches others' steps, or can't watch them.
@@ -181,7 +183,7 @@ impl Service {
         steps: usize,
         stamps: Stamps,
         patience: Duration,
-    ) -> Result<Vec<Watched>, WatchError> {
+    ) -> Result<(u64, Vec<Watched>), WatchError> {
         let gone = || WatchError::Unavailable(self.state());
         (self.state() == State::Ready).then_some(()).ok_or_else(gone)?;
         let (reply, answer) = oneshot::channel();
@@ -209,7 +211,7 @@ struct Owner {
 struct Window {
     /// When it has to do with those that came.
     until: Instant,
-    reply: oneshot::Sender<Result<Vec<Watched>, WatchError>>,
+    reply: oneshot::Sender<Result<(u64, Vec<Watched>), WatchError>>,
 }
 
 struct Worker<'a> {
@@ -221,6 +223,8 @@ struct Worker<'a> {
     /// When draining must be over.
     until: Option<Instant>,
     window: Option<Window>,
+    /// Windows that are over.
+    windows: u64,
 }
 
 impl Worker<'_> {
@@ -323,6 +327,8 @@ impl Worker<'_> {
     }
 
     fn hand_over(&mut self, seen: Result<Vec<Watched>, WatchError>) {
+        self.windows += 1;
+        let seen = seen.map(|seen| (self.windows, seen));
         // A client that is gone by now has no use for it.
         let _ = self.window.take().map(|window| window.reply.send(seen));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Finish, FinishedRequest};
 use crate::cache::PrefixCounters;
 use crate::kernels::rope_cache::CacheType;
+use crate::profile::Counts;
 
 /// Where steps' time goes. With a step ahead the host's parts of one run beside the device's of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,6 +146,8 @@ pub struct Counters {
     pub spans: Duration,
     /// How many had one.
     pub spanned: u64,
+    /// What became of their stamps.
+    pub stamps: Counts,
 }
 
 impl Counters {

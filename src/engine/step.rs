@@ -114,6 +114,7 @@ impl Engine {
             },
         };
         self.counters.step(&self.last);
+        self.counters.stamps = self.runner.span_stamps();
         self.spare.push(flight.batch);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{Engine, Error};
 use crate::gpu::{self, Bound, Gpu, Program};
 use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Want};
-use crate::profile::{Counts, Ring, Stamps, StepTimes, Watch, Watched};
+use crate::profile::{Counts, Ring, Stamps, StepTimes, Watch, Watched, shared};
 
 /// A window under way.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ impl Watching {
         let tokens = entries.iter().map(|e| e.tokens.len() as u64).sum();
         let (sequences, times, counts) = (entries.len() as u64, StepTimes::default(), Counts::default());
         let how = Watch::Plain;
+        let near = self.seen.iter().rfind(|seen| (seen.tokens, seen.sequences) == (tokens, sequences));
+        let dispatched = shared(dispatched, near);
         let mut step = Watched { how, tokens, sequences, context, dispatched, times, counts };
         step.how = self.turn(self.seen.iter().rfind(|seen| seen.alike(&step)).map(|seen| seen.how));
         let mut profile = self.profile(step.how);
@@ -151,6 +153,7 @@ mod tests {
     use crate::gpu::{AdapterChoice, Checks};
     use crate::kernels::rope_cache::CacheType;
     use crate::model::Limits;
+    use crate::profile::Dispatched;
     use crate::sample::SamplingParams;
     use crate::scheduler::SchedulerConfig;
 
@@ -216,6 +219,15 @@ mod tests {
         };
         let turns: Vec<Watch> = seen.iter().skip(1).map(|step| step.how).collect();
         assert_eq!(turns, [Watch::Plain, Watch::Passes, Watch::Plain], "decodes, after the prompt");
+        // Equal dispatches of the decodes are one, in a step and from step to step.
+        let all: Vec<_> = seen.iter().skip(1).flat_map(|step| &step.dispatched).collect();
+        let distinct = |like: &dyn Fn(&Arc<Dispatched>, &Arc<Dispatched>) -> bool| {
+            let first =
+                |(at, d): &(usize, &&Arc<Dispatched>)| !all[..*at].iter().any(|before| like(before, d));
+            all.iter().enumerate().filter(first).count()
+        };
+        assert_eq!(distinct(&|a, b| Arc::ptr_eq(a, b)), distinct(&|a, b| a == b));
+        assert!(distinct(&|a, b| a == b) < all.len() / 2);
         assert_eq!(engine.step_time().steps(), 0);
         engine.step(&mut events).unwrap();
         assert_eq!(engine.step_time().steps(), 1);

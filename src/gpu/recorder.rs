@@ -17,6 +17,8 @@ pub struct Recorder<'a> {
     /// Dispatches that go into one submission.
     most: u32,
     recorded: u32,
+    /// Dispatches since the last submission.
+    since: u32,
     handed: Option<Instant>,
     /// What is written at the end of every pass after the first.
     end: Option<(wgpu::QuerySet, u32)>,
@@ -33,13 +35,19 @@ impl<'a> Recorder<'a> {
         timestamps: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) -> Self {
         let pass = open(encoder, label, timestamps);
+        Self { pass: Some(pass), ..Self::of_passes(gpu, encoder, label) }
+    }
+
+    /// Opens no pass yet, for dispatches that each have one ([`Self::alone`]).
+    pub fn of_passes(gpu: &'a Gpu, encoder: &'a mut wgpu::CommandEncoder, label: &'a str) -> Self {
         Self {
             gpu,
             encoder,
-            pass: Some(pass),
+            pass: None,
             label,
             most: u32::MAX,
             recorded: 0,
+            since: 0,
             handed: None,
             end: None,
             kept: None,
@@ -94,35 +102,71 @@ impl<'a> Recorder<'a> {
                 dispatch.bound.pipeline.label
             )));
         }
-        if self.recorded > 0 && self.recorded.is_multiple_of(self.most) {
-            self.cut();
+        let pass = self.pass();
+        // Captures show dispatches by the names that reports use.
+        pass.push_debug_group(&dispatch.bound.pipeline.label);
+        dispatch.bound.record(pass, dispatch.grid);
+        pass.pop_debug_group();
+        self.recorded += 1;
+        self.since += 1;
+        Ok(())
+    }
+
+    /// As [`Self::dispatch`], between two stamps, where the device can write them inside passes: no submission
+    /// ends between them.
+    ///
+    /// # Errors
+    /// As [`Self::dispatch`].
+    pub fn stamped(
+        &mut self,
+        dispatch: Dispatch<'_>,
+        set: &wgpu::QuerySet,
+        [begin, end]: [u32; 2],
+    ) -> Result<(), Error> {
+        self.pass().write_timestamp(set, begin);
+        self.dispatch(dispatch)?;
+        if let Some(pass) = &mut self.pass {
+            pass.write_timestamp(set, end);
         }
+        Ok(())
+    }
+
+    /// As [`Self::dispatch`], in a pass of its own with these stamps.
+    ///
+    /// # Errors
+    /// As [`Self::dispatch`].
+    pub fn alone(
+        &mut self,
+        dispatch: Dispatch<'_>,
+        stamps: wgpu::ComputePassTimestampWrites<'_>,
+    ) -> Result<(), Error> {
+        self.make_room();
+        self.pass = Some(open(self.encoder, &dispatch.bound.pipeline.label, Some(stamps)));
+        self.dispatch(dispatch)?;
+        self.pass = None;
+        Ok(())
+    }
+
+    /// The pass that the next dispatch goes into.
+    fn pass(&mut self) -> &mut wgpu::ComputePass<'static> {
+        self.make_room();
         let (encoder, label, end) = (&mut *self.encoder, self.label, &self.end);
-        let pass = self.pass.get_or_insert_with(|| {
+        self.pass.get_or_insert_with(|| {
             let stamps = end.as_ref().map(|(set, query)| wgpu::ComputePassTimestampWrites {
                 query_set: set,
                 beginning_of_pass_write_index: None,
                 end_of_pass_write_index: Some(*query),
             });
             open(encoder, label, stamps)
-        });
-        // Captures show dispatches by the names that reports use.
-        pass.push_debug_group(&dispatch.bound.pipeline.label);
-        dispatch.bound.record(pass, dispatch.grid);
-        pass.pop_debug_group();
-        self.recorded += 1;
-        Ok(())
+        })
     }
 
-    /// Writes a timestamp between dispatches, where the device can.
-    pub fn stamp(&mut self, set: &wgpu::QuerySet, query: u32) {
-        if let Some(pass) = &mut self.pass {
-            pass.write_timestamp(set, query);
+    /// Submits or keeps what was recorded so far, where that is as much as goes into one submission.
+    fn make_room(&mut self) {
+        if self.since < self.most {
+            return;
         }
-    }
-
-    /// Submits or keeps what was recorded so far.
-    fn cut(&mut self) {
+        self.since = 0;
         // Ends the pass.
         self.pass = None;
         let next = wgpu::CommandEncoderDescriptor { label: Some(self.label) };

@@ -16,18 +16,18 @@
 //! cache (`rope_cache`), in the same order of operations, so that the bits are the same:
 //! [`Intake::Projected`]. [`Tiled`] could, but one such program took llvmpipe's compiler up to a minute.
 
+mod cost;
 pub mod merge;
 mod proof;
 
 use std::sync::LazyLock;
 use std::thread;
 
-use super::rope_cache::{self, Heads, QkNorm};
+use super::rope_cache::{Heads, QkNorm};
 use super::{LANE_NEEDS, Needs, broadcasts, words};
-use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
-use crate::units::Flops;
 
+pub use cost::{cost, distinct_rows};
 pub use merge::Merge;
 pub use proof::{Keys, Lanes, Tiled};
 
@@ -114,8 +114,13 @@ impl Variant {
         } else if longest < LANES {
             Self::Keys
         } else {
-            Self::Lanes { heads: divisor(h.group(), (256 / h.dim).clamp(1, 4)) as u32 }
+            Self::lanes(h)
         }
+    }
+
+    /// [`Self::Lanes`] with as many heads in a lane as its registers hold.
+    pub fn lanes(h: &Heads) -> Self {
+        Self::Lanes { heads: divisor(h.group(), (256 / h.dim).clamp(1, 4)) as u32 }
     }
 
     /// Whether it rotates and caches steps of single tokens itself. A `q8_0` row's scales need 32 numbers
@@ -282,112 +287,4 @@ pub fn params(
         0,
         0,
     ])
-}
-
-/// Rows of the cache that tiles see, each once: sequences that share a prefix name the same blocks of `block`
-/// tokens in their `tables`.
-pub fn distinct_rows(block: usize, window: usize, tiles: &[Tile], tables: &[u32]) -> u64 {
-    let block = block as u32;
-    let mut seen: Vec<(u32, u32, u32)> = Vec::new();
-    // Tiles of one sequence are neighbours and share its table.
-    for run in tiles.chunk_by(|a, b| a.table == b.table) {
-        let low = run.first().map_or(0, |tile| tile.first_key(window));
-        let end = run.last().map_or(0, |tile| tile.position + tile.tokens);
-        let of_sequence = tables.get(run.first().map_or(0, |tile| tile.table as usize)..).unwrap_or_default();
-        for (i, &place) in (0..end.div_ceil(block)).zip(of_sequence).skip((low / block) as usize) {
-            let first = i * block;
-            seen.push((place, low.max(first) - first, end.min(first + block) - first));
-        }
-    }
-    seen.sort_unstable();
-    // Of a block that several see, what lies between is taken as seen too: they all see its end.
-    let blocks = seen.chunk_by(|a, b| a.0 == b.0);
-    let rows = |of: &[(u32, u32, u32)]| {
-        let low = of.iter().map(|(_, low, _)| *low).min().unwrap_or(0);
-        of.iter().map(|(.., end)| *end).max().unwrap_or(0) - low
-    };
-    blocks.map(|of| u64::from(rows(of))).sum()
-}
-
-/// The cost of tiles: two products of D per query and key seen, an exponential each; and what
-/// [`rope_cache::cost`] counts, less the rotated queries that nobody writes and reads, with
-/// [`Intake::Projected`]. Each of several `splits` reads the queries and leaves partial rows. `distinct`: of
-/// [`distinct_rows`].
-pub fn cost(
-    h: &Heads,
-    window: usize,
-    tiles: &[Tile],
-    variant: Variant,
-    intake: Intake,
-    splits: usize,
-    distinct: u64,
-) -> Cost {
-    // Rows of the cache that each tile reads, in whole rounds.
-    let (mut pairs, mut tokens, mut read) = (0, 0, 0);
-    let round = variant.round(h);
-    for tile in tiles {
-        let seen = |position: u32| u64::from(position + 1 - first_key(position, window));
-        let (low, end) = (tile.first_key(window), tile.position + tile.tokens);
-        pairs += (tile.position..end).map(seen).sum::<u64>();
-        read += u64::from((end - low / round * round).next_multiple_of(round));
-        tokens += u64::from(tile.tokens);
-    }
-    let (heads, dim) = (h.heads as u64, h.dim as u64);
-    let row = 2 * h.cache.row_bytes(h.dim) as u64;
-    let per_row = row * h.kv_heads as u64;
-    let q = tokens * heads * dim * 4;
-    let rereads = (h.group() / variant.heads_per_group(h)) as u64;
-    let pairs = pairs * heads;
-    // Rows are unpacked once, whatever the queries.
-    let (rows, reading) = (2 * h.kv_heads as u64 * distinct, h.cache.reading(h.dim));
-    let work = Work {
-        f32: Flops(4 * dim * pairs + rows * reading.f32.0),
-        int: Flops(rows * reading.int.0),
-        special: Flops(pairs),
-        ..Work::default()
-    };
-    let table = 16 * tiles.len() as u64;
-    // Workgroups that share a tile.
-    let sharing = splits as u64 * heads / variant.heads_per_group(h) as u64;
-    let times = splits as u64;
-    let out = if splits == 1 { q } else { times * tokens * heads * 4 * partial_row(h.dim) as u64 };
-    match intake {
-        Intake::Cached => Cost { work, traffic: vec![] }
-            .moves(Role::Cache, distinct * per_row, read * per_row * rereads)
-            .moves(Role::Input, q, times * q)
-            .moves(Role::Output, out, out)
-            .moves(Role::Tables, table, sharing * table),
-        Intake::Projected(norm) => {
-            let rope = rope_cache::cost(h, norm, tokens as usize);
-            let work = Work {
-                f32: Flops(work.f32.0 + rope.work.f32.0),
-                special: Flops(work.special.0 + rope.work.special.0),
-                ..work
-            };
-            let (input, angles) = (rope.of(Role::Input).0, rope.of(Role::Tables).0);
-            // Workgroups that share a KV head all have its new rows. The new rows are written, not read, but for loads that are thrown away.
-            Cost { work, traffic: vec![] }
-                .moves(Role::Cache, distinct * per_row, read * per_row * rereads + tokens * per_row)
-                .moves(Role::Input, input, times * (q + rereads * (input - q)))
-                .moves(Role::Output, out, out)
-                .moves(Role::Tables, table + angles, sharing * (table + angles))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_that_sequences_share_is_counted_once() {
-        let tile = |first, position, table| Tile { first, tokens: 1, position, table };
-        // Both begin with the blocks 7 and 8; of 40 and 45 tokens the last 8 and 13 are their own.
-        let (tables, apart) = ([7, 8, 1, 7, 8, 2], [7, 8, 1, 3, 4, 2]);
-        let tiles = [tile(0, 39, 0), tile(1, 44, 3)];
-        assert_eq!(distinct_rows(16, 0, &tiles, &tables), 32 + 8 + 13);
-        // Windows of 20 begin within the second block, 12 and 7 rows before its end.
-        assert_eq!(distinct_rows(16, 20, &tiles, &tables), 12 + 8 + 13);
-        assert_eq!(distinct_rows(16, 0, &tiles, &apart), 40 + 45);
-    }
 }

@@ -16,7 +16,7 @@ use super::{Cases, Kernel, LANE_NEEDS, Needs, broadcasts, words};
 use crate::cost::{Cost, Role, Work};
 use crate::gpu::{Gpu, Program};
 use crate::quant::{BAND, Format, Layout, UNIT};
-use crate::units::Flops;
+use crate::units::{Bytes, Flops};
 
 /// The function of a gated layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -271,6 +271,14 @@ pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, varia
         Variant::Split { .. } | Variant::Tiled { .. } => m64,
     };
     let y = out * 4 * if form.residual { 2 } else { 1 };
+    // Gains and the columns' places by every workgroup, a row's bias by those that finish some of it.
+    let on = |flag: bool, (floor, issued): (u64, u64)| if flag { (4 * floor, 4 * issued) } else { (0, 0) };
+    let rows = form.out_rows(m) as u64;
+    let tables = [
+        on(form.norm, (k64, k64.next_multiple_of(UNIT as u64) * grid[0] * grid[1])),
+        on(form.bias, (rows, rows * grid[0])),
+        on(form.pick, (n64, n64 * grid[1])),
+    ];
     let norm = if form.norm { 3 * k64 * n64 } else { 0 };
     let gate = form.gate.map_or([0; 2], |gate| gate.work().map(|each| each * out));
     let (units, unpacking) = (m64 * k64.div_ceil(UNIT as u64), format.unpacking());
@@ -287,6 +295,17 @@ pub fn cost(format: &dyn Format, form: Form, m: usize, k: usize, n: usize, varia
     .moves(Role::Weights, m64 * row, rows_loaded * row * grid[0])
     .moves(Role::Input, x, units_of_x * grid[1])
     .moves(Role::Output, y, y)
+    .moves(Role::Tables, tables.iter().map(|t| t.0).sum(), tables.iter().map(|t| t.1).sum())
+}
+
+/// A cost without the bytes of all units of a row but the first, which is read as often as there are units
+/// ([`STRIDE`] 0).
+pub fn collapse(mut cost: Cost, format: &dyn Format, k: usize) -> Cost {
+    let [unit, row] = [UNIT, k].map(|k| Layout::row_bytes(format, k).iter().sum::<u64>());
+    for t in cost.traffic.iter_mut().filter(|t| t.role == Role::Weights) {
+        t.floor = Bytes(t.floor.0 / row.max(1) * unit);
+    }
+    cost
 }
 
 /// The lane-per-row kernel.

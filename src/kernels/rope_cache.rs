@@ -8,16 +8,17 @@
 //! `qkv` is tokens x (heads + 2 kv_heads) x D; the cache of a layer is
 //! `[block][K or V][kv head][slot][D]`.
 
+mod cost;
 mod row;
 
 use row::SCALED;
 
+pub use cost::cost;
+pub(super) use cost::{angle_bytes, gain_bytes};
 pub use row::CacheType;
 
-use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, meetings, words};
-use crate::cost::{Cost, Role, Work};
+use super::{Case, Cases, Expected, Input, Kernel, Needs, Noise, U, Values, words};
 use crate::gpu::Program;
-use crate::units::Flops;
 
 const WG: u32 = 32;
 
@@ -148,48 +149,6 @@ pub fn angles(inverse_frequencies: &[f64], positions: usize) -> Vec<f32> {
         }
     }
     out
-}
-
-/// Bytes of Q, K and V of a token that workgroups load: a number once each, but a head that is normed, or
-/// whose halves several lanes have, whole by each workgroup that has some of it.
-fn loaded(h: &Heads, norm: QkNorm) -> u64 {
-    let rotated = h.heads + h.kv_heads;
-    let whole = norm != QkNorm::Off || !h.cache.is_plain();
-    let heads = if whole { meetings(rotated, shares(h), WG as usize) } else { rotated as u64 };
-    4 * h.dim as u64 * (heads + h.kv_heads as u64)
-}
-
-/// Bytes of a token's angles that workgroups load: each those that its lanes need, at most all.
-fn loaded_angles(h: &Heads) -> u64 {
-    let lanes = (h.heads + h.kv_heads) * shares(h);
-    // Four pairs serve 8 numbers.
-    let each = if h.cache.is_plain() { 1 } else { SCALED / 2 };
-    let of = |group: usize| ((lanes - group).min(WG as usize) * each).min(h.dim / 8) as u64;
-    (0..lanes).step_by(WG as usize).map(|group| 32 * of(group)).sum()
-}
-
-/// The cost of `n` tokens, of the heads that a dispatch turns ([`Heads::turned`]).
-pub fn cost(h: &Heads, norm: QkNorm, n: usize) -> Cost {
-    let rotated = ((h.heads + h.kv_heads) * h.dim * n) as u64;
-    let all = ((h.heads + 2 * h.kv_heads) * h.dim * n) as u64;
-    let q = (h.heads * h.dim * n * 4) as u64;
-    let cache = (2 * h.kv_heads * h.cache.row_bytes(h.dim) * n) as u64;
-    // Of each number a square and a sum, and the gain; of each head a root.
-    let normed = if norm == QkNorm::Off { [0; 2] } else { [4 * rotated, rotated / h.dim as u64] };
-    let rows = (2 * h.kv_heads * n) as u64;
-    let writing = h.cache.writing(h.dim);
-    let work = Work {
-        f32: Flops(3 * rotated + normed[0] + rows * writing.f32.0),
-        int: Flops(rows * writing.int.0),
-        special: Flops(normed[1] + rows * writing.special.0),
-        ..Work::default()
-    };
-    let issued = n as u64 * loaded(h, norm);
-    Cost { work, traffic: vec![] }
-        .moves(Role::Input, 4 * all, issued)
-        .moves(Role::Output, q, q)
-        .moves(Role::Cache, cache, cache)
-        .moves(Role::Tables, (h.dim * n * 4) as u64, n as u64 * loaded_angles(h))
 }
 
 /// One head after norm and rotation, with the tolerance of each number.
@@ -354,28 +313,5 @@ fn case(h: &Heads, parts: usize, norm: QkNorm, n: usize) -> Case {
             Expected { binding: 6, values: Values::Cache(h.cache, h.dim, cache) },
         ],
         cost: cost(&h.turned(parts - 1, parts), norm, n),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parts_of_a_cache_cost_the_whole_together() {
-        let h = Heads { heads: 8, kv_heads: 4, dim: 16, block: 16, cache: CacheType::F16 };
-        for norm in [QkNorm::Off, QkNorm::On(1e-6)] {
-            let whole = cost(&h, norm, 5);
-            for parts in [2, 4] {
-                let of: Vec<Cost> = (0..parts).map(|at| cost(&h.turned(at, parts), norm, 5)).collect();
-                assert_eq!(of.iter().map(|c| c.work.f32.0).sum::<u64>(), whole.work.f32.0);
-                for role in [Role::Input, Role::Output, Role::Cache] {
-                    let both: Vec<(u64, u64)> = of.iter().map(|c| c.of(role)).collect();
-                    let sum = (both.iter().map(|b| b.0).sum(), both.iter().map(|b| b.1).sum());
-                    assert_eq!(sum, whole.of(role), "{role:?}");
-                }
-                assert!(of[1..].iter().all(|c| c.of(Role::Output) == (0, 0)), "the first has all queries");
-            }
-        }
     }
 }

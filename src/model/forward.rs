@@ -24,7 +24,7 @@ use super::weights::{Matrix, Weights};
 use crate::format::Hyper;
 use crate::gpu::{Binding, Bound, Dispatch, Gpu};
 use crate::kernels::attention::{Splitting, merge, partial_row};
-use crate::kernels::linear::{Activation, Form, Params};
+use crate::kernels::linear::{Activation, Form, Params, collapse};
 use crate::kernels::rope_cache::{Heads, QkNorm};
 use crate::kernels::{Order, embed, gated, rope_cache};
 use crate::profile::Dispatched;
@@ -158,6 +158,7 @@ impl Builder<'_> {
                 step: self.scratch.step.clone(),
                 picks: form.pick.then_some(self.sections.picks),
                 twice: false,
+                collapsed: false,
                 bound: HashMap::new(),
             }));
         }
@@ -389,8 +390,11 @@ impl Forward {
 }
 
 fn linear(l: &mut Linear, gpu: &Gpu, n: usize, order: Order, visit: Visit<'_>) -> Result<(), Error> {
-    let (form, m, k, format) = (l.form, l.m, l.k, l.format);
+    let (form, m, k, format, collapsed) = (l.form, l.m, l.k, l.format, l.collapsed);
     let (variant, bound) = l.bound(gpu, n, order)?;
     let dispatch = Dispatch { bound, grid: variant.grid(form, m, n) };
-    visit(dispatch, &|| describe::linear(dispatch, format, form, m, k, n, variant))
+    visit(dispatch, &|| {
+        let real = describe::linear(dispatch, format, form, m, k, n, variant);
+        if collapsed { Dispatched { cost: collapse(real.cost, format, k), ..real } } else { real }
+    })
 }

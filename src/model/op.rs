@@ -18,8 +18,10 @@ pub(super) struct Linear {
     pub buffers: Vec<wgpu::Buffer>,
     pub step: wgpu::Buffer,
     pub picks: Option<(u64, u64)>,
-    /// Whether what follows the loads is done twice: a counterfactual.
+    /// Whether unpacking and products are done twice: a counterfactual.
     pub twice: bool,
+    /// Whether only the first unit of each row is read, again and again: another one.
+    pub collapsed: bool,
     pub bound: HashMap<(linear::Variant, bool), Bound>,
 }
 

@@ -51,4 +51,4 @@ pub use rounds::{AGREE, Asked, in_rounds};
 pub use slope::{Budget, Repeat, Slope, batch, slope};
 pub use span::{Resolved, Spans};
 pub use step_time::{LEAST, StepTime, StepWork};
-pub use watch::{Watch, Watched};
+pub use watch::{Watch, Watched, shared};

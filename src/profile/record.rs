@@ -19,7 +19,7 @@ pub struct Dispatched {
 /// Where stamps go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stamps {
-    /// At the ends of the step's one pass.
+    /// At the ends of the step: of its pass, or of its first and its last where it is several submissions.
     #[default]
     Span,
     /// Around each dispatch, within the one pass (TIMESTAMP_QUERY_INSIDE_PASSES).

@@ -1,5 +1,7 @@
 //! Steps of an engine that were watched while it served.
 
+use std::sync::Arc;
+
 use super::{Counts, Dispatched, StepTimes};
 
 /// How a step was watched. These take turns, so that neighbours can be compared: plain, stamped and padded
@@ -27,8 +29,8 @@ pub struct Watched {
     pub sequences: u64,
     /// Tokens of its longest sequence after it.
     pub context: u64,
-    /// Its dispatches.
-    pub dispatched: Vec<Dispatched>,
+    /// Its dispatches; like ones of a window are one: layers repeat them, and steps do.
+    pub dispatched: Vec<Arc<Dispatched>>,
     /// Its times.
     pub times: StepTimes,
     /// What became of its stamps.
@@ -47,6 +49,18 @@ impl Watched {
         let sizes = |w: &Self| (w.tokens, w.sequences, w.bucket(), w.dispatched.len());
         sizes(self) == sizes(other) && self.dispatched.iter().zip(&other.dispatched).all(|(a, b)| same(a, b))
     }
+}
+
+/// A step's dispatches, with those that it repeats, or that a step of its kind `before` it had, as one.
+pub fn shared(dispatched: Vec<Dispatched>, before: Option<&Watched>) -> Vec<Arc<Dispatched>> {
+    let mut all: Vec<Arc<Dispatched>> = Vec::with_capacity(dispatched.len());
+    for (at, d) in dispatched.into_iter().enumerate() {
+        // A layer is a few dispatches: what repeats is near the end.
+        let theirs = before.and_then(|before| before.dispatched.get(at)).into_iter();
+        let known = theirs.chain(all.iter().rev()).find(|known| ***known == d).cloned();
+        all.push(known.unwrap_or_else(|| Arc::new(d)));
+    }
+    all
 }
 
 fn same(a: &Dispatched, b: &Dispatched) -> bool {

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::report::{KernelRow, OfCeiling, Verdict};
+use crate::cost::Cost;
 use crate::profile::stats::Samples;
 
 /// What the time of a dispatch does when its work changes and all else stays.
@@ -48,13 +49,25 @@ const ELASTIC: f64 = 0.4;
 const STIFF: f64 = 0.15;
 /// A wider interval tells nothing: it spans the two above.
 const WIDE: f64 = ELASTIC - STIFF;
+/// Above this the change did more than it was to: of a change of all its work no kernel's time changes by more than
+/// all of it. Registers that ran out, say. Source: ours, 1 and the size of STIFF.
+const IMPOSSIBLE: f64 = 1.0 + STIFF;
 
 /// An elasticity from the nanoseconds by which each changed run of one dispatch differed from the
-/// real one, which takes `time`; none without samples.
-pub fn elastic(differences: Vec<f64>, time: f64) -> Option<Elastic> {
-    let samples = Samples::new(differences.into_iter().map(|d| d / time).collect())?;
+/// real one, which takes `time`, where `part` of the work changed; none without samples, or where nothing changed.
+pub fn elastic(differences: Vec<f64>, time: f64, part: f64) -> Option<Elastic> {
+    if part <= 0.0 {
+        return None;
+    }
+    let samples = Samples::new(differences.into_iter().map(|d| d / time / part).collect())?;
     let interval = samples.median_interval();
     Some(Elastic { value: samples.median(), low: interval.low, high: interval.high })
+}
+
+/// The part of a dispatch's bytes that a changed one no longer has, each counted once.
+pub fn part_gone(real: &Cost, changed: &Cost) -> f64 {
+    let [real, changed] = [real, changed].map(|cost| cost.bytes().0.0 as f64);
+    if real > 0.0 { (real - changed) / real } else { 0.0 }
 }
 
 /// Marks a row by its elasticities.
@@ -66,7 +79,14 @@ pub fn mark(row: &mut KernelRow, elasticity: Elasticity) {
         percent(elasticity.arithmetic),
         percent(elasticity.bytes)
     );
+    if impossible(elasticity) {
+        row.reason += ": more than all of it, so the change did more than it was to";
+    }
     row.elasticity = Some(elasticity);
+}
+
+fn impossible(e: Elasticity) -> bool {
+    [e.arithmetic, e.bytes].iter().any(|e| e.low > IMPOSSIBLE)
 }
 
 /// What elasticities say of a verdict. None: the verdict claims nothing.
@@ -92,7 +112,7 @@ pub fn confirmed(verdict: Verdict, e: Elasticity, of: OfCeiling) -> Option<Confi
     };
     let wide = |e: Elastic| e.high - e.low > WIDE;
     Some(match (agrees, disagrees) {
-        _ if wide(e.arithmetic) || wide(e.bytes) => Confirmed::Unclear,
+        _ if impossible(e) || wide(e.arithmetic) || wide(e.bytes) => Confirmed::Unclear,
         (true, _) => Confirmed::Confirmed,
         (_, true) => Confirmed::Contradicted,
         _ => Confirmed::Unclear,
@@ -143,6 +163,33 @@ mod tests {
     }
 
     #[test]
+    fn more_than_all_of_the_time_confirms_nothing() {
+        let say = |arithmetic| confirmed(Verdict::ComputeBound, of(arithmetic, 0.05), NEAR);
+        assert_eq!(
+            [1.1, 1.2, 2.8].map(say),
+            [Confirmed::Confirmed, Confirmed::Unclear, Confirmed::Unclear].map(Some)
+        );
+        let of_bytes = |bytes| confirmed(Verdict::MemoryBound, of(0.05, bytes), NEAR);
+        assert_eq!(of_bytes(1.3), Some(Confirmed::Unclear));
+    }
+
+    #[test]
+    fn bytes_that_stay_are_no_part_of_an_elasticity() {
+        use crate::cost::Role;
+        let cost = |weights, input| {
+            Cost::default().moves(Role::Weights, weights, 9 * weights).moves(Role::Input, input, input)
+        };
+        // Of ten units one stays, and all of x.
+        let part = part_gone(&cost(1000, 200), &cost(100, 200));
+        assert_eq!(part, 0.75);
+        // A kernel that waits for bytes alone takes a quarter of its time without them.
+        assert_eq!(elastic(vec![75.0; 5], 100.0, part).unwrap().value, 1.0);
+        // Attention of one block, of which none went: that it takes as long says nothing.
+        assert_eq!(part_gone(&cost(100, 200), &cost(100, 200)), 0.0);
+        assert_eq!(elastic(vec![0.0; 5], 100.0, 0.0), None);
+    }
+
+    #[test]
     fn waiting_far_from_a_ceiling_is_what_latency_means() {
         let reached = |pipe: f64, memory: f64| OfCeiling { pipe: Some(pipe), memory: Some(memory) };
         for verdict in [Verdict::Latency, Verdict::Underfilled] {
@@ -158,10 +205,10 @@ mod tests {
 
     #[test]
     fn an_elasticity_is_a_part_of_the_time() {
-        let e = elastic(vec![90.0, 110.0, 100.0], 200.0).unwrap();
+        let e = elastic(vec![90.0, 110.0, 100.0], 200.0, 1.0).unwrap();
         assert_eq!(e.value, 0.5);
         assert!(e.low >= 0.45 && e.high <= 0.55, "{e:?}");
-        assert_eq!(elastic(vec![], 200.0), None);
-        assert_eq!(elastic(vec![1.0], 0.0), None);
+        assert_eq!(elastic(vec![], 200.0, 1.0), None);
+        assert_eq!(elastic(vec![1.0], 0.0, 1.0), None);
     }
 }

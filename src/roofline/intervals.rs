@@ -1,5 +1,7 @@
 //! A step's dispatches by kernel and shape, and what stamps around them read.
 
+use std::borrow::Borrow;
+
 use crate::profile::{Dispatched, StepTimes};
 
 /// A dispatch that takes so many times what its stamps cost is taken as they read it.
@@ -14,10 +16,10 @@ pub fn stamp_cost(read: f64, longer: f64, nothings: usize) -> f64 {
 
 /// A step's dispatches of the same kernel and shape with their number, in the order of the first, and
 /// the group of each dispatch.
-pub fn grouped(described: &[Dispatched]) -> (Vec<(Dispatched, u64)>, Vec<usize>) {
+pub fn grouped<D: Borrow<Dispatched>>(described: &[D]) -> (Vec<(Dispatched, u64)>, Vec<usize>) {
     let mut groups: Vec<(Dispatched, u64)> = Vec::new();
     let mut of = Vec::with_capacity(described.len());
-    for d in described {
+    for d in described.iter().map(Borrow::borrow) {
         let at = groups.iter().position(|(g, _)| g == d).unwrap_or_else(|| {
             groups.push((d.clone(), 0));
             groups.len() - 1

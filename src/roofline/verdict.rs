@@ -3,7 +3,7 @@
 //! 1. Can the measurement tell at all? Else `unknown`.
 //! 2. Is it faster than its floor? Then the cost, the residency or a ceiling is wrong: `over_roof`.
 //! 3. Does launching take half of it? `launch_overhead`.
-//! 4. Is a ceiling near? `memory_bound`, `compute_bound`, or `balanced` when both are.
+//! 4. Is a ceiling near? `memory_bound`, `compute_bound`, or `balanced` when both are and neither is reached.
 //! 5. Far from all: `underfilled` if the grid is smaller than what fills the device, else `latency`.
 
 use super::report::{Range, Side, Verdict};
@@ -29,7 +29,7 @@ pub struct Thresholds {
     pub at_roof: f64,
     /// Floor over time below which nothing is near. Source: the same rule, `latency_bound`.
     pub far: f64,
-    /// Points that memory and pipe are apart. Source: the same rule, `balanced`.
+    /// Points that memory and pipe are apart, below `at_roof`. Source: the same rule, `balanced`.
     pub apart: f64,
 }
 
@@ -100,13 +100,15 @@ pub fn judge(e: &Evidence) -> Judgement {
     let reached = format!("{} of the memory's ceiling, {} of {name}", percent(memory), percent(compute));
     let near = memory.max(compute);
     if near >= t.far {
-        let apart = (memory - compute).abs() >= t.apart;
+        let at = near >= t.at_roof;
+        // A unit that is as good as busy bounds, whatever comes close to it.
+        let apart = at || (memory - compute).abs() >= t.apart;
         let bound = match (apart, memory > compute) {
             (false, _) => Verdict::Balanced,
             (true, true) => Verdict::MemoryBound,
             (true, false) => Verdict::ComputeBound,
         };
-        let how = if near >= t.at_roof { "at its ceiling" } else { "near its ceiling" };
+        let how = if at { "at its ceiling" } else { "near its ceiling" };
         return verdict(bound, format!("{how}: {reached}"));
     }
     match e.fill {
@@ -173,10 +175,13 @@ mod tests {
         assert_eq!(with(|e| e.floors.memory = 690.0), Verdict::MemoryBound);
         assert_eq!(with(|e| e.floors.memory = 590.0), Verdict::Latency);
         assert_eq!(with(|e| e.floors.pipe = Some((Pipe::Int, 850.0))), Verdict::ComputeBound);
-        assert_eq!(
-            with(|e| (e.floors.memory, e.floors.pipe) = (850.0, Some((Pipe::F32, 800.0)))),
-            Verdict::Balanced
-        );
+        let both =
+            |memory, pipe| with(|e| (e.floors.memory, e.floors.pipe) = (memory, Some((Pipe::F32, pipe))));
+        assert_eq!(both(790.0, 700.0), Verdict::Balanced);
+        assert_eq!(both(790.0, 680.0), Verdict::MemoryBound);
+        // At a ceiling nothing is balanced.
+        assert_eq!(both(850.0, 800.0), Verdict::MemoryBound);
+        assert_eq!(both(790.0, 800.0), Verdict::ComputeBound);
         assert_eq!(with(|e| e.floors.launch = 500.0), Verdict::LaunchOverhead);
         assert_eq!(with(|e| e.workgroups = 49), Verdict::Underfilled);
         assert_eq!(with(|e| (e.workgroups, e.fill) = (1, None)), Verdict::Latency);

@@ -135,6 +135,8 @@ fn name(step: &Watched) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::cost::Cost;
     use crate::profile::{Counts, Dispatched, StepTimes};
@@ -147,6 +149,7 @@ mod tests {
             workgroups: 1,
         };
         let dispatched = vec![d("linear", "a".into()), d("attention", format!("x 1 to {context}"))];
+        let dispatched = dispatched.into_iter().map(Arc::new).collect();
         let spans = spans.iter().copied().map(Some).collect();
         let times = StepTimes { spans, wait: Nanos(wall), ..StepTimes::default() };
         Watched { how, tokens: 1, sequences: 1, context, dispatched, times, counts: Counts::default() }
@@ -186,7 +189,7 @@ mod tests {
             let mut step = step(how, context, &spans, 400);
             let cost = Cost::default();
             let chosen = Dispatched { kernel: last.into(), shape: shape.into(), cost, workgroups: 1 };
-            step.dispatched.push(chosen);
+            step.dispatched.push(Arc::new(chosen));
             step
         };
         (0..5).flat_map(|_| turns.map(of)).collect()

@@ -18,7 +18,7 @@ use crate::engine::{Computed, Engine, Spanned};
 use crate::format::{Hyper, ModelFile};
 use crate::kernels::rope_cache::CacheType;
 use crate::model::Runner;
-use crate::profile::Stamps;
+use crate::profile::{Counts, Stamps};
 use crate::roofline::DeviceReport;
 use crate::roofline::html::html;
 use crate::roofline::report::{Grade, Model, Report};
@@ -44,7 +44,19 @@ struct Seen {
     /// What the device was opened with.
     features: Option<wgpu::Features>,
     latest: VecDeque<Value>,
-    report: Option<Report>,
+    /// What became of the stamps of the server's own steps.
+    stamps: Counts,
+    /// The latest window's, with its number.
+    report: Option<(u64, Report)>,
+}
+
+impl Seen {
+    /// Keeps a window's report, unless that of a later one is there: a large window's takes longer.
+    fn keep(&mut self, window: u64, report: Report) {
+        if self.report.as_ref().is_none_or(|(kept, _)| *kept < window) {
+            self.report = Some((window, report));
+        }
+    }
 }
 
 /// What a token, one with logits, a query with a key, a step, one with logits, and a key cost at least:
@@ -107,6 +119,11 @@ impl Roofline {
     /// Takes in what the file says of the model.
     pub fn opened(&self, model: Model) {
         self.seen().model = Some(model);
+    }
+
+    /// Takes in what became of the stamps of all steps so far.
+    pub fn stamped(&self, stamps: Counts) {
+        self.seen().stamps = stamps;
     }
 
     /// Takes in a step's span.
@@ -207,7 +224,7 @@ pub async fn profile(State(app): State<Arc<App>>, asked: Asked) -> Result<Respon
     }
     let device = app.roofline.device()?.clone();
     let stamps = app.roofline.stamps(&device)?;
-    let seen = app.service.watch_steps(steps as usize, stamps, Duration::from_secs(wait)).await?;
+    let (window, seen) = app.service.watch_steps(steps as usize, stamps, Duration::from_secs(wait)).await?;
     if seen.is_empty() {
         let message = format!("no step ran within {wait} seconds: send requests while the window is open");
         return Err(ApiError::new(StatusCode::CONFLICT, message).code("idle"));
@@ -225,7 +242,7 @@ pub async fn profile(State(app): State<Arc<App>>, asked: Asked) -> Result<Respon
             reply::json(&short)
         }
     };
-    app.roofline.seen().report = Some(report);
+    app.roofline.seen().keep(window, report);
     Ok(answer)
 }
 
@@ -246,7 +263,8 @@ pub async fn roofline(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let [form] = values(asked, ["format"])?;
-    let report = app.roofline.seen().report.clone().ok_or_else(|| {
+    let report = app.roofline.seen().report.as_ref().map(|(_, report)| report.clone());
+    let report = report.ok_or_else(|| {
         let message = "no window was profiled yet: POST /debug/profile?steps=30 while requests run";
         ApiError::new(StatusCode::NOT_FOUND, message).code("no_window")
     })?;
@@ -270,12 +288,42 @@ pub async fn latest(State(app): State<Arc<App>>) -> Response {
     let device = app.roofline.device.as_ref();
     let spanless = device.filter(|d| d.timer.grade == Grade::WallOnly);
     let why = spanless.map(|d| format!("this device's timer is wall_only: {}", d.timer.reason));
+    let why = why.or_else(|| useless(app.roofline.seen().stamps));
     reply::json(&json!({"ceilings": ceilings, "steps": latest, "no_spans": why}))
+}
+
+/// Why no step has a span, where stamps came and none was of use.
+fn useless(stamps: Counts) -> Option<String> {
+    let Counts { pairs, zeros, negatives } = stamps;
+    (pairs > 0 && pairs == zeros + negatives).then(|| {
+        format!("none of {pairs} pairs of stamps was of use: {zeros} had a zero, {negatives} ended before they began")
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_later_window_s_report_stays() {
+        let report = |steps: u64| {
+            let text = include_str!("../../tests/data/roofline/simulated.json");
+            Report { watched_steps: Some(steps), ..Report::from_json(text).unwrap() }
+        };
+        let mut seen = Seen::default();
+        for (window, kept) in [(2, 2), (1, 2), (3, 3)] {
+            seen.keep(window, report(window));
+            assert_eq!(seen.report.as_ref().and_then(|(_, r)| r.watched_steps), Some(kept));
+        }
+    }
+
+    #[test]
+    fn stamps_of_no_use_are_why_there_are_no_spans() {
+        let of = |pairs, zeros, negatives| useless(Counts { pairs, zeros, negatives });
+        assert_eq!((of(0, 0, 0), of(5, 4, 0)), (None, None));
+        let why = "none of 5 pairs of stamps was of use: 4 had a zero, 1 ended before they began";
+        assert_eq!(of(5, 4, 1).as_deref(), Some(why));
+    }
 
     #[test]
     fn a_step_s_work_is_counted_by_hand() {

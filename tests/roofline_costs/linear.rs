@@ -34,6 +34,10 @@ fn tile(variant: Variant, gated: bool) -> [usize; 2] {
     }
 }
 
+/// Where biases and picks begin among the things of tables; gains are the first.
+const BIASES: usize = 1 << 20;
+const PICKS: usize = 2 << 20;
+
 /// The layer as plain loops, norm and gate included.
 fn run_linear(form: Form, [m, k, n]: [usize; 3], variant: Variant) -> Counter {
     let mut c = Counter::default();
@@ -59,7 +63,15 @@ fn run_linear(form: Form, [m, k, n]: [usize; 3], variant: Variant) -> Counter {
             }
             for column in left..left + columns {
                 let column = column.min(n - 1);
+                if form.pick {
+                    c.load(Role::Tables, PICKS + column);
+                }
                 for i in 0..k.next_multiple_of(UNIT) {
+                    if form.norm && i < k {
+                        c.load(Role::Tables, i);
+                    } else if form.norm {
+                        c.pad(Role::Tables, i);
+                    }
                     let thing = column * k.next_multiple_of(UNIT) + i;
                     if i < k { c.load(Role::Input, thing) } else { c.pad(Role::Input, thing) }
                 }
@@ -68,6 +80,9 @@ fn run_linear(form: Form, [m, k, n]: [usize; 3], variant: Variant) -> Counter {
                 for row in first..out.min(first + rows) {
                     c.f32 += (2 * k * parts) as u64;
                     c.touch(Role::Output, column * m + row);
+                    if form.bias {
+                        c.load(Role::Tables, BIASES + row);
+                    }
                     if let Some(gate) = form.gate {
                         gates(&mut c, gate);
                     }
@@ -94,6 +109,9 @@ fn a_linear_layer_costs_what_its_loops_do() {
         normed,
         Form { gate: Some(Activation::Silu), ..normed },
         Form { gate: Some(Activation::GeluTanh), ..normed },
+        Form { bias: true, ..normed },
+        Form { bias: true, gate: Some(Activation::Silu), ..Form::default() },
+        Form { pick: true, ..normed },
     ];
     let columns = [1, 2, 4, 8];
     let split = columns.map(|columns| Variant::Split { columns });
@@ -117,6 +135,7 @@ fn a_linear_layer_costs_what_its_loops_do() {
                     let expected = [f32 + units * unpacking.float, int + units * unpacking.int, special];
                     assert_eq!(work(&cost), expected, "{what}");
                     assert_eq!(cost.of(Role::Input), counted.both(Role::Input, 4), "{what}");
+                    assert_eq!(cost.of(Role::Tables), counted.both(Role::Tables, 4), "{what}");
                     assert_eq!(floor(&cost, Role::Output), counted.bytes(Role::Output, 4), "{what}");
                     let row: u64 = Layout::row_bytes(format, k).iter().sum();
                     assert_eq!(cost.of(Role::Weights), counted.both(Role::Weights, row), "{what}");
@@ -142,6 +161,17 @@ fn hand_counted_quantized_layer() {
     assert_eq!(issued(&cost, Role::Input), 4 * floor(&cost, Role::Input), "four groups of rows read x");
 }
 
+/// Ten units of Q4_1, of which one is left: 20 bytes of each row, and all of x and y.
+#[test]
+fn a_collapsed_layer_keeps_a_unit_of_each_row() {
+    let q4_1 = by_name("Q4_1").unwrap();
+    let real = linear::cost(q4_1, Form::default(), 64, 320, 1, Variant::Split { columns: 1 });
+    let left = linear::collapse(real.clone(), q4_1, 320);
+    assert_eq!((floor(&real, Role::Weights), floor(&left, Role::Weights)), (64 * 200, 64 * 20));
+    assert_eq!(issued(&left, Role::Weights), issued(&real, Role::Weights), "as many loads");
+    assert_eq!(left.of(Role::Input), real.of(Role::Input));
+}
+
 /// A decode on a software adapter: 40 rows of 40 F32 weights, one column.
 #[test]
 fn hand_counted_decode_in_lanes() {
@@ -152,6 +182,9 @@ fn hand_counted_decode_in_lanes() {
     let plain = cost(Form::default(), 40);
     assert_eq!(plain.of(Role::Weights), (40 * 64 * 4, 64 * 64 * 4));
     assert_eq!(plain.of(Role::Input), (40 * 4, 64 * 4), "64 rows are one workgroup's");
+    // A norm's gain for each number of x, which has as many loads, and nobody's bias.
+    let normed = cost(Form { norm: true, ..Form::default() }, 40);
+    assert_eq!((plain.of(Role::Tables), normed.of(Role::Tables)), ((0, 0), normed.of(Role::Input)));
     // 20 outputs: a band of gates and one of up; ten operations and two special ones each.
     let gated = cost(gated, 40);
     assert_eq!(gated.of(Role::Weights), (40 * 64 * 4, 64 * 64 * 4));

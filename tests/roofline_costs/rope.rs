@@ -5,6 +5,10 @@ use ridgepoint::kernels::rope_cache::{self, CacheType, Heads, QkNorm};
 
 use super::{Counter, floor, issued, work};
 
+/// Where gains and places begin among the words of tables; angles are the first.
+const GAINS: usize = 1 << 20;
+const PLACES: usize = 2 << 20;
+
 /// The launch as plain loops: 32 lanes, each with four numbers of either half of a head, or with 64 neighbours
 /// where the cache has scales.
 fn run_rope(h: &Heads, norm: QkNorm, n: usize) -> Counter {
@@ -18,6 +22,8 @@ fn run_rope(h: &Heads, norm: QkNorm, n: usize) -> Counter {
         for first in (0..all * shares).step_by(32) {
             for lane in first..(all * shares).min(first + 32) {
                 let (head, share) = (lane / shares, lane % shares);
+                // Words of four bytes: position and slot, the angles of four pairs, gains for either of them.
+                c.load_words(Role::Tables, PLACES + 2 * token, 2);
                 let quad = |i: usize| (token * all + head) * 2 * half + i;
                 let turns = head < rotated;
                 if turns && norm != QkNorm::Off {
@@ -33,7 +39,12 @@ fn run_rope(h: &Heads, norm: QkNorm, n: usize) -> Counter {
                         // Both of a pair, and its angles.
                         c.load(Role::Input, quad(i % half));
                         c.load(Role::Input, quad(half + i % half));
-                        c.load(Role::Tables, token * half + i % half);
+                        c.load_words(Role::Tables, 8 * (token * half + i % half), 8);
+                        if norm != QkNorm::Off {
+                            // Of the pair, those of Q or those of K.
+                            let of = if head < h.heads { 0 } else { half };
+                            c.load_words(Role::Tables, GAINS + 8 * (of + i % half), 8);
+                        }
                     } else {
                         c.load(Role::Input, quad(i));
                     }
@@ -70,7 +81,7 @@ fn rotation_and_cache_cost_what_their_loops_do() {
                     let counted = run_rope(&h, norm, n);
                     assert_eq!(work(&cost), counted.work(), "{what}");
                     assert_eq!(cost.of(Role::Input), counted.both(Role::Input, 16), "{what}");
-                    assert_eq!(cost.of(Role::Tables), counted.both(Role::Tables, 32), "{what}");
+                    assert_eq!(cost.of(Role::Tables), counted.both(Role::Tables, 4), "{what}");
                     assert_eq!(floor(&cost, Role::Output), counted.bytes(Role::Output, 16), "{what}");
                     let rows = (2 * kv_heads * n) as u64;
                     assert_eq!(floor(&cost, Role::Cache), rows * cache.row_bytes(dim) as u64, "{what}");
@@ -89,10 +100,14 @@ fn hand_counted_rotation() {
     assert_eq!(floor(&plain, Role::Input), 4 * 5 * 8 * 2);
     assert_eq!(floor(&plain, Role::Output), 4 * 3 * 8 * 2);
     assert_eq!(floor(&plain, Role::Cache), 4 * 2 * 8 * 2);
+    // Four angles of two words and a place of two, for each token.
+    assert_eq!(plain.of(Role::Tables), (2 * 40, 2 * 40));
     // Four operations more a number, and a root for each of eight heads.
     let normed = rope_cache::cost(&heads(CacheType::F32), QkNorm::On(1e-6), 2);
     assert_eq!(work(&normed), [7 * 4 * 8 * 2, 0, 8]);
     assert_eq!(issued(&normed, Role::Input), floor(&normed, Role::Input), "one workgroup a token");
+    // Gains of 8 for Q and for K, which each token's workgroup loads.
+    assert_eq!(normed.of(Role::Tables), (2 * 40 + 64, 2 * (40 + 64)));
     // Four rows of K and V: a conversion a number.
     let f16 = rope_cache::cost(&heads(CacheType::F16), QkNorm::Off, 2);
     assert_eq!(work(&f16), [3 * 4 * 8 * 2 + 4 * 8, 0, 0]);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::meter::{Config, Meter, ROUNDS};
 use crate::model::{Counterfactual, Profile};
 use crate::profile::Dispatched;
-use crate::roofline::elasticity::{elastic, mark};
+use crate::roofline::elasticity::{elastic, mark, part_gone};
 use crate::roofline::grouped;
 use crate::roofline::report::{Elasticity, KernelRow, TimedBy};
 
@@ -28,6 +28,7 @@ impl Meter<'_> {
     /// Tries the counterfactuals on a step's rows, which are in the order of its groups.
     pub fn confirm(&mut self, config: Config, rows: &mut [KernelRow]) -> anyhow::Result<()> {
         let (groups, of) = grouped(&self.describe(config)?);
+        let parts = self.parts_gone(config, &groups, &of)?;
         let stamped =
             !rows.iter().any(|row| matches!(row.timed_by, TimedBy::LeaveOneOut | TimedBy::LeaveOneOutWall));
         let measured = if stamped && self.stamps.is_some() {
@@ -37,15 +38,33 @@ impl Meter<'_> {
         };
         // Whatever happened, the steps that follow are real ones.
         self.turn(Counterfactual::Real, &|_| true, false);
-        for (row, [longer, shorter]) in rows.iter_mut().zip(measured?) {
+        for ((row, [longer, shorter]), part) in rows.iter_mut().zip(measured?).zip(parts) {
             let Some(time) = row.time().filter(|_| changes(&row.kernel) && row.share >= WORTH) else {
                 continue;
             };
-            if let Some((arithmetic, bytes)) = elastic(longer, time).zip(elastic(shorter, time)) {
+            let arithmetic = elastic(longer, time, 1.0);
+            if let Some((arithmetic, bytes)) = arithmetic.zip(elastic(shorter, time, part)) {
                 mark(row, Elasticity { arithmetic, bytes });
             }
         }
         Ok(())
+    }
+
+    /// The part of each group's bytes that goes where loads all fall on a few lines.
+    fn parts_gone(
+        &mut self,
+        config: Config,
+        groups: &[(Dispatched, u64)],
+        of: &[usize],
+    ) -> anyhow::Result<Vec<f64>> {
+        self.turn(Counterfactual::Collapsed, &|_| true, true);
+        let changed = self.describe(config);
+        self.turn(Counterfactual::Real, &|_| true, false);
+        let mut parts = vec![0.0; groups.len()];
+        for (&group, d) in of.iter().zip(&changed?) {
+            parts[group] = part_gone(&groups[group].0.cost, &d.cost);
+        }
+        Ok(parts)
     }
 
     fn turn(&mut self, change: Counterfactual, of: &dyn Fn(usize) -> bool, attention: bool) {

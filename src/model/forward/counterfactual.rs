@@ -11,8 +11,8 @@ use crate::quant::BAND;
 pub enum Counterfactual {
     /// Nothing.
     Real,
-    /// All that a kernel does with its weights or its cache after loading them, unpacking and
-    /// products, is done twice; the loads are the same.
+    /// Weights and rows of the cache are unpacked twice and multiplied twice, and broadcast twice where
+    /// lanes do that. Loads, staging and barriers, the norm and the softmax are the same.
     Twice,
     /// Weights are one unit of each row, loaded as often as there are units: as many instructions,
     /// a fraction of the bytes. (What attention loads is its block tables', so its caller's.)
@@ -32,8 +32,9 @@ impl Forward {
             match op {
                 Op::Linear(l) => {
                     l.twice = twice;
+                    l.collapsed = change == Counterfactual::Collapsed;
                     if let Some(params) = l.buffers.first() {
-                        let stride = if change == Counterfactual::Collapsed { 0 } else { BAND as u32 };
+                        let stride = if l.collapsed { 0 } else { BAND as u32 };
                         gpu.write(params, STRIDE, &stride.to_le_bytes());
                     }
                 }

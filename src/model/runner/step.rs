@@ -111,7 +111,9 @@ impl Runner {
         profile: &mut Profile<'_>,
         kept: Option<&mut Vec<wgpu::CommandBuffer>>,
     ) -> Result<Recorded, Error> {
-        let usual = profile.ring.is_none() && profile.without.is_none();
+        // Two stamps at its ends cost a step nothing; more of them, or another dispatch, slow it.
+        let whole = profile.without.is_none() && profile.nothing.is_none();
+        let usual = whole && (profile.ring.is_none() || profile.stamps == Stamps::Span);
         let gpu = Arc::clone(&self.gpu);
         let started = Instant::now();
         let longest = self.fill(&gpu, entries)?;
@@ -233,50 +235,52 @@ impl Runner {
         kept: Option<&mut Vec<wgpu::CommandBuffer>>,
     ) -> Result<(u32, Option<Instant>), Error> {
         let mut at = 0;
-        let mut early = None;
         let without = profile.without;
         let nothing = profile.nothing.map(|bound| Dispatch { bound, grid: [NOTHING, 1, 1] });
         let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))
         };
-        match (profile.stamps, profile.ring.as_deref_mut()) {
-            (Stamps::Passes, Some(ring)) => self.each(gpu, longest, want, &mut |dispatch, _| {
-                if left_out() {
-                    return Ok(());
-                }
-                let label = &dispatch.bound.pipeline.label;
-                Ok(Recorder::new(gpu, encoder, label, Some(ring.pass()?)).dispatch(dispatch)?)
-            }),
+        // However a step is stamped, no submission runs into a watchdog.
+        let most = self.pace.dispatches(self.plan.tokens);
+        let (outcome, early) = match (profile.stamps, profile.ring.as_deref_mut()) {
+            (Stamps::Passes, Some(ring)) => {
+                let mut passes = Recorder::of_passes(gpu, encoder, "step").submitting_every(most);
+                let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
+                    if left_out() {
+                        return Ok(());
+                    }
+                    Ok(passes.alone(dispatch, ring.pass()?)?)
+                });
+                (outcome, passes.handed())
+            }
             (Stamps::Inside, Some(ring)) => {
-                let mut pass = Recorder::new(gpu, encoder, "step", None);
-                self.each(gpu, longest, want, &mut |dispatch, _| {
+                let mut pass = Recorder::new(gpu, encoder, "step", None).submitting_every(most);
+                let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() {
                         return Ok(());
                     }
                     for dispatch in [Some(dispatch), nothing].into_iter().flatten() {
-                        let [begin, end] = ring.pair()?;
-                        pass.stamp(ring.set(), begin);
-                        pass.dispatch(dispatch)?;
-                        pass.stamp(ring.set(), end);
+                        let pair = ring.pair()?;
+                        pass.stamped(dispatch, ring.set(), pair)?;
                     }
                     Ok(())
-                })
+                });
+                (outcome, pass.handed())
             }
             (_, ring) => {
-                // A span is of one pass, so a stamped step is one submission.
-                let most = if ring.is_some() { u32::MAX } else { self.pace.dispatches(self.plan.tokens) };
-                let usual = ring.is_none() && without.is_none();
-                let queries = self.spans.as_mut().filter(|_| usual).map(Spans::queries);
-                let stamps = match (ring, &queries) {
-                    (Some(ring), _) => Some(ring.pass()?),
-                    (None, Some((set, [begin, end]))) => Some(wgpu::ComputePassTimestampWrites {
-                        query_set: set,
-                        beginning_of_pass_write_index: Some(*begin),
-                        end_of_pass_write_index: Some(*end),
-                    }),
-                    (None, None) => None,
+                let queries = match ring {
+                    Some(ring) => {
+                        let pair = ring.pair()?;
+                        Some((ring.set().clone(), pair))
+                    }
+                    None => self.spans.as_mut().filter(|_| without.is_none()).map(Spans::queries),
                 };
+                let stamps = queries.as_ref().map(|(set, [begin, end])| wgpu::ComputePassTimestampWrites {
+                    query_set: set,
+                    beginning_of_pass_write_index: Some(*begin),
+                    end_of_pass_write_index: Some(*end),
+                });
                 let mut pass = Recorder::new(gpu, encoder, "step", stamps)
                     .submitting_every(most)
                     .ending(queries.as_ref().map(|(set, [_, end])| (set.clone(), *end)))
@@ -288,10 +292,10 @@ impl Runner {
                     pass.dispatch(dispatch)?;
                     Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
                 });
-                early = pass.handed();
-                outcome
+                (outcome, pass.handed())
             }
-        }?;
+        };
+        outcome?;
         Ok((at as u32, early))
     }
 }

@@ -8,7 +8,7 @@ use super::super::plan::Entry;
 use super::step::Recorded;
 use super::{Profile, Results, Runner, Want};
 use crate::kernels::{argmax, top_k};
-use crate::profile::{Resolved, Spans};
+use crate::profile::{Counts, Resolved, Spans};
 
 /// A token of a step whose id is not known on the host yet: it is the largest logit of an earlier row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +236,11 @@ impl Runner {
     /// The GPU's span of the step before the last collected one, ns, if it had one.
     pub fn span(&self) -> Option<f64> {
         self.span
+    }
+
+    /// What became of the stamps of all steps whose spans were read.
+    pub fn span_stamps(&self) -> Counts {
+        self.spans.as_ref().map_or(Counts::default(), |spans| spans.counts)
     }
 
     /// The whole row of logits of the last submitted step's wanted token `row`.

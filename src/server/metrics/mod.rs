@@ -122,6 +122,12 @@ fn engine(page: &mut Page, s: &Stats) {
     );
     page.counter("ridgepoint:gpu_spans_total", "Steps that had one.", "", &[("", c.spanned as f64)]);
     page.counter(
+        "ridgepoint:gpu_spans_lost_total",
+        "Steps whose stamps were no span, by reason.",
+        "reason",
+        &[("zero", c.stamps.zeros as f64), ("negative", c.stamps.negatives as f64)],
+    );
+    page.counter(
         "ridgepoint:step_seconds_total",
         "Time of steps by part; with a step ahead the host's parts run beside the device's.",
         "part",

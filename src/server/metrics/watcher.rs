@@ -101,6 +101,9 @@ impl Observer for Watcher {
         if stats.counters.steps == 0 {
             self.roofline.loaded(engine);
         }
+        if computed {
+            self.roofline.stamped(stats.counters.stamps);
+        }
         if let Some(step) = engine.last_step().spanned.filter(|_| computed) {
             self.roofline.spanned(&step);
         }

@@ -118,7 +118,11 @@ pub const REPLIES: &[Schema] = &[
         &[
             ("ceilings", "{number | null}", "bytes and operations a nanosecond"),
             ("steps", "[#Step]", "the latest"),
-            ("no_spans", "string | null", "why no step has a span here"),
+            (
+                "no_spans",
+                "string | null",
+                "why no step has a span here: a timer that tells nothing, or stamps of which none was of use",
+            ),
         ],
     ),
     (
