@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::doubts;
-use super::report::{Ceiling, Curve, Device, Grade, Plateau, Point, Timer};
+use super::report::{Ceiling, Curve, Device, Plateau, Point, Timer};
 use super::roof::Roof;
-use super::timer::grade;
+use super::timer::{grade, graded};
 use crate::gpu::{Checks, Gpu};
-use crate::profile::timer::{GpuClock, examine};
+use crate::profile::timer::GpuClock;
 use crate::profile::{
     self, AGREE, Budget, Error, Kind, PROBES, RESIDENT, Rounds, ceilings, curve, fill, in_rounds, levels,
     native, pool,
@@ -28,9 +28,6 @@ pub struct Key {
     /// The device as reports name it.
     pub device: Device,
 }
-
-/// How often the timer is examined until it passes.
-const EXAMINATIONS: usize = 3;
 
 /// Whether a kept measurement will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,15 +88,7 @@ impl Key {
 impl DeviceReport {
     /// What may be measured better on a quieter machine, and how; none if nothing.
     pub fn doubt(&self) -> Option<String> {
-        // A device without stamps has no samples; one with sound stamps fails when the machine is busy.
-        let failed = self.timer.grade == Grade::WallOnly && self.timer.samples > 0;
-        let timer = failed.then(|| {
-            format!(
-                "the timer is wall_only ({}): if this machine was busy then, --remeasure",
-                self.timer.reason
-            )
-        });
-        let all: Vec<String> = doubts::said(&self.ceilings).into_iter().chain(timer).collect();
+        let all: Vec<String> = doubts::said(&self.ceilings).into_iter().chain(self.timer.doubt()).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 
@@ -180,20 +169,14 @@ impl DeviceReport {
         doubts::mark(&mut ceilings);
         progress("timer");
         let launch = ceilings.iter().find(|c| c.name == "launch").map(|c| c.value);
-        let mut findings = None;
-        let mut timer = grade(None, launch);
-        if let Some(mut clock) = GpuClock::new(gpu)? {
-            // A busy machine can spoil a test that a sound timer passes; a wrong one fails each time.
-            for _ in 0..EXAMINATIONS {
-                let found = examine(&mut clock)?;
-                timer = grade(Some(&found), launch);
-                findings = Some(found);
-                if timer.grade != Grade::WallOnly {
-                    break;
-                }
+        let (timer, null_interval_ns) = match GpuClock::new(gpu)? {
+            Some(mut clock) => {
+                let (timer, findings) = graded(&mut clock, launch)?;
+                (timer, findings.passes.null)
             }
-        }
-        Ok(Self { key, timer, null_interval_ns: findings.and_then(|f| f.null), ceilings, curves })
+            None => (grade(None, launch), None),
+        };
+        Ok(Self { key, timer, null_interval_ns, ceilings, curves })
     }
 }
 
