@@ -106,9 +106,11 @@ pub fn grade(findings: Option<&Findings>, launch: Option<f64>) -> Timer {
     let f = findings.unwrap_or(&none);
     let stamp_cost = f.passes.null.zip(launch).map(|(null, launch)| null / launch).filter(|r| r.is_finite());
     let coarse =
-        f.resolution.zip(launch).filter(|(step, launch)| *step > COARSE * launch).map(|(step, launch)| {
-            format!("stamps come in steps of {step:.0} ns, where a dispatch costs {launch:.0}, {SHORT}")
-        });
+        f.resolution.zip(launch).filter(|(step, launch)| *launch > 0.0 && *step > COARSE * launch).map(
+            |(step, launch)| {
+                format!("stamps come in steps of {step:.0} ns, where a dispatch costs {launch:.0}, {SHORT}")
+            },
+        );
     let inside = f.inside.map(|found| Inside {
         linearity: found.linearity,
         isolation: found.isolation,
