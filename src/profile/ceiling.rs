@@ -18,7 +18,7 @@ const TRIAL: f64 = 0.4;
 const TRIALS: usize = 8;
 /// Variants with this part of the fastest's rate in trials take part in the rounds: noise, and where a driver
 /// puts its code, can put the better behind.
-const CLOSE: f64 = 0.85;
+pub(super) const CLOSE: f64 = 0.85;
 
 /// A measured ceiling.
 #[derive(Clone, Debug, PartialEq, Serialize)]

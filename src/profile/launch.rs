@@ -45,9 +45,11 @@ impl Probe for Launch {
     }
 }
 
-/// Chains of a lane, lanes of a workgroup, and rounds of a lane while grids are compared: long beside a launch.
+/// Chains of a lane.
 const CHAINS: u32 = 8;
+/// Lanes of a workgroup.
 const LANES: u32 = 64;
+/// Rounds of a lane, times 8: long beside a launch.
 const STEPS: u32 = 1 << 14;
 
 /// The part of the best rate that counts as full.
@@ -101,8 +103,8 @@ impl Probe for Grid {
     }
 }
 
-/// The grids whose rates are worth comparing: each twice the one before, until one takes so long that it must be
-/// full.
+/// The grids whose rates are worth comparing: each twice the one before, until one takes so long that it
+/// must be full.
 ///
 /// # Errors
 /// A device that fails.

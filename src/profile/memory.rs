@@ -77,23 +77,32 @@ const NOISE_RUN: u64 = 64 * 16 * VECTOR;
 /// Every run, of noise or of any variant, divides this.
 pub const GRAIN: u64 = 1 << 18;
 
+/// A pool at least, whatever the memory.
+const LEAST: u64 = 128 << 20;
+/// A host's pool at most.
+const MOST: u64 = 2 << 30;
+
 /// Bytes to walk through: four times what the caches hold. A software adapter's are the host's last level, as
 /// far as the system tells; of GPUs the largest of today has 256 MiB, an integrated one less than half.
 pub fn pool(gpu: &Gpu) -> Bytes {
     match gpu.adapter.kind {
         "software" => host_pool(host::last_level_caches(), host::memory()),
-        "integrated" => Bytes(512 << 20),
-        _ => Bytes(1 << 30),
+        kind => {
+            let wanted = if kind == "integrated" { 512 << 20 } else { 1 << 30 };
+            fitted(wanted, gpu.room().map_or(u64::MAX, |room| room.total / 4))
+        }
     }
 }
 
-/// 128 MiB to 2 GiB, and no more than a 32nd of all memory: three curves with all their points take six pools.
+/// No more than a 32nd of all memory, since three curves with all their points take six pools.
 fn host_pool(caches: Option<u64>, memory: Option<u64>) -> Bytes {
-    let least = 128 << 20;
-    let caches = caches.unwrap_or(least / 4).clamp(least / 4, 512 << 20);
-    let allowed = memory.map_or(u64::MAX, |memory| memory / 32);
-    let mut pool = (4 * caches).next_power_of_two();
-    while pool > allowed && pool > least {
+    let caches = caches.unwrap_or(LEAST / 4).clamp(LEAST / 4, MOST / 4);
+    fitted((4 * caches).next_power_of_two(), memory.map_or(u64::MAX, |memory| memory / 32))
+}
+
+/// Halved until it is allowed, but no further than to the least.
+fn fitted(mut pool: u64, allowed: u64) -> Bytes {
+    while pool > allowed && pool > LEAST {
         pool /= 2;
     }
     Bytes(pool)

@@ -2,8 +2,8 @@
 //!
 //! A figure of a kernel means little alone; beside a ceiling measured on the same device, driver
 //! and shader checks it says how much is left. `probe` says what a probe is and lists them all,
-//! `fma`, `chain`, `memory` and `launch` are the probes, `slope` times, `rounds` times all in turn, `ceiling`
-//! puts it together, `stats` summarises samples for whoever reports them.
+//! `fma`, `chain`, `memory` (as large as `host` tells) and `launch` are the probes, `slope` times, `rounds` times
+//! all in turn, `ceiling` puts it together, `stats` summarises samples for whoever reports them.
 //!
 //! # Method
 //! - Noise-filled buffers, larger than any cache; quadratic chains that no compiler folds; what is

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::ceiling::{Ceiling, Rounds};
+use super::ceiling::{CLOSE, Ceiling, Rounds};
 use super::probe::{Error, Unit};
 use super::slope::{Budget, Draws, Repeat, Slope, batch};
 
@@ -43,8 +43,7 @@ pub struct Contest<'a> {
     pub every: usize,
 }
 
-/// A variant has this part of the fastest's rate, or is timed no further once it had so many turns.
-const CLOSE: f64 = 0.85;
+/// A variant that is not [`CLOSE`] to the fastest after so many turns has no more.
 const TURNS: usize = 4;
 
 /// One that is being timed.
@@ -82,8 +81,8 @@ fn fastest<'a, 'b>(variants: &'b [Timed<'a>]) -> Option<&'b Timed<'a>> {
 }
 
 /// Measures each again after all others, from the fewest rounds until leaving any one out changes its
-/// figure by no more than 5 %, and to the most. Gives the fastest variant of each in their order, and none where
-/// there was none.
+/// figure by no more than 5 %, and to the most. Gives the fastest variant of each in their order, and none
+/// where there was none.
 ///
 /// # Errors
 /// A device that fails.

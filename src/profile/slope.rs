@@ -30,8 +30,8 @@ pub trait Repeat {
 /// How much time a measurement may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
-    /// For figures to be kept: 16 to 40 rounds, which take each variant 3 to 6 seconds on a processor and 5 to
-    /// 12 on a GPU.
+    /// For figures to be kept: 16 to 40 rounds. Each variant takes 3 to 6 seconds of a processor, 5 to 12 of a
+    /// GPU.
     Full,
     /// For tests: 3 to 8 rounds.
     Quick,

@@ -1,8 +1,8 @@
 //! The self-test of timestamps: what a device's stamps say against what must be so.
 //!
 //! Resolution, linearity (twice the work takes twice the time), isolation (light work after heavy
-//! takes what it takes alone), agreement with the wall clock on a long batch, zeros and negatives, and what an
-//! interval reads around a dispatch that does next to nothing; of stamps at the ends of passes, and of
+//! takes what it takes alone), agreement with the wall clock on a long batch, zeros and negatives, and what
+//! an interval reads around a dispatch that does next to nothing; of stamps at the ends of passes, and of
 //! those inside a pass where the device has them. Everything is asked of a [`Clock`], so that tests
 //! can ask a clock that lies.
 
@@ -18,8 +18,8 @@ use crate::units::Nanos;
 
 /// A device that can be asked to work and to stamp.
 pub trait Clock {
-    /// Runs so many units of work each in one submission, with stamps around each: at the ends of a pass for each,
-    /// or inside one pass. Gives the interval of each, in nanoseconds, and the wall clock of the
+    /// Runs so many units of work each in one submission, with stamps around each: at the ends of a pass for
+    /// each, or inside one pass. Gives the interval of each, in nanoseconds, and the wall clock of the
     /// whole. 0 units is an empty dispatch.
     ///
     /// # Errors

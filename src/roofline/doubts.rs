@@ -1,5 +1,5 @@
-//! What makes kept ceilings doubtful: a round that matters, a grid that rounds can't tell, probes of one pipe that differ, and a loop of the
-//! host's own that shaders outrun.
+//! What makes kept ceilings doubtful: a round that matters, a grid that rounds can't tell, probes of one pipe
+//! that differ, and a loop of the host's own that shaders outrun.
 
 use super::report::Ceiling;
 

@@ -53,7 +53,8 @@ pub struct Inside {
 pub enum Grade {
     /// Single dispatches.
     Trusted,
-    /// Whole passes; single dispatches only inside a pass, where [`Inside`] allows it, less what stamps cost there.
+    /// Whole passes; single dispatches only inside a pass, where [`Inside`] allows it, less what stamps cost
+    /// there.
     BatchOnly,
     /// Nothing: the wall clock times, by slope.
     WallOnly,
@@ -71,7 +72,8 @@ const STAMP_COST: f64 = 2.0;
 /// Of all pairs, this part may be lost.
 const LOST: f64 = 0.01;
 
-/// Stamps may come in steps of this part of what a dispatch costs, before short kernels can't be timed one by one.
+/// Stamps may come in steps of this part of what a dispatch costs, before short kernels can't be timed one
+/// by one.
 const COARSE: f64 = 0.25;
 /// How often a clock is examined until it passes.
 const EXAMINATIONS: usize = 3;
