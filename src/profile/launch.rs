@@ -87,9 +87,9 @@ impl Probe for Grid {
         Unit::GigaflopsPerSecond
     }
 
-    /// Half the turns of a ceiling, as spread out: grids are many.
+    /// A third of a ceiling's turns, as spread out: grids are many.
     fn part(&self, _: &Gpu) -> Part {
-        Part { variants: 1, every: 2, memory: Bytes(0) }
+        Part { variants: 1, every: 3, memory: Bytes(0) }
     }
 
     fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {

@@ -179,11 +179,11 @@ impl Probe for Memory {
         Unit::GigabytesPerSecond
     }
 
-    /// Points of curves are many: each has two variants, and half the turns of a ceiling, as spread out.
+    /// Points of curves are many: each has two variants, and a third of a ceiling's turns, as spread out.
     fn part(&self, gpu: &Gpu) -> Part {
         let memory = self.set(gpu);
         match self.set {
-            Set::Of(_) => Part { variants: 2, every: 2, memory },
+            Set::Of(_) => Part { variants: 2, every: 3, memory },
             Set::Cold | Set::Resident => Part { variants: 3, every: 1, memory },
         }
     }
