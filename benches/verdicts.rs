@@ -119,7 +119,7 @@ fn main() -> ExitCode {
             agreed: matches!(c.rounds, Rounds::Agreed(_)),
         })
         .collect();
-    let filled = fill(&gpu).expect("a quiet machine");
+    let filled = fill(&gpu, Budget::Full).expect("a device that runs").expect("grids");
     let smallest = f64::from(filled.smallest);
     ceilings.push(Ceiling {
         name: "fill".into(),
@@ -132,7 +132,8 @@ fn main() -> ExitCode {
     });
     let value = |name: &str| ceilings.iter().find(|c| c.name == name).map_or(0.0, |c| c.value);
     let best = filled.rates.iter().map(|r| r.1).fold(0.0, f64::max);
-    let alone = filled.rates[0].1 / best;
+    // Without a rate of one group nothing is known of it.
+    let alone = filled.rates.iter().find(|r| r.0 == 1).map_or(1.0, |r| r.1 / best);
 
     let copy = variant(&gpu, "copy_cold", &ceilings);
     let copied = moved(&copy, &[Role::Weights, Role::Output]);

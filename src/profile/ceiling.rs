@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::memory::pool;
 use super::probe::{Error, PROBES, Probe, Rig, Unit};
-use super::rounds::{Asked, in_rounds};
+use super::rounds::{Asked, Contest, in_rounds};
 use super::slope::{Budget, Repeat, Slope};
 use crate::gpu::{self, Gpu};
-use crate::units::Nanos;
+use crate::units::{Bytes, Nanos};
 
 /// A dispatch is made this long where the probe allows it, so that launching it is small.
 const LONG: Nanos = Nanos(2_000_000);
@@ -17,9 +18,7 @@ const TRIAL: f64 = 0.4;
 const TRIALS: usize = 8;
 /// Variants with this part of the fastest's rate in trials take part in the rounds: noise, and where a driver
 /// puts its code, can put the better behind.
-const CLOSE: f64 = 0.85;
-/// At most so many of them.
-const CONTENDERS: usize = 3;
+pub(super) const CLOSE: f64 = 0.85;
 
 /// A measured ceiling.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -75,58 +74,67 @@ pub fn ceilings(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Result<Ceiling, Error>>, Error> {
     let mut found: Vec<Option<Result<Ceiling, Error>>> = probes.iter().map(|_| None).collect();
-    for group in together(gpu, probes) {
-        let (mut places, mut asked) = (Vec::new(), Vec::new());
+    let sizes: Vec<Bytes> = probes.iter().map(|probe| probe.part(gpu).memory).collect();
+    // A processor's neighbours ask for one after the other of all; a GPU's memory may not hold them.
+    let most = if gpu.adapter.is_software() { Bytes(u64::MAX) } else { pool(gpu) };
+    let mut named = "";
+    for group in together(&sizes, most) {
+        let (mut places, mut contests) = (Vec::new(), Vec::new());
         for place in group {
             let probe = probes[place];
-            progress(&format!("{}, its variants", probe.name()));
-            let contend = |rigs| contenders(gpu, probe.name(), probe.unit(), rigs, CONTENDERS);
-            match probe.rigs(gpu).and_then(contend) {
-                Ok(contenders) => {
-                    places.extend(contenders.iter().map(|_| place));
-                    asked.extend(contenders);
+            if named != probe.name() {
+                named = probe.name();
+                progress(&format!("{named}, its variants"));
+            }
+            match probe.rigs(gpu).and_then(|rigs| contest(gpu, probe, rigs)) {
+                Ok(contest) => {
+                    places.push(place);
+                    contests.push(contest);
                 }
                 Err(error @ Error::Missing { .. }) => found[place] = Some(Err(error)),
                 Err(error) => return Err(error),
             }
         }
-        for (place, ceiling) in places.into_iter().zip(in_rounds(asked, budget, progress)?) {
-            found[place] = Some(Ok(match found[place].take() {
-                Some(Ok(there)) => there.faster(ceiling),
-                _ => ceiling,
-            }));
+        for (place, ceiling) in places.into_iter().zip(in_rounds(contests, budget, progress)?) {
+            found[place] = ceiling.map(Ok);
         }
     }
-    Ok(found.into_iter().flatten().collect())
+    let missing = |probe: &&dyn Probe| Error::Missing { name: probe.name(), what: "room for its variants" };
+    Ok(found.into_iter().zip(probes).map(|(found, p)| found.unwrap_or_else(|| Err(missing(p)))).collect())
 }
 
-/// Which probes, by their place, are measured in turn: all, or on a GPU those that go through more memory
-/// than any cache holds each alone, since their buffers may not fit beside one another.
-fn together(gpu: &Gpu, probes: &[&dyn Probe]) -> Vec<Vec<usize>> {
-    let alone = |at: &usize| !gpu.adapter.is_software() && probes[*at].name().ends_with("_cold");
-    let (cold, rest): (Vec<usize>, Vec<usize>) = (0..probes.len()).partition(alone);
-    cold.into_iter().map(|at| vec![at]).chain([rest]).collect()
+/// Which probes, by their place, are measured in turn: each with the first that leave it room, or alone.
+fn together(sizes: &[Bytes], most: Bytes) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(u64, Vec<usize>)> = Vec::new();
+    for (place, size) in sizes.iter().enumerate() {
+        match groups.iter_mut().find(|(taken, _)| taken.saturating_add(size.0) <= most.0) {
+            Some((taken, group)) => {
+                *taken += size.0;
+                group.push(place);
+            }
+            None => groups.push((size.0, vec![place])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// The fastest of some variants, at most so many and the fastest first, ready to be timed.
-pub(super) fn contenders<'a>(
-    gpu: &'a Gpu,
-    name: &'static str,
-    unit: Unit,
-    mut rigs: Vec<Rig>,
-    most: usize,
-) -> Result<Vec<Asked<'a>>, Error> {
+/// The fastest of a probe's variants, as many as may take part, ready to be timed.
+fn contest<'a>(gpu: &'a Gpu, probe: &dyn Probe, mut rigs: Vec<Rig>) -> Result<Contest<'a>, Error> {
+    let part = probe.part(gpu);
     let rates = trials(gpu, &mut rigs)?;
     let mut contenders: Vec<(Rig, f64)> = rigs.into_iter().zip(rates).collect();
     contenders.sort_by(|a, b| b.1.total_cmp(&a.1));
     let best = contenders.first().map_or(0.0, |c| c.1);
-    contenders.truncate(most);
+    contenders.truncate(part.variants);
     let close = contenders.into_iter().filter(|(_, rate)| *rate >= CLOSE * best);
-    let asked = close.map(|(rig, _)| {
-        let (probe, work) = (rig.program.label(), rig.work());
-        Asked { name, unit, probe, work, what: Box::new(Kept { rig, gpu }) as Box<dyn Repeat> }
+    let variants = close.map(|(rig, _)| Asked {
+        name: probe.name(),
+        unit: probe.unit(),
+        probe: rig.program.label(),
+        work: rig.work(),
+        what: Box::new(Kept { rig, gpu }) as Box<dyn Repeat>,
     });
-    Ok(asked.collect())
+    Ok(Contest { variants: variants.collect(), every: part.every })
 }
 
 /// A rig that outlives its siblings.
@@ -153,12 +161,6 @@ impl Ceiling {
         let (low, high) = (a.min(b), a.max(b));
         Self { name: asked.name, unit: asked.unit, value, low, high, probe: asked.probe.clone(), rounds }
     }
-
-    /// The faster of two variants.
-    fn faster(self, other: Self) -> Self {
-        let less = self.value < other.value;
-        if less == (self.unit == Unit::Nanoseconds) { self } else { other }
-    }
 }
 
 /// The rigs' work a second by short runs in turn, the round trip included; dispatches are made long first.
@@ -177,6 +179,8 @@ fn trials(gpu: &Gpu, rigs: &mut [Rig]) -> Result<Vec<f64>, Error> {
         trials = running.draws(TRIALS);
     }
     let mut rates = vec![0.0_f64; rigs.len()];
+    // One alone has nothing to be compared with.
+    let trials = if rigs.len() > 1 { trials } else { 0 };
     for _ in 0..trials {
         for ((rig, rate), n) in rigs.iter().zip(&mut rates).zip(&repeats) {
             let seconds = rig.on(gpu).run(*n)?.seconds().max(1e-9);
@@ -194,21 +198,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_faster_variant_counts() {
-        let of = |unit, value| Ceiling {
-            name: "x",
-            unit,
-            value,
-            low: value,
-            high: value,
-            probe: String::new(),
-            rounds: Rounds::Agreed(3),
+    fn what_goes_through_much_memory_is_not_measured_beside_it() {
+        let groups = |sizes: &[u64], most| {
+            together(&sizes.iter().map(|&size| Bytes(size)).collect::<Vec<_>>(), Bytes(most))
         };
-        let faster = |unit, a, b| of(unit, a).faster(of(unit, b)).value;
-        assert_eq!(faster(Unit::GigabytesPerSecond, 10.0, 12.0), 12.0);
-        assert_eq!(faster(Unit::GigabytesPerSecond, 12.0, 10.0), 12.0);
-        // Of times the least is the fastest.
-        assert_eq!(faster(Unit::Nanoseconds, 10.0, 12.0), 10.0);
-        assert_eq!(faster(Unit::Nanoseconds, 12.0, 10.0), 10.0);
+        assert_eq!(groups(&[8, 1, 8, 0, 4, 9], u64::MAX), [vec![0, 1, 2, 3, 4, 5]]);
+        // A 9 has room nowhere, and is measured all the same.
+        assert_eq!(groups(&[8, 1, 8, 0, 4, 9], 8), [vec![0, 3], vec![1, 4], vec![2], vec![5]]);
+        assert!(groups(&[], 8).is_empty());
     }
 }

@@ -1,10 +1,6 @@
 //! Rates over the working set, and the levels of memory that they show.
 
-use super::ceiling::contenders;
-use super::memory::{Kind, RESIDENT, pool, rigs};
-use super::probe::{Error, Unit};
-use super::rounds::in_rounds;
-use super::slope::Budget;
+use super::memory::{Kind, Memory, RESIDENT, pool};
 use crate::gpu::Gpu;
 use crate::units::Bytes;
 
@@ -28,30 +24,13 @@ pub struct Level {
     pub rate: f64,
 }
 
-/// Rates from 512 KiB to more than any cache holds, each twice the one before.
-///
-/// # Errors
-/// A device that fails or runs a probe wrong.
-pub fn curve(gpu: &Gpu, kind: Kind) -> Result<Vec<At>, Error> {
-    let mut sets: Vec<Bytes> = Vec::new();
-    let mut set = RESIDENT;
-    while set <= pool(gpu) {
-        sets.push(set);
-        set = Bytes(set.0 * 2);
-    }
-    let mut points = Vec::new();
-    // On a GPU all sets at once might not fit; a processor's neighbours ask for many rounds.
-    let together = if gpu.adapter.is_software() { sets.len() } else { 1 };
-    for sets in sets.chunks(together.max(1)) {
-        let mut asked = Vec::new();
-        for &set in sets {
-            let name = "the working set's rate";
-            asked.extend(contenders(gpu, name, Unit::GigabytesPerSecond, rigs(gpu, kind, set)?, 1)?);
-        }
-        let found = in_rounds(asked, Budget::Quick, &mut |_| {})?;
-        points.extend(sets.iter().zip(found).map(|(&set, ceiling)| At { set, rate: ceiling.value }));
-    }
-    Ok(points)
+/// Probes of the working sets between 512 KiB and more than any cache holds, each twice the one before. The
+/// ends of a curve are the resident and the cold ceiling.
+pub fn points(gpu: &Gpu, kind: Kind) -> Vec<Memory> {
+    let twice = |set: &Bytes| Some(Bytes(set.0 * 2));
+    let sets = std::iter::successors(Some(Bytes(RESIDENT.0 * 2)), twice);
+    let most = pool(gpu);
+    sets.take_while(|set| *set < most).map(|set| Memory::point(kind, set)).collect()
 }
 
 /// Neighbouring rates within this part of each other are one level.

@@ -1,8 +1,10 @@
 //! What one more dispatch costs, and how many workgroups it takes to fill the device.
 
-use super::probe::{Error, Probe, Rig, Unit};
-use super::slope::{Repeat as _, slope};
+use super::ceiling::{Ceiling, ceilings};
+use super::probe::{Error, Part, Probe, Rig, Unit};
+use super::slope::{Budget, Repeat as _};
 use crate::gpu::{Gpu, Program};
+use crate::units::Bytes;
 
 /// The launch probe.
 pub static LAUNCH: Launch = Launch;
@@ -43,17 +45,93 @@ impl Probe for Launch {
     }
 }
 
-/// Rounds of a lane while grids are compared: long beside a launch.
+/// Chains of a lane.
+const CHAINS: u32 = 8;
+/// Lanes of a workgroup.
+const LANES: u32 = 64;
+/// Rounds of a lane, times 8: long beside a launch.
 const STEPS: u32 = 1 << 14;
 
 /// The part of the best rate that counts as full.
 const FULL: f64 = 0.9;
-/// Seconds of the last grid that is tried.
-const LONGEST: f64 = 0.1;
-/// A dispatch that takes so long, in seconds, needs no second beside it.
-const ENOUGH: f64 = 0.01;
-/// Draws of T(n) and of T(2n) in a window.
-const DRAWS: usize = 8;
+/// The widest grid.
+const WIDEST: u32 = 4096;
+/// A grid that takes as many times as long as one workgroup is full, and so is all beyond.
+const LONGER: u64 = 8;
+/// Runs of a grid, of which the shortest tells whether it is the last.
+const RUNS: usize = 3;
+
+/// A grid of workgroups of chains of f32 multiply-adds: a probe of its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Workgroups.
+    pub groups: u32,
+}
+
+impl Grid {
+    fn program() -> Program {
+        Program::new("probe/fma_f32").number("CHAINS", CHAINS).number("WG", LANES).number("STEPS", STEPS)
+    }
+}
+
+impl Probe for Grid {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn summary(&self) -> &'static str {
+        "multiply-adds of a grid of so many workgroups"
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::GigaflopsPerSecond
+    }
+
+    /// A third of a ceiling's turns, as spread out: grids are many.
+    fn part(&self, _: &Gpu) -> Part {
+        Part { variants: 1, every: 3, memory: Bytes(0) }
+    }
+
+    fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {
+        let program = Self::program();
+        let c = gpu.uniform_with("probe c", bytemuck::cast_slice(&[0.25_f32, 0.0, 0.0, 0.0]));
+        let out = gpu.storage("probe sums", 4 * u64::from(LANES) * u64::from(self.groups))?;
+        let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
+        let work_per_group = 2 * u64::from(LANES) * u64::from(CHAINS) * u64::from(STEPS) * 8;
+        let groups = self.groups;
+        Ok(vec![Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group }])
+    }
+}
+
+/// The grids whose rates are worth comparing: each twice the one before, until one takes so long that it
+/// must be full.
+///
+/// # Errors
+/// A device that fails.
+pub fn grids(gpu: &Gpu) -> Result<Vec<Grid>, Error> {
+    let most = WIDEST.min(gpu.limits.max_compute_workgroups_per_dimension);
+    let mut grids: Vec<Grid> = Vec::new();
+    let mut one = None;
+    let mut groups = 1;
+    while groups <= most {
+        let grid = Grid { groups };
+        grids.push(grid);
+        let mut shortest = None;
+        for rig in grid.rigs(gpu)? {
+            rig.on(gpu).run(1)?;
+            for _ in 0..RUNS {
+                let took = rig.on(gpu).run(1)?;
+                shortest = Some(shortest.map_or(took, |shortest| took.min(shortest)));
+            }
+        }
+        one = one.or(shortest);
+        if shortest.zip(one).is_some_and(|(took, one)| took.0 >= LONGER.saturating_mul(one.0)) {
+            break;
+        }
+        groups *= 2;
+    }
+    Ok(grids)
+}
 
 /// The rates of growing grids, and the smallest that is full.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,95 +140,76 @@ pub struct Fill {
     pub rates: Vec<(u32, f64)>,
     /// The smallest grid with nine tenths of the best rate.
     pub smallest: u32,
-    /// The same by each of the two windows alone, the smaller first.
+    /// The smallest and the largest that it could be as far as rounds differ.
     pub range: [u32; 2],
     /// The shader and variant.
     pub probe: String,
 }
 
-/// Measures it with chains of f32 multiply-adds in workgroups of 64 lanes.
+impl Fill {
+    /// What the rates of some grids, ascending, say; nothing of none.
+    pub fn new(found: &[(Grid, Ceiling)]) -> Option<Self> {
+        let smallest = |rate: fn(&Ceiling) -> f64, best: fn(&Ceiling) -> f64| {
+            let best = found.iter().map(|(_, c)| best(c)).fold(0.0, f64::max);
+            found.iter().find(|(_, c)| rate(c) >= FULL * best).map(|(grid, _)| grid.groups)
+        };
+        let (widest, _) = found.last()?;
+        Some(Self {
+            rates: found.iter().map(|(grid, c)| (grid.groups, c.value)).collect(),
+            smallest: smallest(|c| c.value, |c| c.value)?,
+            range: [
+                smallest(|c| c.high, |c| c.low)?,
+                smallest(|c| c.low, |c| c.high).unwrap_or(widest.groups),
+            ],
+            probe: Grid::program().label(),
+        })
+    }
+}
+
+/// Measures it by itself; none where nothing is full.
 ///
 /// # Errors
-/// A device that fails, or a machine too busy.
-pub fn fill(gpu: &Gpu) -> Result<Fill, Error> {
-    let lanes = 64;
-    let chains = 8;
-    let program =
-        Program::new("probe/fma_f32").number("CHAINS", chains).number("WG", lanes).number("STEPS", STEPS);
-    let c = gpu.uniform_with("probe c", bytemuck::cast_slice(&[0.25_f32, 0.0, 0.0, 0.0]));
-    let most = 4096.min(gpu.limits.max_compute_workgroups_per_dimension);
-    let out = gpu.storage("probe sums", 4 * u64::from(lanes * most))?;
-    let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
-    let work_per_group = 2 * u64::from(lanes) * u64::from(chains) * u64::from(STEPS) * 8;
-    let mut rates: Vec<(u32, f64)> = Vec::new();
-    let mut alone: [Vec<(u32, f64)>; 2] = Default::default();
-    let mut groups = 1;
-    while groups <= most {
-        let rig = Rig {
-            program: program.clone(),
-            bound: vec![bound.clone()],
-            groups,
-            most_groups: groups,
-            work_per_group,
-        };
-        let mut running = rig.on(gpu);
-        running.run(1)?;
-        let repeats = if running.run(1)?.seconds() < ENOUGH { 2 } else { 1 };
-        let windows = [slope(&mut running, repeats, DRAWS)?, slope(&mut running, repeats, DRAWS)?];
-        for (alone, window) in alone.iter_mut().zip(&windows) {
-            alone.extend(window.map(|s| (groups, rig.work() / s.seconds * 1e-9)));
-        }
-        let fastest = windows.into_iter().flatten().map(|s| s.seconds).fold(f64::INFINITY, f64::min);
-        if fastest.is_finite() {
-            rates.push((groups, rig.work() / fastest * 1e-9));
-        }
-        // A grid that takes so long is launched for nothing of it, and larger ones would come near a driver's reset.
-        if flat(&rates) || (fastest.is_finite() && fastest > LONGEST) {
-            break;
-        }
-        groups *= 2;
-    }
-    let smallest = smallest(&rates).ok_or(Error::Noisy { name: "fill" })?;
-    Ok(Fill { rates, smallest, range: range(smallest, &alone), probe: program.label() })
-}
-
-/// Whether the last three grids gained nothing on those before them.
-fn flat(rates: &[(u32, f64)]) -> bool {
-    let Some((before, last)) = rates.len().checked_sub(3).map(|n| rates.split_at(n)) else { return false };
-    let best = |rates: &[(u32, f64)]| rates.iter().map(|r| r.1).fold(0.0, f64::max);
-    !before.is_empty() && best(last) < 1.02 * best(before)
-}
-
-fn smallest(rates: &[(u32, f64)]) -> Option<u32> {
-    let best = rates.iter().map(|r| r.1).fold(0.0, f64::max);
-    rates.iter().find(|r| r.1 >= FULL * best).map(|r| r.0)
-}
-
-/// The smallest full grids of the pooled windows and of each alone: the least and the greatest.
-fn range(pooled: u32, alone: &[Vec<(u32, f64)>]) -> [u32; 2] {
-    let all = || alone.iter().filter_map(|rates| smallest(rates)).chain([pooled]);
-    [all().min().unwrap_or(pooled), all().max().unwrap_or(pooled)]
+/// A device that fails.
+pub fn fill(gpu: &Gpu, budget: Budget) -> Result<Option<Fill>, Error> {
+    let grids = grids(gpu)?;
+    let probes: Vec<&dyn Probe> = grids.iter().map(|grid| grid as &dyn Probe).collect();
+    let found = ceilings(gpu, &probes, budget, &mut |_| {})?;
+    let found: Vec<_> = grids.into_iter().zip(found).filter_map(|(grid, c)| Some((grid, c.ok()?))).collect();
+    Ok(Fill::new(&found))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ceiling::Rounds;
     use super::*;
 
-    #[test]
-    fn windows_that_find_other_grids_full_are_a_range() {
-        let quiet = vec![(1, 10.0), (2, 20.0), (4, 40.0)];
-        let busy = vec![(1, 10.0), (2, 20.0), (4, 21.0)];
-        assert_eq!(range(4, &[quiet.clone(), busy]), [2, 4]);
-        assert_eq!(range(4, &[quiet.clone(), quiet]), [4, 4]);
-        assert_eq!(range(4, &[vec![], vec![]]), [4, 4]);
+    /// Grids of 1, 2, 4, ... with these rates and their spreads.
+    fn found(rates: &[[f64; 3]]) -> Option<Fill> {
+        let of = |(i, &[low, value, high]): (usize, &[f64; 3])| {
+            let (unit, probe, rounds) = (Unit::GigaflopsPerSecond, String::new(), Rounds::Agreed(8));
+            (Grid { groups: 1 << i }, Ceiling { name: "fill", unit, value, low, high, probe, rounds })
+        };
+        Fill::new(&rates.iter().enumerate().map(of).collect::<Vec<_>>())
     }
 
     #[test]
     fn the_smallest_full_grid_is_found() {
-        let rates = [(1, 10.0), (2, 20.0), (4, 37.0), (8, 40.0), (16, 39.0), (32, 40.5), (64, 40.2)];
-        assert_eq!(smallest(&rates), Some(4));
-        assert!(!flat(&rates[..4]));
-        assert!(flat(&rates));
-        assert_eq!(smallest(&[]), None);
+        let fill = found(&[10.0, 20.0, 37.0, 40.0, 39.0, 40.5].map(|r| [r; 3])).unwrap();
+        assert_eq!((fill.smallest, fill.range), (4, [4, 4]));
+        assert_eq!((fill.rates[0], fill.rates.len()), ((1, 10.0), 6));
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[[5.0; 3]]).map(|fill| fill.smallest), Some(1));
+    }
+
+    #[test]
+    fn rates_that_scatter_leave_a_range() {
+        // The second grid's rate hangs on one round, without which it is no more than the first's.
+        let fill = found(&[[10.0; 3], [12.0, 19.0, 19.0], [20.0; 3], [20.0; 3]]).unwrap();
+        assert_eq!((fill.smallest, fill.range), (2, [2, 4]));
+        // So does the best.
+        let fill = found(&[[10.0; 3], [19.0; 3], [20.0, 22.0, 22.0]]).unwrap();
+        assert_eq!((fill.smallest, fill.range), (4, [2, 4]));
+        let fill = found(&[[10.0; 3], [12.0, 19.0, 24.0]]).unwrap();
+        assert_eq!((fill.smallest, fill.range), (2, [2, 2]));
     }
 }

@@ -7,7 +7,8 @@
 //! The buffers are filled with a hash of each word's index. Reads add the words up modulo 2^32 and
 //! the host knows the sum; what was written or copied is compared word by word.
 
-use super::probe::{Error, Probe, Rig, Unit};
+use super::host;
+use super::probe::{Error, Part, Probe, Rig, Unit};
 use super::slope::Repeat as _;
 use crate::gpu::{Binding, Gpu, Program};
 use crate::units::Bytes;
@@ -37,6 +38,8 @@ pub struct Memory {
 enum Set {
     Cold,
     Resident,
+    /// A point of a curve.
+    Of(Bytes),
 }
 
 /// A resident working set: within a GPU's last cache and a processor core's second.
@@ -74,10 +77,35 @@ const NOISE_RUN: u64 = 64 * 16 * VECTOR;
 /// Every run, of noise or of any variant, divides this.
 pub const GRAIN: u64 = 1 << 18;
 
-/// Bytes to walk through: four times the largest last-level caches of today, 32 MiB of a
-/// processor's cluster of cores, some 128 MiB of a GPU.
+/// A pool at least, whatever the memory.
+const LEAST: u64 = 128 << 20;
+/// A host's pool at most.
+const MOST: u64 = 2 << 30;
+
+/// Bytes to walk through: four times what the caches hold. A software adapter's are the host's last level, as
+/// far as the system tells; of GPUs the largest of today has 256 MiB, an integrated one less than half.
 pub fn pool(gpu: &Gpu) -> Bytes {
-    Bytes(if gpu.adapter.is_software() { 128 << 20 } else { 512 << 20 })
+    match gpu.adapter.kind {
+        "software" => host_pool(host::last_level_caches(), host::memory()),
+        kind => {
+            let wanted = if kind == "integrated" { 512 << 20 } else { 1 << 30 };
+            fitted(wanted, gpu.room().map_or(u64::MAX, |room| room.total / 4))
+        }
+    }
+}
+
+/// No more than a 32nd of all memory, since three curves with all their points take six pools.
+fn host_pool(caches: Option<u64>, memory: Option<u64>) -> Bytes {
+    let caches = caches.unwrap_or(LEAST / 4).clamp(LEAST / 4, MOST / 4);
+    fitted((4 * caches).next_power_of_two(), memory.map_or(u64::MAX, |memory| memory / 32))
+}
+
+/// Halved until it is allowed, but no further than to the least.
+fn fitted(mut pool: u64, allowed: u64) -> Bytes {
+    while pool > allowed && pool > LEAST {
+        pool /= 2;
+    }
+    Bytes(pool)
 }
 
 /// A working set as buffers, each within the device's limits.
@@ -151,16 +179,48 @@ impl Probe for Memory {
         Unit::GigabytesPerSecond
     }
 
-    fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {
+    /// Points of curves are many: each has two variants, and a third of a ceiling's turns, as spread out.
+    fn part(&self, gpu: &Gpu) -> Part {
+        let memory = self.set(gpu);
         match self.set {
-            Set::Cold => rigs(gpu, self.kind, pool(gpu)),
-            Set::Resident => rigs(gpu, self.kind, RESIDENT),
+            Set::Of(_) => Part { variants: 2, every: 3, memory },
+            Set::Cold | Set::Resident => Part { variants: 3, every: 1, memory },
+        }
+    }
+
+    fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {
+        rigs(gpu, self.kind, self.set(gpu))
+    }
+}
+
+impl Memory {
+    /// A point of a curve over the working set.
+    pub fn point(kind: Kind, set: Bytes) -> Self {
+        let name = match kind {
+            Kind::Read => "read",
+            Kind::Write => "write",
+            Kind::Copy => "copy",
+        };
+        memory(name, "the same over other working sets", kind, Set::Of(set))
+    }
+
+    /// What it does to each byte.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What it goes through.
+    pub fn set(&self, gpu: &Gpu) -> Bytes {
+        match self.set {
+            Set::Cold => pool(gpu),
+            Set::Resident => RESIDENT,
+            Set::Of(set) => set,
         }
     }
 }
 
 /// Every variant over a working set, proved right. A copy's set is what it reads and writes.
-pub fn rigs(gpu: &Gpu, kind: Kind, set: Bytes) -> Result<Vec<Rig>, Error> {
+fn rigs(gpu: &Gpu, kind: Kind, set: Bytes) -> Result<Vec<Rig>, Error> {
     let widest = u64::from(gpu.limits.max_compute_workgroups_per_dimension);
     let shortest = WAYS.iter().map(|w| w.run().0).min().unwrap_or(GRAIN);
     let allowed =
@@ -271,6 +331,15 @@ mod tests {
             assert!(sizes.iter().all(|s| s % GRAIN == 0 && *s <= allowed), "{sizes:?}");
             assert!(sizes.iter().sum::<u64>() >= 512 << 20, "{sizes:?}");
         }
+    }
+
+    #[test]
+    fn the_pool_is_four_times_the_caches_as_far_as_memory_allows() {
+        let mib = |caches: u64, memory: u64| host_pool(Some(caches << 20), Some(memory << 30)).0 >> 20;
+        assert_eq!([mib(2, 8), mib(32, 8), mib(36, 16), mib(504, 256)], [128, 128, 256, 2048]);
+        // Memory bounds it, though no further than what it always was; and so it is bounded everywhere.
+        assert_eq!([mib(504, 8), mib(504, 2), mib(4096, 4096)], [256, 128, 2048]);
+        assert_eq!(host_pool(None, None), Bytes(128 << 20));
     }
 
     #[test]

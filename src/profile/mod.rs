@@ -2,8 +2,8 @@
 //!
 //! A figure of a kernel means little alone; beside a ceiling measured on the same device, driver
 //! and shader checks it says how much is left. `probe` says what a probe is and lists them all,
-//! `fma`, `chain`, `memory` and `launch` are the probes, `slope` times, `rounds` times all in turn, `ceiling`
-//! puts it together, `stats` summarises samples for whoever reports them.
+//! `fma`, `chain`, `memory` (as large as `host` tells) and `launch` are the probes, `slope` times, `rounds` times
+//! all in turn, `ceiling` puts it together, `stats` summarises samples for whoever reports them.
 //!
 //! # Method
 //! - Noise-filled buffers, larger than any cache; quadratic chains that no compiler folds; what is
@@ -25,6 +25,7 @@ mod ceiling;
 mod chain;
 mod curve;
 mod fma;
+mod host;
 mod launch;
 mod memory;
 mod native;
@@ -40,15 +41,15 @@ pub mod timer;
 mod watch;
 
 pub use ceiling::{Ceiling, Rounds, ceilings, measure};
-pub use curve::{At, Level, curve, levels};
-pub use launch::{Fill, fill};
-pub use memory::{Kind, RESIDENT, pool};
+pub use curve::{At, Level, levels, points};
+pub use launch::{Fill, Grid, fill, grids};
+pub use memory::{Kind, Memory, RESIDENT, pool};
 pub use native::native;
-pub use probe::{Error, PROBES, Probe, Rig, Unit};
+pub use probe::{Error, PROBES, Part, Probe, Rig, Unit};
 pub use record::{Dispatched, Stamps, StepTimes};
 pub use ring::{Counts, Ring};
-pub use rounds::{AGREE, Asked, in_rounds};
-pub use slope::{Budget, Repeat, Slope, batch, slope};
+pub use rounds::{Asked, Contest, in_rounds};
+pub use slope::{Budget, Repeat, Slope, batch};
 pub use span::{Resolved, Spans};
 pub use step_time::{LEAST, StepTime, StepWork};
 pub use watch::{Watch, Watched, shared};

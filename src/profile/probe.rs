@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::slope::{BATCH, Repeat, SHORT};
 use super::{chain, fma, launch, memory};
 use crate::gpu::{self, Bound, Dispatch, Gpu, Program, Recorder};
-use crate::units::Nanos;
+use crate::units::{Bytes, Nanos};
 
 /// Every probe.
 pub const PROBES: &[&dyn Probe] = &[
@@ -57,14 +57,6 @@ pub enum Error {
         /// What it lacks.
         what: &'static str,
     },
-    /// Disturbances hid the figure.
-    #[error(
-        "'{name}' could not be measured: run times vary by more than the work that was timed; try again when the machine is quieter"
-    )]
-    Noisy {
-        /// The ceiling's name.
-        name: &'static str,
-    },
 }
 
 fn known() -> String {
@@ -106,6 +98,17 @@ impl fmt::Display for Unit {
     }
 }
 
+/// What part a probe takes in the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// At most so many of its variants.
+    pub variants: usize,
+    /// Its turn comes every so many rounds.
+    pub every: usize,
+    /// The memory that it takes, where that is much.
+    pub memory: Bytes,
+}
+
 /// A small kernel that does one thing as fast as the device can.
 pub trait Probe: Sync {
     /// The ceiling that it measures, as reports name it.
@@ -114,6 +117,10 @@ pub trait Probe: Sync {
     fn summary(&self) -> &'static str;
     /// The unit of its figure.
     fn unit(&self) -> Unit;
+    /// What part it takes in the rounds.
+    fn part(&self, _: &Gpu) -> Part {
+        Part { variants: 3, every: 1, memory: Bytes(0) }
+    }
     /// Its variants, ready to run and each proved right; the fastest is the ceiling.
     ///
     /// # Errors

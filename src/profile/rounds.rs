@@ -4,12 +4,12 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::ceiling::{Ceiling, Rounds};
+use super::ceiling::{CLOSE, Ceiling, Rounds};
 use super::probe::{Error, Unit};
 use super::slope::{Budget, Draws, Repeat, Slope, batch};
 
 /// Rounds agree when leaving any one out changes the figure by no more than this part.
-pub const AGREE: f64 = 0.05;
+const AGREE: f64 = 0.05;
 
 /// Draws of T(n) and of T(2n) in a round, on a device with long batches.
 const DRAWS: usize = 1;
@@ -34,55 +34,103 @@ impl fmt::Debug for Asked<'_> {
     }
 }
 
+/// Variants of one ceiling, of which the fastest counts.
+#[derive(Debug)]
+pub struct Contest<'a> {
+    /// The variants.
+    pub variants: Vec<Asked<'a>>,
+    /// Its turn comes every so many rounds.
+    pub every: usize,
+}
+
+/// A variant that is not [`CLOSE`] to the fastest after so many turns has no more.
+const TURNS: usize = 4;
+
 /// One that is being timed.
 struct Timed<'a> {
     asked: Asked<'a>,
     repeats: u32,
     draws: Vec<Draws>,
-    settled: bool,
+    slope: Slope,
+    rounds: Rounds,
+}
+
+impl<'a> Timed<'a> {
+    fn new(mut asked: Asked<'a>) -> Result<Self, Error> {
+        let repeats = batch(&mut *asked.what)?;
+        let slope = Slope { seconds: f64::INFINITY, least: f64::INFINITY, most: f64::INFINITY };
+        Ok(Self { asked, repeats, draws: Vec::new(), slope, rounds: Rounds::Scattered(0) })
+    }
+
+    /// What the work takes, of which less is faster whatever the unit.
+    fn seconds(&self) -> f64 {
+        self.slope.seconds / self.asked.work
+    }
+
+    fn turn(&mut self) -> Result<(), Error> {
+        let draws = self.asked.what.draws(DRAWS);
+        self.draws.push(Draws::take(&mut *self.asked.what, self.repeats, draws)?);
+        (self.slope, self.rounds) = settled(&self.draws, self.repeats);
+        Ok(())
+    }
+}
+
+/// The fastest of some variants.
+fn fastest<'a, 'b>(variants: &'b [Timed<'a>]) -> Option<&'b Timed<'a>> {
+    variants.iter().min_by(|a, b| a.seconds().total_cmp(&b.seconds()))
 }
 
 /// Measures each again after all others, from the fewest rounds until leaving any one out changes its
-/// figure by no more than 5 %, and to the most. Gives them in their order.
+/// figure by no more than 5 %, and to the most. Gives the fastest variant of each in their order, and none
+/// where there was none.
 ///
 /// # Errors
 /// A device that fails.
 pub fn in_rounds(
-    asked: Vec<Asked<'_>>,
+    contests: Vec<Contest<'_>>,
     budget: Budget,
     progress: &mut dyn FnMut(&str),
-) -> Result<Vec<Ceiling>, Error> {
+) -> Result<Vec<Option<Ceiling>>, Error> {
     let mut timed = Vec::new();
-    for mut asked in asked {
-        let repeats = batch(&mut *asked.what)?;
-        timed.push(Timed { asked, repeats, draws: Vec::new(), settled: false });
+    for contest in contests {
+        let variants = contest.variants.into_iter().map(Timed::new).collect::<Result<Vec<_>, _>>()?;
+        timed.push((variants, contest.every.max(1)));
     }
-    if let Some(first) = timed.first_mut() {
+    if let Some(first) = timed.iter_mut().find_map(|(variants, _)| variants.first_mut()) {
         let start = Instant::now();
         while start.elapsed() < budget.warm_up() {
             first.asked.what.run(first.repeats)?;
         }
     }
+    let agreed = |variants: &[Timed<'_>]| {
+        fastest(variants).is_none_or(|best| matches!(best.rounds, Rounds::Agreed(_)))
+    };
     let [least, most] = budget.rounds();
     for round in 0..most {
-        let open: Vec<&mut Timed<'_>> = timed.iter_mut().filter(|t| round < least || !t.settled).collect();
-        if open.is_empty() {
+        let mut open = timed.iter_mut().filter(|(variants, _)| round < least || !agreed(variants)).peekable();
+        if open.peek().is_none() {
             break;
         }
-        if round % 4 == 0 {
-            progress(&format!("round {} of {least} to {most}, {} of them open", round + 1, open.len()));
+        let mut count = 0;
+        let mut turns = Vec::new();
+        for (variants, every) in open {
+            count += 1;
+            turns.extend(round.is_multiple_of(*every).then_some(variants));
         }
-        for t in open {
-            let draws = t.asked.what.draws(DRAWS);
-            t.draws.push(Draws::take(&mut *t.asked.what, t.repeats, draws)?);
-            t.settled = matches!(settled(&t.draws, t.repeats).1, Rounds::Agreed(_));
+        if round % 4 == 0 {
+            progress(&format!("round {} of {least} to {most}, {count} of them open", round + 1));
+        }
+        for variants in turns {
+            let best = fastest(variants).map_or(f64::INFINITY, Timed::seconds);
+            for t in variants.iter_mut() {
+                if t.draws.len() < TURNS || CLOSE * t.seconds() <= best {
+                    t.turn()?;
+                }
+            }
         }
     }
-    let ceiling = |t: Timed<'_>| {
-        let (slope, rounds) = settled(&t.draws, t.repeats);
-        Ceiling::new(&t.asked, slope, rounds)
-    };
-    Ok(timed.into_iter().map(ceiling).collect())
+    let ceiling = |best: &Timed<'_>| Ceiling::new(&best.asked, best.slope, best.rounds);
+    Ok(timed.iter().map(|(variants, _)| fastest(variants).map(ceiling)).collect())
 }
 
 /// The slope of the shortest runs of all rounds, and whether any of them could be left out.
@@ -182,15 +230,62 @@ mod tests {
         Asked { name, unit, probe: String::new(), work: 1000.0, what: Box::new(Clocked(clocks)) }
     }
 
+    fn contest(variants: Vec<Asked<'static>>, every: usize) -> Contest<'static> {
+        Contest { variants, every }
+    }
+
     #[test]
     fn all_take_their_turns_and_only_what_differs_goes_on() {
         let mut told = Vec::new();
         let noise = [2_000_000, 1_000_000].into_iter().cycle().take(10_000).collect();
-        let all = vec![asked("quiet", vec![1000]), asked("noise", noise)];
+        let all = vec![contest(vec![asked("quiet", vec![1000])], 1), contest(vec![asked("noise", noise)], 1)];
         let found = in_rounds(all, Budget::Quick, &mut |what| told.push(what.to_string())).unwrap();
-        let [quiet, noise] = &found[..] else { panic!("{found:?}") };
+        let [Some(quiet), Some(noise)] = &found[..] else { panic!("{found:?}") };
         assert!((quiet.value - 1.0).abs() < 1e-9 && quiet.rounds == Rounds::Agreed(3), "{quiet:?}");
         assert_eq!((noise.name, noise.rounds), ("noise", Rounds::Scattered(8)));
         assert_eq!(told, ["round 1 of 3 to 8, 2 of them open", "round 5 of 3 to 8, 1 of them open"]);
+    }
+
+    #[test]
+    fn the_fastest_variant_counts_in_its_contest_s_place() {
+        let slow = || asked("slow", vec![2000]);
+        let fast = || asked("fast", vec![1000]);
+        // Of nothing there is nothing, and what follows keeps its place. A time is better if it is less.
+        let time = |name, each| Asked { unit: Unit::Nanoseconds, ..asked(name, vec![each]) };
+        let all = vec![
+            contest(vec![slow(), fast()], 1),
+            contest(vec![], 1),
+            contest(vec![time("short", 1000), time("long", 2000)], 2),
+        ];
+        let found = in_rounds(all, Budget::Quick, &mut |_| {}).unwrap();
+        let names: Vec<Option<&str>> = found.iter().map(|c| c.as_ref().map(|c| c.name)).collect();
+        assert_eq!(names, [Some("fast"), None, Some("short")]);
+        // Rounds 1 and 3 are the turns of what has every second.
+        let rounds = |at: usize| found[at].as_ref().map(|c| c.rounds);
+        assert_eq!((rounds(0), rounds(2)), (Some(Rounds::Agreed(3)), Some(Rounds::Agreed(2))));
+    }
+
+    /// Counts its runs, and never settles.
+    struct Counted(std::rc::Rc<std::cell::Cell<usize>>, u64);
+
+    impl Repeat for Counted {
+        fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
+            self.0.set(self.0.get() + 1);
+            Ok(Nanos(self.1 * u64::from(repeats)))
+        }
+    }
+
+    #[test]
+    fn a_variant_that_fell_behind_is_timed_no_further() {
+        let runs = |each: u64| {
+            let count = std::rc::Rc::new(std::cell::Cell::new(0));
+            let what = Box::new(Counted(count.clone(), each));
+            let leader = asked("leader", vec![1000]);
+            let all = contest(vec![leader, Asked { what, ..asked("other", vec![1]) }], 1);
+            in_rounds(vec![all], Budget::Full, &mut |_| {}).unwrap();
+            count.get()
+        };
+        let (close, behind) = (runs(1100), runs(1500));
+        assert!(close > 16 * 4 && behind < 4 * 4 + 20, "{close} {behind}");
     }
 }

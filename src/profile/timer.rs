@@ -1,14 +1,16 @@
 //! The self-test of timestamps: what a device's stamps say against what must be so.
 //!
-//! Resolution, linearity (twice the work takes twice the time), isolation (a light pass after a
-//! heavy one takes what it takes alone), agreement with the wall clock on a long batch, zeros and
-//! negatives, and what an interval reads around a dispatch that does next to nothing. Everything is
-//! asked of a [`Clock`], so that tests can ask a clock that lies.
+//! Resolution, linearity (twice the work takes twice the time), isolation (light work after heavy
+//! takes what it takes alone), agreement with the wall clock on a long batch, zeros and negatives, and what
+//! an interval reads around a dispatch that does next to nothing; of stamps at the ends of passes, and of
+//! those inside a pass where the device has them. Everything is asked of a [`Clock`], so that tests
+//! can ask a clock that lies.
 
 use std::time::Instant;
 
 use super::Counts;
 use super::Ring;
+use super::Stamps;
 use super::probe::{Error, Probe as _, Rig};
 use super::{fma, launch};
 use crate::gpu::{self, Dispatch, Gpu, Recorder};
@@ -16,12 +18,16 @@ use crate::units::Nanos;
 
 /// A device that can be asked to work and to stamp.
 pub trait Clock {
-    /// Runs passes of so many units of work each in one submission; gives the interval of each, in
-    /// nanoseconds, and the wall clock of the whole. 0 units is a pass of an empty dispatch.
+    /// Runs so many units of work each in one submission, with stamps around each: at the ends of a pass for
+    /// each, or inside one pass. Gives the interval of each, in nanoseconds, and the wall clock of the
+    /// whole. 0 units is an empty dispatch.
     ///
     /// # Errors
     /// Whatever keeps the device from it.
-    fn passes(&mut self, units: &[u32]) -> Result<(Vec<Option<f64>>, Nanos), gpu::Error>;
+    fn intervals(&mut self, stamps: Stamps, units: &[u32]) -> Result<(Vec<Option<f64>>, Nanos), gpu::Error>;
+
+    /// Whether it can stamp inside a pass.
+    fn stamps_inside(&self) -> bool;
 
     /// What became of the stamps so far.
     fn counts(&self) -> Counts;
@@ -32,16 +38,25 @@ pub trait Clock {
 pub struct Findings {
     /// Greatest common divisor of the intervals, ns.
     pub resolution: Option<f64>,
-    /// T(2n) / T(n).
-    pub linearity: Option<f64>,
-    /// A light pass after a heavy one over the same alone.
-    pub isolation: Option<f64>,
     /// Stamps over wall clock.
     pub agreement: Option<f64>,
-    /// Median interval around an empty dispatch, ns.
-    pub null: Option<f64>,
+    /// Of stamps at the ends of passes.
+    pub passes: Found,
+    /// Of stamps inside a pass, where the device has them.
+    pub inside: Option<Found>,
     /// What became of the stamps.
     pub counts: Counts,
+}
+
+/// What was found of stamps in one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Found {
+    /// T(2n) / T(n).
+    pub linearity: Option<f64>,
+    /// Light work after heavy over the same alone.
+    pub isolation: Option<f64>,
+    /// Median interval around an empty dispatch, ns.
+    pub null: Option<f64>,
 }
 
 /// The long batch takes at least this.
@@ -55,51 +70,76 @@ const DRAWS: usize = 7;
 /// Whatever keeps the device from running.
 pub fn examine(clock: &mut dyn Clock) -> Result<Findings, gpu::Error> {
     let mut units = 4;
-    clock.passes(&[units])?;
-    while clock.passes(&[units])?.1 < LONG && units < 1 << 16 {
+    clock.intervals(Stamps::Passes, &[units])?;
+    while clock.intervals(Stamps::Passes, &[units])?.1 < LONG && units < 1 << 16 {
         units *= 2;
     }
-    let light = (units / 8).max(1);
-    let mut seen = Vec::new();
-    let mut once: [Vec<f64>; 5] = Default::default();
-    let mut walls = Vec::new();
-    for _ in 0..DRAWS {
-        let (spans, wall) = clock.passes(&[units])?;
-        keep(&mut once[0], &spans, 0, &mut seen);
-        walls.push(wall.0 as f64);
-        let (spans, _) = clock.passes(&[2 * units])?;
-        keep(&mut once[1], &spans, 0, &mut seen);
-        let (spans, _) = clock.passes(&[light])?;
-        keep(&mut once[2], &spans, 0, &mut seen);
-        let (spans, _) = clock.passes(&[units, light])?;
-        keep(&mut once[3], &spans, 1, &mut seen);
-        let (spans, _) = clock.passes(&[0; 16])?;
-        for i in 1..spans.len() {
-            keep(&mut once[4], &spans, i, &mut seen);
-        }
-    }
-    let least = |v: &[f64]| v.iter().copied().min_by(f64::total_cmp);
-    let middle = |v: &[f64]| {
-        let mut v = v.to_vec();
-        v.sort_by(f64::total_cmp);
-        v.get(v.len() / 2).copied()
+    let passes = Taken::take(clock, Stamps::Passes, units)?;
+    let inside = match clock.stamps_inside() {
+        true => Some(Taken::take(clock, Stamps::Inside, units)?),
+        false => None,
     };
-    let over = |a: Option<f64>, b: Option<f64>| Some(a? / b?).filter(|r| r.is_finite());
+    let all: Vec<f64> = [Some(&passes), inside.as_ref()].into_iter().flatten().flat_map(Taken::all).collect();
     Ok(Findings {
-        resolution: divisor(&seen),
-        linearity: over(least(&once[1]), least(&once[0])),
-        isolation: over(least(&once[3]), least(&once[2])),
-        agreement: over(least(&once[0]), least(&walls)),
-        null: middle(&once[4]),
+        resolution: divisor(&all),
+        agreement: over(least(&passes.once), least(&passes.walls)),
+        passes: passes.found(),
+        inside: inside.map(|taken| taken.found()),
         counts: clock.counts(),
     })
 }
 
-fn keep(to: &mut Vec<f64>, spans: &[Option<f64>], at: usize, seen: &mut Vec<f64>) {
-    if let Some(span) = spans.get(at).copied().flatten() {
-        to.push(span);
-        seen.push(span);
+/// Intervals of stamps in one place, ns.
+#[derive(Default)]
+struct Taken {
+    once: Vec<f64>,
+    twice: Vec<f64>,
+    /// Light work alone.
+    light: Vec<f64>,
+    /// Light work after heavy.
+    after: Vec<f64>,
+    empty: Vec<f64>,
+    /// Wall clocks of `once`.
+    walls: Vec<f64>,
+}
+
+impl Taken {
+    fn take(clock: &mut dyn Clock, stamps: Stamps, units: u32) -> Result<Self, gpu::Error> {
+        let light = (units / 8).max(1);
+        let mut taken = Self::default();
+        for _ in 0..DRAWS {
+            let (spans, wall) = clock.intervals(stamps, &[units])?;
+            taken.once.extend(spans.into_iter().flatten());
+            taken.walls.push(wall.0 as f64);
+            taken.twice.extend(clock.intervals(stamps, &[2 * units])?.0.into_iter().flatten());
+            taken.light.extend(clock.intervals(stamps, &[light])?.0.into_iter().flatten());
+            taken.after.extend(clock.intervals(stamps, &[units, light])?.0.into_iter().skip(1).flatten());
+            taken.empty.extend(clock.intervals(stamps, &[0; 16])?.0.into_iter().skip(1).flatten());
+        }
+        Ok(taken)
     }
+
+    fn all(&self) -> impl Iterator<Item = f64> {
+        [&self.once, &self.twice, &self.light, &self.after, &self.empty].into_iter().flatten().copied()
+    }
+
+    fn found(&self) -> Found {
+        let mut empty = self.empty.clone();
+        empty.sort_by(f64::total_cmp);
+        Found {
+            linearity: over(least(&self.twice), least(&self.once)),
+            isolation: over(least(&self.after), least(&self.light)),
+            null: empty.get(empty.len() / 2).copied(),
+        }
+    }
+}
+
+fn least(all: &[f64]) -> Option<f64> {
+    all.iter().copied().min_by(f64::total_cmp)
+}
+
+fn over(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    Some(a? / b?).filter(|r| r.is_finite())
 }
 
 /// The greatest common divisor of intervals, in picoseconds inside, since periods are no whole ns.
@@ -130,28 +170,34 @@ impl<'a> GpuClock<'a> {
     /// When a probe can't be run.
     pub fn new(gpu: &'a Gpu) -> Result<Option<Self>, Error> {
         let Some(ring) = Ring::new(gpu) else { return Ok(None) };
-        let first = |rigs: Vec<Rig>| rigs.into_iter().next().ok_or(Error::Noisy { name: "timer" });
-        let mut work = first(fma::CHAINS.rigs(gpu)?)?;
+        let missing = Error::Missing { name: "timer", what: "kernel to test it with" };
+        let first = |rigs: Vec<Rig>| rigs.into_iter().next();
+        let rigs = first(fma::CHAINS.rigs(gpu)?).zip(first(launch::LAUNCH.rigs(gpu)?));
+        let (mut work, empty) = rigs.ok_or(missing)?;
         work.groups = work.groups.saturating_mul(8).min(work.most_groups);
-        Ok(Some(Self { gpu, ring, work, empty: first(launch::LAUNCH.rigs(gpu)?)? }))
+        Ok(Some(Self { gpu, ring, work, empty }))
     }
 }
 
 impl Clock for GpuClock<'_> {
-    fn passes(&mut self, units: &[u32]) -> Result<(Vec<Option<f64>>, Nanos), gpu::Error> {
-        let mut encoder = self
-            .gpu
-            .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("timer self-test") });
+    fn intervals(&mut self, stamps: Stamps, units: &[u32]) -> Result<(Vec<Option<f64>>, Nanos), gpu::Error> {
+        let label = "timer self-test";
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
+        let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
         self.ring.start();
-        for &n in units {
-            let stamps = Some(self.ring.pass()?);
-            let mut pass = Recorder::new(self.gpu, &mut encoder, "timer self-test", stamps);
-            let rig = if n == 0 { &self.empty } else { &self.work };
-            for _ in 0..n.max(1) {
-                for bound in &rig.bound {
-                    pass.dispatch(Dispatch { bound, grid: [rig.groups, 1, 1] })?;
-                }
+        if stamps == Stamps::Inside {
+            let mut pass = Recorder::new(self.gpu, &mut encoder, label, None);
+            for &n in units {
+                let [begin, end] = self.ring.pair()?;
+                pass.stamp(self.ring.set(), begin);
+                work(&mut pass, if n == 0 { &self.empty } else { &self.work }, n)?;
+                pass.stamp(self.ring.set(), end);
+            }
+        } else {
+            for &n in units {
+                let ends = Some(self.ring.pass()?);
+                let mut pass = Recorder::new(self.gpu, &mut encoder, label, ends);
+                work(&mut pass, if n == 0 { &self.empty } else { &self.work }, n)?;
             }
         }
         let commands = encoder.finish();
@@ -162,9 +208,23 @@ impl Clock for GpuClock<'_> {
         Ok((self.ring.read(self.gpu)?, wall))
     }
 
+    fn stamps_inside(&self) -> bool {
+        self.gpu.has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES)
+    }
+
     fn counts(&self) -> Counts {
         self.ring.counts
     }
+}
+
+/// Records so many units, or one that is empty.
+fn work(pass: &mut Recorder<'_>, rig: &Rig, units: u32) -> Result<(), gpu::Error> {
+    for _ in 0..units.max(1) {
+        for bound in &rig.bound {
+            pass.dispatch(Dispatch { bound, grid: [rig.groups, 1, 1] })?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,16 +9,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::doubts;
-use super::report::{Ceiling, Curve, Device, Grade, Plateau, Point, Timer};
+use super::report::{Ceiling, Curve, Device, Plateau, Point, Timer};
 use super::roof::Roof;
-use super::timer::grade;
+use super::timer::{grade, graded};
 use crate::gpu::{Checks, Gpu};
-use crate::profile::timer::{GpuClock, examine};
+use crate::profile::timer::GpuClock;
 use crate::profile::{
-    self, AGREE, Budget, Error, Kind, PROBES, RESIDENT, Rounds, ceilings, curve, fill, in_rounds, levels,
-    native, pool,
+    self, Budget, Contest, Error, Fill, Kind, Memory, PROBES, Probe, RESIDENT, Rounds, ceilings, grids,
+    in_rounds, levels, native, points, pool,
 };
 use crate::units::Bytes;
+
+/// How all this is measured: what was kept of another way is measured anew.
+const METHOD: u8 = 2;
 
 /// What a kept measurement holds for: another driver or another version measures anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +32,6 @@ pub struct Key {
     pub device: Device,
 }
 
-/// How often the timer is examined until it passes.
-const EXAMINATIONS: usize = 3;
-
 /// Whether a kept measurement will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remeasure {
@@ -40,6 +40,9 @@ pub enum Remeasure {
     /// No.
     Always,
 }
+
+/// The curves over the working set.
+const KINDS: [(&str, Kind); 3] = [("read", Kind::Read), ("write", Kind::Write), ("copy", Kind::Copy)];
 
 /// The device's part of a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +86,8 @@ impl Key {
 
     fn path(&self, folder: &Path) -> PathBuf {
         let text = serde_json::to_vec(self).unwrap_or_default();
-        let digest: String = Sha256::digest(&text).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let digest = Sha256::new().chain_update([METHOD]).chain_update(&text).finalize();
+        let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         folder.join(format!("{digest}.json"))
     }
 }
@@ -91,15 +95,7 @@ impl Key {
 impl DeviceReport {
     /// What may be measured better on a quieter machine, and how; none if nothing.
     pub fn doubt(&self) -> Option<String> {
-        // A device without stamps has no samples; one with sound stamps fails when the machine is busy.
-        let failed = self.timer.grade == Grade::WallOnly && self.timer.samples > 0;
-        let timer = failed.then(|| {
-            format!(
-                "the timer is wall_only ({}): if this machine was busy then, --remeasure",
-                self.timer.reason
-            )
-        });
-        let all: Vec<String> = doubts::said(&self.ceilings).into_iter().chain(timer).collect();
+        let all: Vec<String> = doubts::said(&self.ceilings).into_iter().chain(self.timer.doubt()).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 
@@ -157,57 +153,73 @@ impl DeviceReport {
     }
 
     fn measure(gpu: &Gpu, key: Key, progress: &mut dyn FnMut(&str)) -> Result<Self, Error> {
-        let mut found = ceilings(gpu, PROBES, Budget::Full, progress)?;
+        progress("grids");
+        let grids = grids(gpu)?;
+        let sets: Vec<Memory> = KINDS.into_iter().flat_map(|(_, kind)| points(gpu, kind)).collect();
+        let sized =
+            sets.iter().map(|set| set as &dyn Probe).chain(grids.iter().map(|grid| grid as &dyn Probe));
+        let probes: Vec<&dyn Probe> = PROBES.iter().copied().chain(sized).collect();
+        let mut found = ceilings(gpu, &probes, Budget::Full, progress)?;
+        let mut sized = found.split_off(PROBES.len());
+        let filled = sized.split_off(sets.len());
         if key.device.software {
             progress("native_f32");
-            found.extend(in_rounds(vec![native()?], Budget::Full, progress)?.into_iter().map(Ok));
+            let native = Contest { variants: vec![native()?], every: 1 };
+            found.extend(in_rounds(vec![native], Budget::Full, progress)?.into_iter().flatten().map(Ok));
         }
-        for error in found.iter().filter_map(|found| found.as_ref().err()) {
+        for error in found.iter().chain(&sized).chain(&filled).filter_map(|found| found.as_ref().err()) {
             progress(&error.to_string());
         }
         let mut ceilings: Vec<Ceiling> = found.into_iter().flatten().map(ceiling).collect();
-        let mut curves = Vec::new();
-        for (name, kind) in [("read", Kind::Read), ("write", Kind::Write), ("copy", Kind::Copy)] {
-            progress(&format!("{name} over the working set"));
-            let mut points = curve(gpu, kind)?;
-            meet(name, &mut ceilings, &mut points, pool(gpu));
-            curves.push(over_working_set(name, &points));
+        let within: Vec<(Kind, profile::At)> = sets
+            .iter()
+            .zip(sized)
+            .filter_map(|(set, found)| {
+                Some((set.kind(), profile::At { set: set.set(gpu), rate: found.ok()?.value }))
+            })
+            .collect();
+        let mut curves: Vec<Curve> = KINDS
+            .into_iter()
+            .map(|(name, kind)| {
+                let within = within.iter().filter(|(of, _)| *of == kind).map(|(_, at)| *at);
+                over_working_set(name, &whole(name, &ceilings, within, pool(gpu)))
+            })
+            .collect();
+        let filled: Vec<_> =
+            grids.into_iter().zip(filled).filter_map(|(grid, c)| Some((grid, c.ok()?))).collect();
+        match Fill::new(&filled) {
+            Some(fill) => {
+                ceilings.push(filling(&fill));
+                curves.push(over_grid(&fill));
+            }
+            None => progress("'fill' is left out: no grid's rate could be told"),
         }
-        progress("fill");
-        let filled = fill(gpu)?;
-        ceilings.push(filling(&filled));
-        curves.push(over_grid(&filled));
         doubts::mark(&mut ceilings);
         progress("timer");
         let launch = ceilings.iter().find(|c| c.name == "launch").map(|c| c.value);
-        let mut findings = None;
-        let mut timer = grade(None, launch);
-        if let Some(mut clock) = GpuClock::new(gpu)? {
-            // A busy machine can spoil a test that a sound timer passes; a wrong one fails each time.
-            for _ in 0..EXAMINATIONS {
-                let found = examine(&mut clock)?;
-                timer = grade(Some(&found), launch);
-                findings = Some(found);
-                if timer.grade != Grade::WallOnly {
-                    break;
-                }
+        let (timer, null_interval_ns) = match GpuClock::new(gpu)? {
+            Some(mut clock) => {
+                let (timer, findings) = graded(&mut clock, launch)?;
+                (timer, findings.passes.null)
             }
-        }
-        Ok(Self { key, timer, null_interval_ns: findings.and_then(|f| f.null), ceilings, curves })
+            None => (grade(None, launch), None),
+        };
+        Ok(Self { key, timer, null_interval_ns, ceilings, curves })
     }
 }
 
-/// A curve's ends are measurements of the resident and the cold ceiling: of each two the faster counts.
-fn meet(name: &str, ceilings: &mut [Ceiling], points: &mut [profile::At], cold: Bytes) {
-    for (end, set) in [("resident", RESIDENT), ("cold", cold)] {
-        let ceiling = ceilings.iter_mut().find(|c| c.name == format!("{name}_{end}"));
-        let Some((c, p)) = ceiling.zip(points.iter_mut().find(|p| p.set == set)) else { continue };
-        if p.rate > c.value {
-            c.agreed &= p.rate <= c.value * (1.0 + AGREE);
-            (c.value, c.high) = (p.rate, c.high.max(p.rate));
-        }
-        p.rate = c.value;
-    }
+/// A curve from end to end: the resident ceiling, what was measured between, and the cold ceiling.
+fn whole(
+    name: &str,
+    ceilings: &[Ceiling],
+    within: impl Iterator<Item = profile::At>,
+    cold: Bytes,
+) -> Vec<profile::At> {
+    let end = |end: &str, set: Bytes| {
+        let ceiling = ceilings.iter().find(|c| c.name == format!("{name}_{end}"))?;
+        Some(profile::At { set, rate: ceiling.value })
+    };
+    end("resident", RESIDENT).into_iter().chain(within).chain(end("cold", cold)).collect()
 }
 
 fn ceiling(c: profile::Ceiling) -> Ceiling {
@@ -233,7 +245,7 @@ fn over_working_set(name: &str, points: &[profile::At]) -> Curve {
     }
 }
 
-/// The smallest full grid, between the largest that neither window found full and the larger of the windows' two.
+/// The smallest full grid, between the largest that is surely none and the largest that it could be.
 fn filling(fill: &profile::Fill) -> Ceiling {
     let smallest = f64::from(fill.smallest);
     let grids = || fill.rates.iter().map(|r| f64::from(r.0));
@@ -264,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_curve_and_the_ceilings_at_its_ends_are_one() {
+    fn a_curve_ends_with_the_ceilings() {
         let ceiling = |name: &str, value: f64| Ceiling {
             name: name.into(),
             unit: "GB/s".into(),
@@ -274,13 +286,29 @@ mod tests {
             probe: String::new(),
             agreed: true,
         };
-        let mut ceilings =
+        let ceilings =
             [ceiling("read_resident", 30.0), ceiling("read_cold", 8.9), ceiling("write_cold", 9.0)];
         let at = |set: u64, rate: f64| profile::At { set: Bytes(set), rate };
-        let mut points = [at(512 << 10, 28.0), at(64 << 20, 12.0), at(128 << 20, 14.3)];
-        meet("read", &mut ceilings, &mut points, Bytes(128 << 20));
-        assert_eq!(points.map(|p| p.rate), [30.0, 12.0, 14.3]);
-        let found: Vec<_> = ceilings.iter().map(|c| (c.value, c.high, c.agreed)).collect();
-        assert_eq!(found, [(30.0, 30.0, true), (14.3, 14.3, false), (9.0, 9.0, true)]);
+        let between = [at(1 << 20, 28.0), at(64 << 20, 12.0)];
+        let curve = |name| whole(name, &ceilings, between.into_iter(), Bytes(128 << 20));
+        assert_eq!(curve("read"), [at(512 << 10, 30.0), between[0], between[1], at(128 << 20, 8.9)]);
+        // An end that could not be measured is missing, and no other takes its place.
+        assert_eq!(curve("write"), [between[0], between[1], at(128 << 20, 9.0)]);
+    }
+
+    #[test]
+    fn a_fill_lies_above_what_is_surely_not_full() {
+        let fill = |smallest, range| Fill {
+            rates: vec![(1, 1.0), (2, 2.0), (4, 4.0), (8, 4.0)],
+            smallest,
+            range,
+            probe: String::new(),
+        };
+        let found = |fill| {
+            let c = filling(&fill);
+            (c.low, c.value, c.high, c.agreed)
+        };
+        assert_eq!(found(fill(4, [4, 4])), (2.0, 4.0, 4.0, true));
+        assert_eq!(found(fill(4, [2, 8])), (1.0, 4.0, 8.0, false));
     }
 }

@@ -1,5 +1,5 @@
-//! What makes kept ceilings doubtful: rounds that differ, probes of one pipe that differ, and a loop of the
-//! host's own that shaders outrun.
+//! What makes kept ceilings doubtful: a round that matters, a grid that rounds can't tell, probes of one pipe
+//! that differ, and a loop of the host's own that shaders outrun.
 
 use super::report::Ceiling;
 
@@ -35,11 +35,16 @@ pub fn doubts(ceilings: &[Ceiling]) -> Vec<Doubt> {
         }
     }
     let named = |c: &&Ceiling| found.iter().any(|doubt: &Doubt| doubt.of.contains(&c.name));
-    let rest: Vec<String> =
-        ceilings.iter().filter(|c| !c.agreed && !named(c)).map(|c| c.name.clone()).collect();
-    if !rest.is_empty() {
-        let why = format!("no two rounds agreed of {}", rest.join(", "));
-        found.push(Doubt { of: rest, why });
+    let rest: Vec<&Ceiling> = ceilings.iter().filter(|c| !c.agreed && !named(c)).collect();
+    let (grids, rounds): (Vec<&Ceiling>, Vec<&Ceiling>) = rest.into_iter().partition(|c| c.name == "fill");
+    if !rounds.is_empty() {
+        let of: Vec<String> = rounds.into_iter().map(|c| c.name.clone()).collect();
+        let why = format!("a single round moves {} by more than 5 %", of.join(", "));
+        found.push(Doubt { of, why });
+    }
+    for c in grids {
+        let why = format!("fill is above {} and at most {} workgroups", c.low, c.high);
+        found.push(Doubt { of: vec![c.name.clone()], why });
     }
     found
 }
@@ -89,7 +94,14 @@ mod tests {
         assert_eq!(busy.iter().map(|c| c.agreed).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(said(&busy).unwrap(), text, "the same again from a kept report");
         busy[2].agreed = false;
-        assert!(said(&busy).unwrap().contains("no two rounds agreed of read_cold"));
+        assert!(said(&busy).unwrap().contains("a single round moves read_cold by more than 5 %"));
+        let mut fill = ceilings(&[("fill", 4.0)]);
+        (fill[0].low, fill[0].high, fill[0].agreed) = (2.0, 16.0, false);
+        let text = said(&fill).unwrap();
+        assert!(
+            text.contains("fill is above 2 and at most 16 workgroups") && !text.contains("round"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -39,6 +39,6 @@ pub(crate) use hover::{LOST, headroom, lost};
 pub use intervals::{ABOVE_NULL, Reading, grouped, reading, stamp_cost};
 pub use predict::{Baseline, Overlap, reformatted, unit_bytes, weakness};
 pub use roof::{Floors, Roof};
-pub use timer::grade;
+pub use timer::{grade, graded};
 pub use window::steps;
 pub use words::summary;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::elasticity::{Confirmed, Elastic, Elasticity};
 pub use super::read::Unreadable;
+pub use super::timer::{Grade, Inside, Timer};
 
 /// The schema that this version writes; it grows when a field changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -64,44 +65,6 @@ pub struct Device {
     pub checks: String,
     /// wgpu's version.
     pub wgpu: String,
-}
-
-/// The timer's self-test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timer {
-    /// What it may be used for.
-    pub grade: Grade,
-    /// Why it is no better, in words; empty for a trusted one.
-    pub reason: String,
-    /// The smallest difference seen between stamps (greatest common divisor).
-    pub resolution_ns: Option<f64>,
-    /// T(2n) / T(n) of the stamps, 2 at best.
-    pub linearity: Option<f64>,
-    /// A light dispatch after a heavy one over the same alone, 1 at best.
-    pub isolation: Option<f64>,
-    /// Stamps over the wall clock on a long batch, 1 at best.
-    pub wall_agreement: Option<f64>,
-    /// The interval around an empty dispatch over what one costs by slope: 1 at best, and the
-    /// reason why short kernels can't be timed one by one where it is large.
-    pub stamp_cost: Option<f64>,
-    /// Pairs of stamps that were read: by the self-test, and by the steps of a report.
-    pub samples: u64,
-    /// Of these, pairs with a stamp of zero.
-    pub zeros: u64,
-    /// Of these, pairs whose end came before their begin.
-    pub negatives: u64,
-}
-
-/// What timestamps may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Grade {
-    /// Single dispatches.
-    Trusted,
-    /// Whole passes of many dispatches.
-    BatchOnly,
-    /// Nothing: the wall clock times, by slope.
-    WallOnly,
 }
 
 /// The model that ran.

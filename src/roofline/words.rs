@@ -123,7 +123,7 @@ mod tests {
         assert!(text.contains("measured here, 4.25 times") && text.contains("5.10 were predicted"), "{text}");
         assert!(!text.contains("at best") && !text.contains("in doubt"), "{text}");
         report.ceilings[0].agreed = false;
-        assert!(summary(&report).contains("The ceilings are in doubt (no two rounds agreed of"));
+        assert!(summary(&report).contains("The ceilings are in doubt (a single round moves"));
     }
 
     #[test]

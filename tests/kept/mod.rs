@@ -5,18 +5,18 @@ use std::path::Path;
 
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::profile::Counts;
-use ridgepoint::profile::timer::Findings;
+use ridgepoint::profile::timer::{Findings, Found};
 use ridgepoint::roofline::report::Ceiling;
 use ridgepoint::roofline::{DeviceReport, Key, grade};
 
 /// What the self-test finds of a sound timer.
 pub fn sound() -> Findings {
+    let found = Found { linearity: Some(2.0), isolation: Some(1.0), null: Some(15_000.0) };
     Findings {
         resolution: Some(1.0),
-        linearity: Some(2.0),
-        isolation: Some(1.0),
         agreement: Some(1.0),
-        null: Some(15_000.0),
+        passes: found,
+        inside: Some(found),
         counts: Counts { pairs: 100, ..Counts::default() },
     }
 }

@@ -248,7 +248,9 @@ mod tests {
         b.kernels[1].intensity.high = 7.0;
         let text = told(&a, &b);
         assert!(
-            text.contains("note: its ceilings are in doubt (no two rounds agreed of read_cold)"),
+            text.contains(
+                "note: its ceilings are in doubt (a single round moves read_cold by more than 5 %)"
+            ),
             "{text}"
         );
         assert!(text.contains("2.65..2.65 -> 2.65..7"), "{text}");

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::meter::{Config, Meter, ROUNDS};
 use crate::model::{Counterfactual, Profile};
 use crate::profile::Dispatched;
+use crate::profile::stats::differences;
 use crate::roofline::elasticity::{elastic, mark, part_gone};
 use crate::roofline::grouped;
 use crate::roofline::report::{Elasticity, KernelRow, TimedBy};
@@ -115,11 +116,12 @@ impl Meter<'_> {
                 let times = meter.step(config, Profile::default())?;
                 Ok(meter.time(&times))
             })?;
-            for [real, twice, collapsed] in spans {
-                let each = |a: Option<f64>, b: Option<f64>| Some((a? - b?) / *calls as f64);
-                found[group][0].extend(each(twice, real));
-                found[group][1].extend(each(real, collapsed));
-            }
+            let each = |of: fn(&[Option<f64>; 3]) -> Option<(f64, f64)>| -> Vec<f64> {
+                let pairs: Vec<(f64, f64)> = spans.iter().filter_map(of).collect();
+                differences(&pairs).into_iter().map(|more| more / *calls as f64).collect()
+            };
+            found[group] =
+                [each(|[real, twice, _]| twice.zip(*real)), each(|[real, _, collapsed]| real.zip(*collapsed))];
         }
         Ok(found)
     }
