@@ -33,6 +33,57 @@ fn the_exit_code_tells_a_regression() {
     assert_eq!(code(&[base]), Some(2));
 }
 
+/// A verdict and a page are there whether or not anybody reads what is printed.
+#[test]
+#[cfg(unix)]
+fn a_closed_pipe_and_a_full_disk_lose_neither_verdict_nor_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("f.html");
+    let run = |args: &[&str], out: std::process::Stdio| {
+        let _ = std::fs::remove_file(&page);
+        let code = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/roofline"))
+            .args(["compare", "simulated.json", "slow-kernel.json", "--html", page.to_str().unwrap()])
+            .args(args)
+            .stdout(out)
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap()
+            .code();
+        assert!(std::fs::read_to_string(&page).unwrap().contains("</html>"), "{args:?}");
+        code
+    };
+    // Nobody reads from the first moment on.
+    let closed = || std::process::Stdio::from(std::io::pipe().unwrap().1);
+    assert_eq!(run(&["--threshold", "5"], closed()), Some(1));
+    assert_eq!(run(&["--threshold", "150"], closed()), Some(0));
+    assert_eq!(run(&[], closed()), Some(0));
+    #[cfg(target_os = "linux")]
+    {
+        let full = || std::fs::File::options().write(true).open("/dev/full").unwrap().into();
+        assert_eq!(run(&["--json"], full()), Some(1));
+    }
+}
+
+/// An error is cut, and says how much it leaves out.
+#[test]
+fn what_is_slower_is_listed_as_far_as_it_goes() {
+    let mut slow: Value = serde_json::from_str(include_str!("data/roofline/simulated.json")).unwrap();
+    for row in slow["kernels"].as_array_mut().unwrap() {
+        ["time_ns", "interval_ns"].iter().for_each(|times| scale(&mut row[*times], 2.0));
+    }
+    add_up(&mut slow);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.json");
+    std::fs::write(&path, slow.to_string()).unwrap();
+    let output = compare(&["simulated.json", path.to_str().unwrap(), "--threshold", "5"]);
+    let said = text(&output.stderr);
+    let listed = said.lines().filter(|line| line.contains(" times as long")).count();
+    let more = said.lines().find_map(|line| line.trim().strip_prefix("and ")?.strip_suffix(" more"));
+    let more: usize = more.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+    assert!(listed == 20 && more > 0 && !said.contains("..."), "{said}");
+}
+
 #[test]
 fn who_is_to_blame_is_printed() {
     let output = compare(&["simulated.json", "slow-kernel.json", "--threshold", "10"]);
@@ -99,6 +150,17 @@ fn scale(value: &mut Value, by: f64) {
     }
 }
 
+/// Makes the sums of steps those of their rows.
+fn add_up(report: &mut Value) {
+    let rows = report["kernels"].as_array().unwrap().clone();
+    for step in report["steps"].as_array_mut().unwrap() {
+        let of = rows.iter().filter(|row| row["step"] == step["name"]);
+        let time =
+            |row: &Value| row["calls"].as_f64().unwrap() * row["time_ns"]["p50"].as_f64().unwrap_or(0.0);
+        step["kernels_ns"] = of.map(time).sum::<f64>().into();
+    }
+}
+
 #[test]
 fn a_real_kernel_that_takes_twice_as_long_is_to_blame_itself() {
     let report = real("smollm2-135m-q4_1-llvmpipe");
@@ -114,6 +176,7 @@ fn a_real_kernel_that_takes_twice_as_long_is_to_blame_itself() {
         scale(&mut row[times], 2.0);
     }
     let name = [row["step"].clone(), row["kernel"].clone(), row["shape"].clone()];
+    add_up(&mut slow);
     let (found, code) = compared(&report, &slow, &["--threshold", "20"]);
     assert_eq!(code, Some(1));
     let rows = found["others"][0]["kernels"].as_array().unwrap();
@@ -144,6 +207,7 @@ fn half_the_bandwidth_of_a_real_device_is_the_device_s_fault() {
             scale(&mut row[times], 2.0);
         }
     }
+    add_up(&mut half);
     let (found, _) = compared(&report, &half, &[]);
     let mut blamed = 0;
     for (k, waits) in found["others"][0]["kernels"].as_array().unwrap().iter().zip(&waits) {

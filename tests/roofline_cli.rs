@@ -90,6 +90,24 @@ fn a_tiny_model_s_report_is_whole() {
     assert!(json["schema_version"] == 1 && json["ceilings"].is_array() && json["null_interval_ns"].is_null());
 }
 
+/// What took long to measure is drawn though nobody reads what is printed.
+#[test]
+#[cfg(unix)]
+fn a_closed_pipe_loses_no_picture() {
+    let cache = tempfile::tempdir().expect("a folder");
+    keep(cache.path(), None);
+    let page = cache.path().join("page.html");
+    let status = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+        .args(["roofline", MODEL, "-p", "0", "--contexts", "16", "-b", "1", "--seconds", "0.1", "--html"])
+        .arg(&page)
+        .env("RIDGEPOINT_CACHE", cache.path())
+        // Nobody reads from the first moment on.
+        .stdout(std::io::pipe().expect("a pipe").1)
+        .status()
+        .expect("the program starts");
+    assert!(status.success() && std::fs::read_to_string(&page).expect("a page").contains("</html>"));
+}
+
 #[test]
 fn stamps_and_counterfactuals_mark_rows() {
     let cache = tempfile::tempdir().expect("a folder");
@@ -234,7 +252,13 @@ fn what_makes_no_sense_is_refused() {
     for (arguments, expected) in [
         (vec!["-p", "0", "-b", "0"], "no step to measure"),
         (vec!["--seconds", "0"], "expected 0.1 to 3600"),
-        (vec!["--contexts", "0"], "at least 1 token"),
+        (vec!["--contexts", "0"], "a context of 0 tokens (--contexts or --context): expected at least 1"),
+        (vec!["--contexts", "9", "-b", "0"], "--contexts 9: with --batch 0 nothing is decoded"),
+        (
+            vec!["-b", "2000"],
+            "2000 sequences at once (--batch, --most-sequences or lines of --workload): exp",
+        ),
+        (vec!["-p", "99999999999"], "a prompt of 99999999999 tokens (--prefill): expected at most"),
         (vec!["-p", "99999999"], "longer than the model's"),
         (vec!["-p", "18446744073709551615"], "longer than the model's"),
         (vec!["--max-num-batched-tokens", "8"], "--max-num-batched-tokens 8: each step here"),
@@ -244,6 +268,16 @@ fn what_makes_no_sense_is_refused() {
         (vec!["--trace", "/"], "can't write /"),
     ] {
         let error = refused(cache.path(), &[&["roofline", MODEL][..], &arguments].concat());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    // A server has a device of its own. Nothing listens there.
+    let attach = ["roofline", "--attach", "http://127.0.0.1:1"];
+    for (arguments, expected) in [
+        (["--adapter", "0"], "--adapter 0: the server has an adapter of its own"),
+        (["--limits", "webgpu"], "--limits: the server has limits of its own"),
+        (["--steps", "3"], "asking http://127.0.0.1:1"),
+    ] {
+        let error = refused(cache.path(), &[&attach[..], &arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
     // What nothing would hear is refused by name.

@@ -19,6 +19,9 @@ use table::table;
 /// A report is a few hundred kilobytes; what is longer is none.
 const MOST_BYTES: u64 = 64 << 20;
 
+/// So many of what is slower are listed: an error is cut at 4000 bytes.
+const SHOWN: usize = 20;
+
 /// Set roofline reports side by side: devices, drivers, versions or weight formats
 ///
 /// Each report is compared with the first: times, intensities, parts of the own ceilings, verdicts,
@@ -73,20 +76,25 @@ impl Compare {
                 of(stranger.model.as_ref())
             );
         }
+        // Whoever reads the output may have seen enough: that spoils neither page nor verdict.
+        let drawn = self.html.as_ref().map_or(Ok(()), |path| {
+            let pages: Vec<&Report> = reports.iter().collect();
+            fs::write(path, html(&comparison, &pages)).with_context(|| format!("writing {}", path.display()))
+        });
+        let printed = self.print(&comparison);
+        let held = self.threshold.map_or(Ok(()), |threshold| held(global, &comparison, threshold));
+        held.and(drawn).and(printed)
+    }
+
+    fn print(&self, comparison: &Comparison) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, &comparison)?;
+            serde_json::to_writer_pretty(&mut out, comparison)?;
             writeln!(out)?;
         } else {
-            write!(out, "{}", table(&comparison))?;
+            write!(out, "{}", table(comparison))?;
         }
-        out.flush()?;
-        if let Some(path) = &self.html {
-            let pages: Vec<&Report> = reports.iter().collect();
-            fs::write(path, html(&comparison, &pages))
-                .with_context(|| format!("writing {}", path.display()))?;
-        }
-        self.threshold.map_or(Ok(()), |threshold| held(global, &comparison, threshold))
+        Ok(out.flush()?)
     }
 }
 
@@ -103,8 +111,11 @@ fn held(global: &Global, comparison: &Comparison, threshold: f64) -> anyhow::Res
         let wall = format!("note: {wall}: one median each, so whether that is noise can't be tested");
         global.note(&one_line(&wall));
     }
-    let slower = comparison.slower(threshold / 100.0);
+    let mut slower = comparison.slower(threshold / 100.0);
     if !slower.is_empty() {
+        let more = slower.len().saturating_sub(SHOWN);
+        slower.truncate(SHOWN);
+        slower.extend((more > 0).then(|| format!("and {more} more")));
         anyhow::bail!(
             "slower by more than {threshold} %, and by more than noise:\n  {}",
             slower.join("\n  ")

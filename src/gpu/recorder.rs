@@ -112,6 +112,11 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    /// Writes a stamp after what was recorded so far, where the device can write them inside passes.
+    pub fn stamp(&mut self, set: &wgpu::QuerySet, query: u32) {
+        self.pass().write_timestamp(set, query);
+    }
+
     /// As [`Self::dispatch`], between two stamps, where the device can write them inside passes: no submission
     /// ends between them.
     ///
@@ -123,7 +128,7 @@ impl<'a> Recorder<'a> {
         set: &wgpu::QuerySet,
         [begin, end]: [u32; 2],
     ) -> Result<(), Error> {
-        self.pass().write_timestamp(set, begin);
+        self.stamp(set, begin);
         self.dispatch(dispatch)?;
         if let Some(pass) = &mut self.pass {
             pass.write_timestamp(set, end);

@@ -80,7 +80,7 @@ impl MeasuredStep {
             gpu_ns: self.gpu,
             wall_ns: self.wall,
             // Where there is no span, each kernel was timed by the wall clock too.
-            coverage: whole.then(|| kernels / self.gpu.unwrap_or(self.wall)),
+            coverage: (whole && kernels > 0.0).then(|| kernels / self.gpu.unwrap_or(self.wall)),
             profiling_tax: self.profiled_wall.map(|profiled| profiled / self.wall - 1.0),
             gpu_idle: self.gpu.map(|gpu| 1.0 - gpu / self.wall),
             host: self.host,

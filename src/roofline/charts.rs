@@ -1,5 +1,6 @@
 //! Bandwidth over the working set, and the waterfall of a step.
 
+use super::predict::COVERED;
 use super::report::{Report, Step};
 use super::svg::{Anchor, Canvas, Scale, around, short, size, time};
 
@@ -46,27 +47,39 @@ fn rate(value: f64, unit: &str) -> String {
     format!("{}\u{a0}{unit}", short(value))
 }
 
-/// What kernels take less together than one by one.
-const OVERLAP: &str = "overlap of kernels";
+/// What kernels that were timed one by one take more than all of them together: overlap, or an error.
+const TOO_MUCH: &str = "one by one, more than together";
+
+/// Where noise has swallowed all of them.
+const LOST_KERNELS: &str = "kernels: lost in noise";
 
 /// A part of a step: its name, its class, and how long it takes.
 fn parts(report: &Report, step: &Step) -> Vec<(&'static str, &'static str, f64)> {
+    let (span, rest) = (step.gpu_ns.unwrap_or(step.wall_ns), step.gpu_ns.map(|gpu| step.wall_ns - gpu));
+    let idle = rest.map(|rest| ("GPU idle", "idle", rest));
+    if step.kernels_ns <= 0.0 {
+        return [(LOST_KERNELS, "gap", span)].into_iter().chain(idle).collect();
+    }
     let rows = report.kernels.iter().filter(|row| row.step == step.name);
     let floor: f64 = rows.map(|row| row.calls as f64 * row.floor_ns).sum();
     let mut parts = vec![
         ("kernels at their ceilings", "floor", floor),
         ("kernels, above that", "excess", step.kernels_ns - floor),
     ];
-    match step.gpu_ns {
-        // Kernels timed one by one may take longer than they do together.
-        Some(gpu) => parts.extend([
-            (if gpu < step.kernels_ns { OVERLAP } else { "between kernels" }, "gap", gpu - step.kernels_ns),
-            ("GPU idle", "idle", step.wall_ns - gpu),
-        ]),
-        None => parts.push(("not in kernels", "gap", step.wall_ns - step.kernels_ns)),
-    }
+    let covered = step.coverage.is_some_and(|part| (COVERED[0]..=COVERED[1]).contains(&part));
+    let name = match step.gpu_ns {
+        _ if step.kernels_ns > span => TOO_MUCH,
+        Some(_) => "between kernels",
+        None => "not in kernels",
+    };
+    parts.push((name, if covered { "gap" } else { "gap astray" }, span - step.kernels_ns));
+    parts.extend(idle);
     parts
 }
+
+/// Width of a waterfall, and of the names at its left.
+const WIDTH: f64 = 490.0;
+const NAMES: f64 = 190.0;
 
 /// A step from what it must take to what it takes, and below, what the host does meanwhile.
 pub fn waterfall(report: &Report, step: &Step) -> Canvas {
@@ -80,16 +93,16 @@ pub fn waterfall(report: &Report, step: &Step) -> Canvas {
     let host: Vec<_> = host.into_iter().filter(|(_, ns)| *ns > 0.0).collect();
     let row = 19.0;
     let height = 50.0 + row * (parts.len() + host.len()) as f64;
-    let mut canvas = Canvas::new(450.0, height);
+    let mut canvas = Canvas::new(WIDTH, height);
     let starts = parts.iter().scan(0.0, |sum, (.., ns)| {
         *sum += ns;
         Some(*sum)
     });
     let most = starts.fold(step.wall_ns, f64::max);
-    let x = Scale::linear([0.0, most.max(1.0)], [158.0, 350.0]);
+    let x = Scale::linear([0.0, most.max(1.0)], [NAMES + 8.0, WIDTH - 100.0]);
     canvas.text("head", [8.0, 18.0], Anchor::Start, &step.name);
     let wall = format!("{} wall", time(step.wall_ns));
-    canvas.text("head", [442.0, 18.0], Anchor::End, &wall);
+    canvas.text("head", [WIDTH - 8.0, 18.0], Anchor::End, &wall);
     let mut at = 0.0;
     let mut top = 32.0;
     for (name, class, ns) in parts {
@@ -108,7 +121,7 @@ pub fn waterfall(report: &Report, step: &Step) -> Canvas {
     canvas
 }
 
-/// Without decimals, but for an overlap that would be no more than a zero then.
+/// Without decimals, but for a surplus that would be no more than a zero then.
 fn rounded(percent: f64) -> String {
     if percent > -0.5 && percent <= -0.05 {
         return format!("{percent:.1}");
@@ -127,7 +140,8 @@ fn bar(
 ) {
     let (left, right) = (x.at(from.min(to)), x.at(from.max(to)));
     let part = 100.0 * (to - from) / wall.max(1.0);
-    canvas.text("note", [150.0, top + 11.0], Anchor::End, name);
+    let words = if class.ends_with("astray") { "note astray" } else { "note" };
+    canvas.text(words, [NAMES, top + 11.0], Anchor::End, name);
     canvas.bar(
         class,
         [left, top],
@@ -136,7 +150,7 @@ fn bar(
     );
     canvas.text(
         "tick",
-        [442.0, top + 11.0],
+        [WIDTH - 8.0, top + 11.0],
         Anchor::End,
         &format!("{}  {} %", time(to - from), rounded(part)),
     );
@@ -164,9 +178,23 @@ mod tests {
         let report = sample::report();
         let step = Step { gpu_ns: Some(0.997 * report.steps[0].kernels_ns), ..report.steps[0].clone() };
         let markup = waterfall(&report, &step).element("step");
-        assert!(markup.contains("overlap of kernels: -") && !markup.contains("between kernels"), "{markup}");
+        assert!(markup.contains("more than together: -") && !markup.contains("between kernels"), "{markup}");
         assert!(!markup.contains("-0 %") && markup.contains("-0.3 %"), "{markup}");
         assert!(!markup.contains("width=\"-"), "{markup}");
+    }
+
+    #[test]
+    fn kernels_that_add_up_to_too_much_or_too_little_are_drawn_as_a_warning() {
+        let report = sample::report();
+        let drawn = |coverage: f64| {
+            let gpu_ns = Some(report.steps[0].kernels_ns / coverage);
+            let step = Step { gpu_ns, coverage: Some(coverage), ..report.steps[0].clone() };
+            waterfall(&report, &step).element("step").contains("gap astray")
+        };
+        assert!(!drawn(0.96) && !drawn(1.04) && drawn(0.94) && drawn(1.06));
+        let nothing = Step { kernels_ns: -5.0, coverage: None, ..report.steps[0].clone() };
+        let markup = waterfall(&report, &nothing).element("step");
+        assert!(markup.contains("kernels: lost in noise: ") && !markup.contains(">-"), "{markup}");
     }
 
     #[test]

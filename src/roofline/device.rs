@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::doubts;
+use super::machine::processor;
 use super::report::{Ceiling, Curve, Device, Plateau, Point, Timer};
 use super::roof::Roof;
 use super::timer::{grade, graded};
@@ -20,17 +21,20 @@ use crate::profile::{
 };
 use crate::units::Bytes;
 
-/// How all this is measured: what was kept of another way is measured anew.
-const METHOD: u8 = 2;
-
-/// What a kept measurement holds for: another driver or another version measures anew.
+/// What a kept measurement holds for: another driver, processor or version measures anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// Ridgepoint's version.
     pub version: String,
+    /// [`MEASURED_AS`] of whoever measured.
+    pub probes: u32,
     /// The device as reports name it.
     pub device: Device,
 }
+
+/// The version of the probes: to be raised whenever one of them, or how they are measured, changes what comes
+/// out, since what was kept before is no figure of theirs.
+pub const MEASURED_AS: u32 = 3;
 
 /// Whether a kept measurement will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,7 @@ impl Key {
         let a = &gpu.adapter;
         Self {
             version: env!("CARGO_PKG_VERSION").to_string(),
+            probes: MEASURED_AS,
             device: Device {
                 name: a.name.clone(),
                 kind: a.kind.to_string(),
@@ -80,13 +85,14 @@ impl Key {
                 }
                 .to_string(),
                 wgpu: env!("RIDGEPOINT_WGPU").to_string(),
+                processor: a.is_software().then(processor),
             },
         }
     }
 
     fn path(&self, folder: &Path) -> PathBuf {
         let text = serde_json::to_vec(self).unwrap_or_default();
-        let digest = Sha256::new().chain_update([METHOD]).chain_update(&text).finalize();
+        let digest = Sha256::new().chain_update(&text).finalize();
         let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         folder.join(format!("{digest}.json"))
     }
@@ -274,6 +280,27 @@ fn over_grid(fill: &profile::Fill) -> Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_processor_or_other_probes_keep_no_figure() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = crate::roofline::sample::report().device;
+        let key = Key { version: "1".into(), probes: MEASURED_AS, device };
+        let report = DeviceReport {
+            key: key.clone(),
+            timer: grade(None, None),
+            null_interval_ns: None,
+            ceilings: Vec::new(),
+            curves: Vec::new(),
+        };
+        report.keep(folder.path()).unwrap();
+        assert_eq!(DeviceReport::kept(folder.path(), &key), Some(report));
+        let mut other = key.clone();
+        other.device.processor = Some("A CPU, 1 core".into());
+        assert_eq!(DeviceReport::kept(folder.path(), &other), None);
+        let other = Key { probes: MEASURED_AS - 1, ..key };
+        assert_eq!(DeviceReport::kept(folder.path(), &other), None);
+    }
 
     #[test]
     fn a_curve_ends_with_the_ceilings() {

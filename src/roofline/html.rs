@@ -26,12 +26,12 @@ pub fn html(report: &Report) -> String {
     head(&mut body, report);
     pictures(&mut body, report);
     if let Some(curve) = bandwidth(report) {
-        body.push_str("<h2>Bandwidth over the working set</h2>\n<figure>");
+        body.push_str("<h2>Bandwidth over the working set</h2>\n<figure><div class=\"wide\">");
         body.push_str(&curve.element("bandwidth over the working set"));
-        body.push_str("<figcaption>Each plateau is a level of memory as kernels see it; dashes mark its median.</figcaption></figure>\n");
+        body.push_str("</div><figcaption>Each plateau is a level of memory as kernels see it; dashes mark its median.</figcaption></figure>\n");
     }
     if !report.steps.is_empty() {
-        body.push_str("<h2>Where a step's time goes</h2>\n<div class=\"falls\">\n");
+        body.push_str("<h2>Where a step's time goes</h2>\n<div class=\"falls wide\">\n");
         for step in &report.steps {
             body.push_str(&waterfall(report, step).element(&step.name));
         }
@@ -60,7 +60,11 @@ fn head(body: &mut String, report: &Report) {
         escape(&report.version)
     );
     if device.software {
-        body.push_str("<p class=\"summary warning\">A software adapter: shaders run on the host's processor, and these are the processor's figures, not a GPU's.</p>\n");
+        let processor = device.processor.as_ref().map_or(String::new(), |p| format!(" ({})", escape(p)));
+        let _ = writeln!(
+            body,
+            "<p class=\"summary warning\">A software adapter: shaders run on the host's processor{processor}, and these are the processor's figures, not a GPU's.</p>"
+        );
     }
     if !report.timer.reason.is_empty() {
         let _ = writeln!(
@@ -97,11 +101,11 @@ fn pictures(body: &mut String, report: &Report) {
     for (i, (name, step)) in shown.iter().enumerate() {
         let hidden = if i == 0 { "" } else { " hidden" };
         let picture = roofline(report, *step).element(&format!("roofline, {name}"));
-        let _ = write!(body, "<div data-show=\"{i}\"{hidden}>\n{picture}</div>\n");
+        let _ = write!(body, "<div class=\"wide\" data-show=\"{i}\"{hidden}>\n{picture}</div>\n");
     }
     body.push_str(
-        "<figcaption>Filled: measured; its area is the kernel's share of its step, its shape the step, the bar the interval of its intensity. \
-         Hollow: what costs and ceilings allow. Solid slope: memory that no cache holds; dashed: a working set that one holds. \
+        "<figcaption>Filled: measured; its area is the kernel's share of its step, its shape the step, the bar the interval of its intensity; \
+         faded: too blurred by noise for a verdict; lost in noise: no dot. Hollow: what costs and ceilings allow. Solid slope: memory that no cache holds; dashed: a working set that one holds. \
          Dotted verticals: ridges.</figcaption></figure>\n</section>\n",
     );
 }
@@ -117,7 +121,7 @@ fn steps(body: &mut String, report: &Report) {
             s.tokens,
             s.sequences,
             s.context,
-            time(s.kernels_ns),
+            Some(s.kernels_ns).filter(|ns| *ns > 0.0).map_or_else(|| LOST.into(), time),
             s.gpu_ns.map_or("–".into(), time),
             time(s.wall_ns),
             percent(s.coverage),

@@ -2,9 +2,9 @@
 //!
 //! `report` is the JSON report, which everything that prints, draws or compares reads; `roof` turns
 //! a cost into the least time that the ceilings allow, `verdict` judges a time against it,
-//! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it, `timer`
-//! grades its timestamps, `sound` looks at figures that were read, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
-//! pictures, `html` the page with all of them (`hover`: a row in words, `marks`: shapes of dots), `trace` the steps for Perfetto;
+//! `analyse` makes a step's rows, `device` measures what belongs to the device and keeps it (`machine`: whose figures
+//! those are), `timer` grades its timestamps, `sound` looks at figures that were read, `doubts` says which ceilings to measure again. `svg` is a canvas, `plot` the roofline with its `roofs`, `charts` the other
+//! pictures, `html` the page with all of them (`hover`: a row in words, `marks`: shapes of dots, `legend`: what they mean), `trace` the steps for Perfetto;
 //! `compare` sets reports side by side.
 
 mod analyse;
@@ -16,6 +16,8 @@ pub mod elasticity;
 mod hover;
 pub mod html;
 mod intervals;
+mod legend;
+mod machine;
 mod marks;
 pub mod plot;
 mod predict;

@@ -3,14 +3,16 @@
 //!
 //! A filled dot is a measurement, its area the kernel's share of its step's time; the bar through it is
 //! the interval of its intensity (bytes have a floor and a ceiling), its shape which step it is of. The hollow dot above it is where
-//! costs and ceilings would have it, so that the line between is what could be won at best.
+//! costs and ceilings would have it, so that the line between is what could be won at best. A faded dot is of a
+//! row whose verdict is unknown; a row that is lost in noise has none.
 
 use std::fmt::Write;
 
-use super::hover::about;
+use super::hover::{about, lost};
+use super::legend::{self, HEIGHT, Key};
 use super::marks::Shape;
-use super::report::{KernelRow, Range, Report};
-use super::roofs::{Line, PIPES, Roofs};
+use super::report::{KernelRow, Range, Report, Verdict};
+use super::roofs::{Line, PIPES, Roofs, words as words_of_roofs};
 use super::svg::{Anchor, COLOURS, Canvas, Scale, around, escape, short};
 
 /// The largest dot: all of a step's time.
@@ -19,7 +21,7 @@ const RADIUS: f64 = 26.0;
 const LABELLED: f64 = 0.03;
 
 /// A kernel's place.
-struct Dot<'a> {
+pub(super) struct Dot<'a> {
     row: &'a KernelRow,
     colour: usize,
     shape: Shape,
@@ -29,15 +31,15 @@ struct Dot<'a> {
 }
 
 impl<'a> Dot<'a> {
-    /// None for a kernel without arithmetic or without a time.
-    fn new(row: &'a KernelRow, colour: usize) -> Option<Self> {
-        let (_, ops) = busiest(row)?;
+    /// None for a kernel without arithmetic or without a time that can be told from nothing.
+    pub(super) fn new(row: &'a KernelRow, colour: usize, shape: Shape) -> Option<Self> {
+        let (_, ops) = busiest(row).filter(|_| !lost(row))?;
         let Range { low, high } = row.intensity;
         let intensity = (low * high).sqrt();
         let rate = ops / row.time()?;
         let predicted = (row.floor_ns > 0.0).then(|| ops / row.floor_ns);
         let sound = intensity > 0.0 && intensity.is_finite() && rate > 0.0 && rate.is_finite();
-        sound.then_some(Self { row, colour, shape: Shape::of(0), intensity, rate, predicted })
+        sound.then_some(Self { row, colour, shape, intensity, rate, predicted })
     }
 }
 
@@ -72,33 +74,44 @@ pub fn roofline(report: &Report, step: Option<&str>) -> Canvas {
     let names = kernels(report);
     let colour = |row: &KernelRow| names.iter().position(|n| *n == row.kernel).unwrap_or(0);
     let rows = report.kernels.iter().filter(|row| step.is_none_or(|s| row.step == s));
-    let mut dots: Vec<Dot<'_>> = rows.filter_map(|row| Dot::new(row, colour(row) % COLOURS)).collect();
-    for dot in &mut dots {
-        let at = report.steps.iter().position(|step| step.name == dot.row.step);
-        dot.shape = Shape::of(at.unwrap_or(0));
-    }
+    let steps: Vec<&str> = report.steps.iter().map(|step| step.name.as_str()).collect();
+    let dot = |row| Dot::new(row, colour(row) % COLOURS, shape(&steps, row));
+    let mut dots: Vec<Dot<'_>> = rows.filter_map(dot).collect();
     let roofs = Roofs::new(report, &PIPES, None);
-    draw(&mut dots, &[roofs], &keys(report, step))
+    draw(&mut dots, &[roofs], &legend::keys(report, step))
 }
 
-/// The plots of several reports over each other: a colour for each report, and of the pipes those
-/// that its kernels are judged by.
+/// The shape of a row's step.
+fn shape(steps: &[&str], row: &KernelRow) -> Shape {
+    Shape::of(steps.iter().position(|step| *step == row.step).unwrap_or(0))
+}
+
+/// The plots of several reports over each other: a colour for each report, a shape for each step, and of the
+/// pipes those that its kernels are judged by.
 pub fn overlay(reports: &[&Report]) -> Canvas {
     let mut dots = Vec::new();
     let mut roofs = Vec::new();
+    let mut steps: Vec<&str> = Vec::new();
+    for step in reports.iter().flat_map(|report| &report.steps) {
+        if !steps.contains(&step.name.as_str()) {
+            steps.push(&step.name);
+        }
+    }
     for (i, report) in reports.iter().enumerate() {
         let colour = i % COLOURS;
-        dots.extend(report.kernels.iter().filter_map(|row| Dot::new(row, colour)));
+        dots.extend(report.kernels.iter().filter_map(|row| Dot::new(row, colour, shape(&steps, row))));
         let used = |pipe: &&Line| report.kernels.iter().any(|r| busiest(r).is_some_and(|(p, _)| p == pipe.0));
         let pipes: Vec<Line> = PIPES.iter().filter(used).copied().collect();
         roofs.push(Roofs::new(report, &pipes, Some(colour)));
     }
-    draw(&mut dots, &roofs, &[])
+    let mut keys = legend::shapes(&steps);
+    keys.extend(legend::unsure(reports.iter().flat_map(|report| &report.kernels)));
+    draw(&mut dots, &roofs, &keys)
 }
 
 fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs], keys: &[Key<'_>]) -> Canvas {
-    let rows = rows(keys);
-    let mut canvas = Canvas::new(920.0, 540.0 + KEY * rows.len() as f64);
+    let rows = legend::rows(keys);
+    let mut canvas = Canvas::new(920.0, 540.0 + HEIGHT * rows.len() as f64);
     // Small ones on top, so that none is hidden.
     dots.sort_by(|a, b| b.row.share.total_cmp(&a.row.share));
     let intensities = dots.iter().flat_map(|d| [d.row.intensity.low, d.row.intensity.high]);
@@ -112,9 +125,7 @@ fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs], keys: &[Key<'_>]) -> Canvas {
         roofs.lines(&mut canvas, [&x, &y], [x_ends, y_ends]);
     }
     marks(&mut canvas, dots, x, y);
-    for roofs in roofs {
-        roofs.words(&mut canvas, [&x, &y], [x_ends, y_ends]);
-    }
+    words_of_roofs(roofs, &mut canvas, [&x, &y], [x_ends, y_ends]);
     labels(&mut canvas, dots, x, y);
     if dots.is_empty() {
         canvas.text(
@@ -125,77 +136,9 @@ fn draw(dots: &mut [Dot<'_>], roofs: &[Roofs], keys: &[Key<'_>]) -> Canvas {
         );
     }
     for (i, row) in rows.into_iter().enumerate() {
-        let baseline = 548.0 + KEY * i as f64;
-        for (left, key) in row {
-            let middle = [left + 5.0, baseline - 4.0];
-            if let Some((class, shape)) = &key.mark {
-                canvas.raw(&format!("{}\n", shape.element(class, middle, 5.0)));
-            }
-            canvas.text(
-                "key",
-                [left + if key.mark.is_some() { 15.0 } else { 0.0 }, baseline],
-                Anchor::Start,
-                &key.text,
-            );
-        }
+        row.into_iter().for_each(|(left, key)| key.draw(&mut canvas, [left, 548.0 + HEIGHT * i as f64]));
     }
     canvas
-}
-
-/// An entry of the legend: a mark with its class, and words.
-struct Key<'a> {
-    mark: Option<(String, Shape)>,
-    text: std::borrow::Cow<'a, str>,
-}
-
-/// Height of a row of the legend.
-const KEY: f64 = 19.0;
-
-/// Entries in rows as wide as the plot, each with its left end.
-fn rows<'k, 'a>(keys: &'k [Key<'a>]) -> Vec<Vec<(f64, &'k Key<'a>)>> {
-    let mut rows: Vec<Vec<_>> = Vec::new();
-    let mut left = f64::INFINITY;
-    for key in keys {
-        let width = 34.0 + 6.3 * key.text.chars().count() as f64;
-        if left + width > 912.0 {
-            rows.push(Vec::new());
-            left = 64.0;
-        }
-        rows.last_mut().into_iter().for_each(|row| row.push((left, key)));
-        left += width;
-    }
-    rows
-}
-
-/// The legend: each kernel that has a dot, and why the others have none.
-fn keys<'a>(report: &'a Report, step: Option<&str>) -> Vec<Key<'a>> {
-    let rows = |name: &str| {
-        let name = name.to_string();
-        report.kernels.iter().filter(move |r| r.kernel == name && step.is_none_or(|s| r.step == s))
-    };
-    let mut keys = Vec::new();
-    let mut dotless = Vec::new();
-    for (i, name) in kernels(report).into_iter().enumerate().filter(|(_, name)| rows(name).next().is_some()) {
-        if rows(name).any(|row| Dot::new(row, 0).is_some()) {
-            keys.push(Key {
-                mark: Some((format!("c{} swatch", i % COLOURS), Shape::of(0))),
-                text: name.into(),
-            });
-        } else if rows(name).all(|row| busiest(row).is_none()) {
-            dotless.push(format!("{name} (no arithmetic)"));
-        } else {
-            dotless.push(format!("{name} (lost in noise)"));
-        }
-    }
-    // Steps by their shapes, where there are several.
-    let steps = report.steps.iter().enumerate().filter(|_| step.is_none() && report.steps.len() > 1);
-    keys.extend(
-        steps.map(|(i, s)| Key { mark: Some(("shape".into(), Shape::of(i))), text: (&s.name).into() }),
-    );
-    if !dotless.is_empty() {
-        keys.push(Key { mark: None, text: format!("without a dot: {}", dotless.join(", ")).into() });
-    }
-    keys
 }
 
 fn radius(dot: &Dot<'_>) -> f64 {
@@ -216,13 +159,14 @@ fn marks(canvas: &mut Canvas, dots: &[Dot<'_>], x: Scale, y: Scale) {
                  <circle class=\"c{colour} predicted\" cx=\"{px:.1}\" cy=\"{top:.1}\" r=\"4.5\"/>"
             );
         }
+        let unsure = if dot.row.verdict == Verdict::Unknown { " unsure" } else { "" };
         let (low, high) = (x.at(dot.row.intensity.low), x.at(dot.row.intensity.high));
         canvas.keep_off([low, py - 2.0, high, py + 2.0]);
         let _ = writeln!(
             group,
             "<line class=\"c{colour} interval\" x1=\"{low:.1}\" y1=\"{py:.1}\" x2=\"{high:.1}\" y2=\"{py:.1}\"/>\
              {}</g>",
-            dot.shape.element(&format!("c{colour} measured"), [px, py], r)
+            dot.shape.element(&format!("c{colour} measured{unsure}"), [px, py], r)
         );
         canvas.raw(&group);
     }
@@ -253,7 +197,7 @@ mod tests {
     fn a_dot_lies_where_its_figures_say() {
         let report = sample::report();
         let row = &report.kernels[0];
-        let dot = Dot::new(row, 0).unwrap();
+        let dot = Dot::new(row, 0, Shape::of(0)).unwrap();
         assert!((dot.intensity - (row.intensity.low * row.intensity.high).sqrt()).abs() < 1e-9);
         let ops = row.ops["fma_f32"] as f64;
         assert!((dot.rate - ops / row.time().unwrap()).abs() < 1e-9);
@@ -343,11 +287,49 @@ mod tests {
     }
 
     #[test]
+    fn what_noise_has_swallowed_has_no_dot_and_what_it_blurs_a_faded_one() {
+        let mut report = sample::report();
+        let dots = |report: &Report| roofline(report, None).element("").matches(" measured").count();
+        let (all, name) = (dots(&report), report.kernels[1].kernel.clone());
+        let of = report.kernels.iter().filter(|row| row.kernel == name).count();
+        assert!(of > 1 && !roofline(&report, None).element("").contains("unsure"));
+        report.kernels[1].interval_ns.as_mut().unwrap().low = -1.0;
+        report.kernels[2].verdict = Verdict::Unknown;
+        assert_eq!(dots(&report), all - 1, "a median above 0 is no time if its interval holds 0");
+        for markup in [roofline(&report, None), overlay(&[&report, &report])].map(|c| c.element("")) {
+            assert!(markup.contains(" measured unsure\""), "{markup}");
+            assert!(markup.contains(">faded: verdict unknown</text>"), "{markup}");
+        }
+        let markup = roofline(&report, None).element("");
+        assert!(markup.contains(&format!("{name} (1 of {of} rows lost in noise)")), "{markup}");
+    }
+
+    #[test]
+    fn reports_over_each_other_have_words_in_their_colours_and_steps_their_shapes() {
+        let (a, mut b) = (sample::report(), sample::report());
+        b.ceilings.iter_mut().for_each(|c| c.value *= 0.9);
+        let markup = overlay(&[&a, &b]).element("");
+        for colour in ["note ink0", "note ink1"] {
+            let words = texts(&markup, colour);
+            assert!(words.iter().any(|(_, text)| text.starts_with("f32 multiply-add")), "{words:?}");
+            let along =
+                markup.lines().filter(|l| l.starts_with(&format!("<text class=\"{colour}\" transform")));
+            assert!(along.into_iter().any(|line| line.contains("cold")), "{markup}");
+        }
+        let words = [texts(&markup, "note ink0"), texts(&markup, "note ink1")].concat();
+        for (i, (a, one)) in words.iter().enumerate() {
+            assert!(words[..i].iter().all(|(b, _)| !touch(a, b)), "{one} touches another: {words:?}");
+        }
+        assert_eq!(markup.matches("class=\"shape\"").count(), a.steps.len());
+        assert!(markup.contains("<rect class=\"c1 measured\""), "{markup}");
+    }
+
+    #[test]
     fn every_kernel_with_arithmetic_is_drawn_once_and_names_are_escaped() {
         let mut report = sample::report();
         report.kernels[0].shape = "<script>\"&'".into();
         let markup = roofline(&report, None).element("roofline");
-        let drawn = report.kernels.iter().filter(|r| Dot::new(r, 0).is_some()).count();
+        let drawn = report.kernels.iter().filter(|r| Dot::new(r, 0, Shape::of(0)).is_some()).count();
         assert!(drawn > 4);
         assert_eq!(markup.matches("measured").count(), drawn);
         assert!(!markup.contains("<script>") && markup.contains("&lt;script&gt;&quot;&amp;&#39;"));

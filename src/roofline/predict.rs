@@ -13,7 +13,7 @@ use crate::quant::{Format, Layout, UNIT};
 use crate::units::{Bytes, Flops};
 
 /// Kernels that add up to more or less of the step's span are timed worse than predictions need.
-const COVERED: [f64; 2] = [0.95, 1.05];
+pub(super) const COVERED: [f64; 2] = [0.95, 1.05];
 
 /// Of the kernels' time, so much may be lost in noise: at such a row's uncertainty of a fifth or more, the
 /// step is as uncertain as the 5 % above.

@@ -24,8 +24,8 @@ pub enum Unreadable {
         /// Where.
         field: String,
         /// What stands there.
-        value: f64,
-        /// From which number to which.
+        value: String,
+        /// What may.
         expected: String,
     },
     /// It was written by another version.

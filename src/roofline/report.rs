@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use super::elasticity::{Confirmed, Elastic, Elasticity};
+pub use super::machine::Device;
 pub use super::read::Unreadable;
 pub use super::timer::{Grade, Inside, Timer};
 
@@ -42,29 +43,6 @@ pub struct Report {
     pub watched_steps: Option<u64>,
     /// All of this in plain words.
     pub summary: String,
-}
-
-/// The device and how shaders were built for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// The adapter's name.
-    pub name: String,
-    /// `discrete`, `integrated`, `virtual`, `software`, `simulated` or `other`.
-    pub kind: String,
-    /// `vulkan`, `metal` or `dx12`.
-    pub backend: String,
-    /// Driver and version.
-    pub driver: String,
-    /// Smallest and largest subgroup.
-    pub subgroup_size: [u32; 2],
-    /// 16-bit floats in shaders.
-    pub f16: bool,
-    /// Whether shaders run on the host's processor: then the figures are the processor's.
-    pub software: bool,
-    /// `trusted` or `checked`: ceilings and kernels alike.
-    pub checks: String,
-    /// wgpu's version.
-    pub wgpu: String,
 }
 
 /// The model that ran.

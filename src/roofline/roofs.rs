@@ -29,7 +29,8 @@ const GAP: f64 = 12.0;
 pub(super) struct Roofs {
     memory: Vec<(f64, &'static str, String)>,
     pipes: Vec<(f64, &'static str, String)>,
-    labelled: bool,
+    /// Which report's, where several are drawn.
+    colour: Option<usize>,
 }
 
 impl Roofs {
@@ -39,7 +40,7 @@ impl Roofs {
             let class = |class: &str| colour.map_or(class.into(), |c| format!("{class} c{c}"));
             list.iter().filter_map(|line| Some((value(line)?, line.1, class(line.2)))).collect()
         };
-        Self { memory: find(&MEMORY), pipes: find(pipes), labelled: colour.is_none_or(|c| c == 0) }
+        Self { memory: find(&MEMORY), pipes: find(pipes), colour }
     }
 
     /// The rates of the pipes.
@@ -82,33 +83,35 @@ impl Roofs {
         (from < to).then(|| [[x.at(from), y.at(rate * from)], [x.at(to), y.at(rate * to)]])
     }
 
-    /// Writes the words, once all dots are drawn.
-    pub(super) fn words(&self, canvas: &mut Canvas, scales: [&Scale; 2], ends: [[f64; 2]; 2]) {
-        if !self.labelled {
-            return;
-        }
-        let [x, y] = scales;
-        let edge = x.at(ends[0][1]);
-        let mut pipes: Vec<_> =
-            self.pipes.iter().map(|(rate, words, _)| (y.at(*rate), *rate, *words)).collect();
-        pipes.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (place, (at, rate, words)) in
-            apart(&pipes.iter().map(|p| p.0).collect::<Vec<_>>()).iter().zip(&pipes)
-        {
-            canvas.line("leader", [edge + 2.0, *at], [edge + GAP - 2.0, *place]);
-            canvas.text(
-                "note",
-                [edge + GAP, place + 4.0],
-                Anchor::Start,
-                &format!("{words} {}", short(*rate)),
-            );
-        }
-        for (i, (rate, words, _)) in self.memory.iter().enumerate() {
-            let Some([start, end]) = self.slope(i, scales, ends) else { continue };
+    /// The class of words: those of a report among others have its colour.
+    fn ink(&self) -> String {
+        self.colour.map_or("note".into(), |colour| format!("note ink{colour}"))
+    }
+}
+
+/// Writes the words of all roofs, once all dots are drawn.
+pub(super) fn words(all: &[Roofs], canvas: &mut Canvas, scales: [&Scale; 2], ends: [[f64; 2]; 2]) {
+    let [x, y] = scales;
+    let edge = x.at(ends[0][1]);
+    let mut pipes: Vec<(f64, f64, &str, String)> = Vec::new();
+    for roofs in all {
+        let own = roofs.pipes.iter().map(|(rate, words, _)| (y.at(*rate), *rate, *words, roofs.ink()));
+        pipes.extend(own);
+    }
+    pipes.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let places = apart(&pipes.iter().map(|p| p.0).collect::<Vec<_>>());
+    for (place, (at, rate, words, ink)) in places.iter().zip(&pipes) {
+        canvas.line("leader", [edge + 2.0, *at], [edge + GAP - 2.0, *place]);
+        canvas.text(ink, [edge + GAP, place + 4.0], Anchor::Start, &format!("{words} {}", short(*rate)));
+    }
+    for roofs in all {
+        for (i, (rate, words, _)) in roofs.memory.iter().enumerate() {
+            let Some(line) = roofs.slope(i, scales, ends) else { continue };
             // Without "memory" where the whole has no room.
             let short = format!("{words} {}\u{a0}GB/s", short(*rate));
             let whole = format!("memory, {short}");
-            let _ = along(canvas, start, end, &whole) || along(canvas, start, end, &short);
+            let ink = roofs.ink();
+            let _ = along(canvas, &ink, line, &whole) || along(canvas, &ink, line, &short);
         }
     }
 }
@@ -133,7 +136,7 @@ fn apart(wanted: &[f64]) -> Vec<f64> {
 }
 
 /// A text along a line, above or below it, at the first stretch that is free; whether there is one.
-fn along(canvas: &mut Canvas, start: [f64; 2], end: [f64; 2], text: &str) -> bool {
+fn along(canvas: &mut Canvas, class: &str, [start, end]: [[f64; 2]; 2], text: &str) -> bool {
     let (dx, dy) = (end[0] - start[0], end[1] - start[1]);
     let length = dx.hypot(dy).max(1.0);
     let (ux, uy) = (dx / length, dy / length);
@@ -157,7 +160,7 @@ fn along(canvas: &mut Canvas, start: [f64; 2], end: [f64; 2], text: &str) -> boo
     let mut markup = String::new();
     let _ = writeln!(
         markup,
-        "<text class=\"note\" transform=\"translate({px:.1} {py:.1}) rotate({:.1})\" y=\"{:.1}\">{}</text>",
+        "<text class=\"{class}\" transform=\"translate({px:.1} {py:.1}) rotate({:.1})\" y=\"{:.1}\">{}</text>",
         dy.atan2(dx).to_degrees(),
         off + 4.0,
         escape(text)

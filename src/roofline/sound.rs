@@ -1,6 +1,8 @@
 //! Whether figures that were read can be a measurement's: a file may hold anything, and a ceiling of 0 or
 //! 1e-300 makes factors that mean nothing.
 
+use std::collections::HashMap;
+
 use super::report::{KernelRow, Report, Step};
 
 /// Beyond any figure of a report, which is a time in ns, a rate in 10^9 a second, bytes or operations.
@@ -9,13 +11,22 @@ const MOST: f64 = 1e18;
 /// Below any rate that can be measured.
 const LEAST: f64 = 1e-6;
 
+/// Below any time and any intensity that is above 0.
+const TINY: f64 = 1.0 / MOST;
+
+/// More than any report has: one of a server's 3000 steps has some 30 rows for each of its kinds.
+const MOST_ROWS: usize = 50_000;
+
+/// Sums of the same numbers agree at least so well, whoever adds them up.
+const SAME: f64 = 1e-6;
+
 /// Far beyond any part of a step: a part of a step that noise has nearly swallowed may be large.
 const SHARE: f64 = 1e6;
 
-/// A figure that can't be, where it stands, and what was expected.
-pub(super) type Unsound = (String, f64, String);
+/// Where something stands that can't be, what it is, and what was expected.
+pub(super) type Unsound = (String, String, String);
 
-/// Looks at each figure that anything is computed from.
+/// Looks at each figure that anything is computed from, and at how rows and steps belong together.
 pub(super) fn check(report: &Report) -> Result<(), Unsound> {
     for (i, c) in report.ceilings.iter().enumerate() {
         let at = format!("ceilings[{i}] ({})", c.name);
@@ -38,6 +49,7 @@ pub(super) fn check(report: &Report) -> Result<(), Unsound> {
     }
     report.kernels.iter().enumerate().try_for_each(|(i, row)| kernel(i, row))?;
     report.steps.iter().enumerate().try_for_each(|(i, s)| step(i, s))?;
+    belong(report)?;
     report.advice.iter().enumerate().try_for_each(|(i, advice)| {
         within(advice.predicted_gain, 0.0, MOST, || format!("advice[{i}].predicted_gain"))
     })
@@ -49,16 +61,19 @@ fn kernel(i: usize, row: &KernelRow) -> Result<(), Unsound> {
     let interval = row.interval_ns.map(|r| [r.low, r.high]).into_iter().flatten();
     for (name, value) in times.map(|t| ("time_ns", t)).chain(interval.map(|t| ("interval_ns", t))) {
         within(value, -MOST, MOST, || at(name))?;
+        // A difference may be below 0, but what is above is a time.
+        some(value.max(0.0), LEAST, || at(name))?;
     }
     within(row.share, -SHARE, SHARE, || at("share"))?;
-    for (name, value) in [
-        ("bytes.low", row.bytes.low),
-        ("bytes.high", row.bytes.high),
-        ("intensity.low", row.intensity.low),
-        ("intensity.high", row.intensity.high),
-        ("floor_ns", row.floor_ns),
+    for (name, value, least) in [
+        ("bytes.low", row.bytes.low, TINY),
+        ("bytes.high", row.bytes.high, TINY),
+        ("intensity.low", row.intensity.low, TINY),
+        ("intensity.high", row.intensity.high, TINY),
+        ("floor_ns", row.floor_ns, LEAST),
     ] {
         within(value, 0.0, MOST, || at(name))?;
+        some(value, least, || at(name))?;
     }
     let elastic = row.elasticity.map(|e| [e.arithmetic, e.bytes]).into_iter().flatten();
     let optional = [
@@ -95,6 +110,47 @@ fn step(i: usize, s: &Step) -> Result<(), Unsound> {
     Ok(())
 }
 
+/// Each row is of a step, each step has a name of its own, and its sum is that of its rows.
+fn belong(report: &Report) -> Result<(), Unsound> {
+    let rows = report.kernels.len();
+    if rows > MOST_ROWS {
+        return Err(("kernels".into(), format!("{rows} rows"), format!("{MOST_ROWS} at most")));
+    }
+    // Of each step's rows the sum, and the sum of what they are without their signs.
+    let mut sums: HashMap<&str, [f64; 2]> = HashMap::new();
+    for (i, step) in report.steps.iter().enumerate() {
+        if sums.insert(&step.name, [0.0; 2]).is_some() {
+            let expected = "a name that no other step has";
+            return Err((format!("steps[{i}].name"), format!("'{}'", step.name), expected.into()));
+        }
+    }
+    for (i, row) in report.kernels.iter().enumerate() {
+        let Some([sum, all]) = sums.get_mut(row.step.as_str()) else {
+            let expected = "the name of one of the steps";
+            return Err((format!("kernels[{i}].step"), format!("'{}'", row.step), expected.into()));
+        };
+        let time = row.calls as f64 * row.median().unwrap_or(0.0);
+        *sum += time;
+        *all += time.abs();
+    }
+    for (i, step) in report.steps.iter().enumerate() {
+        let [sum, all] = sums.get(step.name.as_str()).copied().unwrap_or_default();
+        if (step.kernels_ns - sum).abs() > SAME * all {
+            let expected = format!("{sum}, which its rows' medians add up to");
+            return Err((format!("steps[{i}].kernels_ns"), step.kernels_ns.to_string(), expected));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what is neither 0 nor of a size that anything has.
+fn some(value: f64, least: f64, at: impl Fn() -> String) -> Result<(), Unsound> {
+    if value == 0.0 || value >= least {
+        return Ok(());
+    }
+    Err((at(), value.to_string(), format!("0, or {least:e} or more")))
+}
+
 fn within(value: f64, low: f64, high: f64, at: impl Fn() -> String) -> Result<(), Unsound> {
     if (low..=high).contains(&value) {
         return Ok(());
@@ -103,12 +159,12 @@ fn within(value: f64, low: f64, high: f64, at: impl Fn() -> String) -> Result<()
         LEAST => format!("{LEAST:e} to {MOST:e}"),
         low => format!("{low:e} to {high:e}"),
     };
-    Err((at(), value, expected))
+    Err((at(), value.to_string(), expected))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::roofline::report::Report;
+    use crate::roofline::report::{Percentiles, Report};
     use crate::roofline::sample;
 
     fn refused(change: impl Fn(&mut Report)) -> String {
@@ -136,6 +192,31 @@ mod tests {
         );
         assert!(refused(|r| r.steps[0].wall_ns = -1.0).contains("steps[0].wall_ns is -1"));
         // A difference may be below nothing, and so may what is made of it.
-        assert_eq!(refused(|r| r.kernels[1].time_ns.as_mut().unwrap().p50 = -5.0), "");
+        let below = |r: &mut Report| {
+            let row = &mut r.kernels[1];
+            let ns = row.time_ns.replace(Percentiles { p10: -9.0, p50: -5.0, p90: 1.0 }).unwrap().p50;
+            r.steps[0].kernels_ns -= row.calls as f64 * (ns + 5.0);
+        };
+        assert_eq!(refused(below), "");
+        // Nothing takes so little, or has so few operations for its bytes.
+        for ns in [1e-300, 1e-7] {
+            let error = refused(|r| r.kernels[1].time_ns.as_mut().unwrap().p50 = ns);
+            assert!(error.contains("kernels[1].time_ns") && error.contains("0, or 1e-6 or more"), "{error}");
+        }
+        assert!(refused(|r| r.kernels[1].floor_ns = 1e-300).contains("kernels[1].floor_ns"));
+        assert!(refused(|r| r.kernels[1].intensity.low = 1e-300).contains("kernels[1].intensity.low"));
+    }
+
+    #[test]
+    fn rows_and_steps_belong_together() {
+        let error = refused(|r| r.steps.clear());
+        assert!(error.contains("kernels[0].step is 'decode x1 at 512': expected the name of one"), "{error}");
+        let error = refused(|r| r.steps[1].name = r.steps[0].name.clone());
+        assert!(error.contains("steps[1].name is 'decode x1 at 512': expected a name that no"), "{error}");
+        let error = refused(|r| r.steps[0].kernels_ns *= 1.01);
+        assert!(error.contains("steps[0].kernels_ns is") && error.contains("medians add up to"), "{error}");
+        assert!(refused(|r| r.kernels[0].calls += 1).contains("steps[0].kernels_ns is"));
+        let error = refused(|r| r.kernels.resize(60_000, r.kernels[0].clone()));
+        assert!(error.contains("kernels is 60000 rows: expected 50000 at most"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! A comparison as text: who is compared, ceilings, a line per kernel, and what could not be judged.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use crate::cli::printable::one_line;
@@ -22,7 +23,9 @@ pub fn table(comparison: &Comparison) -> String {
 
 fn about(text: &mut String, before: &str, s: &Subject) {
     let model = s.model.as_ref().map(|m| format!("{m} on ")).unwrap_or_default();
-    let line = format!("{before}{}: {model}{} ({}), Ridgepoint {}", s.file, s.device, s.driver, s.version);
+    let on = s.processor.as_ref().map(|p| format!("; {p}")).unwrap_or_default();
+    let (device, driver) = (&s.device, &s.driver);
+    let line = format!("{before}{}: {model}{device} ({driver}{on}), Ridgepoint {}", s.file, s.version);
     let _ = writeln!(text, "{}", one_line(&line));
     if let Some(doubt) = &s.doubt {
         let note = format!("its ceilings are in doubt ({doubt}), and so is what the device is blamed for");
@@ -90,8 +93,9 @@ fn not_judged(other: &Other) -> Vec<String> {
         let all = if dark(other, s) { ", with all its rows" } else { ", its kernels together" };
         Some(format!("{}{all}: {}", s.step, s.not_judged.as_ref()?))
     });
-    let said = |k: &&KernelRatio| other.steps.iter().any(|s| s.step == k.step && dark(other, s));
-    let rows = other.kernels.iter().filter(|k| !said(k));
+    let whole: HashSet<&str> =
+        other.steps.iter().filter(|s| dark(other, s)).map(|s| s.step.as_str()).collect();
+    let rows = other.kernels.iter().filter(|k| !whole.contains(k.step.as_str()));
     let rows = rows.filter_map(|k| Some(format!("{}: {}: {}", k.step, k.title(), k.not_judged.as_ref()?)));
     steps.chain(rows).collect()
 }
@@ -101,9 +105,9 @@ const HEAD: [&str; 11] = [
     "baseline",
     "here",
     "ratio",
-    "device",
-    "work",
-    "kernel",
+    "x device",
+    "x work",
+    "x kernel",
     "blame",
     "of ceiling",
     "ops/byte",

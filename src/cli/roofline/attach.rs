@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
+use crate::cli::Global;
+use crate::cli::limits::LimitsArg;
 use crate::roofline::report::Report;
 
 /// A running server to report on.
@@ -28,16 +30,31 @@ pub struct Attach {
     api_key: Option<String>,
 }
 
+/// Refuses flags that choose a device here; a variable, which is for every command, means nothing.
+fn of_no_device(global: &Global) -> anyhow::Result<()> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    if let Some(name) = global.adapter.as_deref().filter(|name| *name != variable("RIDGEPOINT_ADAPTER")) {
+        anyhow::bail!("--adapter {name}: the server has an adapter of its own; leave it out beside --attach");
+    }
+    let limits = LimitsArg::from_str(&variable("RIDGEPOINT_LIMITS"), false).unwrap_or_default();
+    anyhow::ensure!(
+        [LimitsArg::default(), limits].contains(&global.limits),
+        "--limits: the server has limits of its own; leave it out beside --attach"
+    );
+    Ok(())
+}
+
 impl Attach {
     /// How many steps to watch.
     pub fn steps(&self) -> u64 {
         self.steps.unwrap_or(60)
     }
 
-    /// Refuses what only a server's report asks, and, where no `workload` is named, its report too.
-    pub fn unheard(&self, workload: bool) -> anyhow::Result<()> {
+    /// Refuses what only a server's report asks, and, where no `workload` is named, its report too; beside a
+    /// server's address, what is about a device here.
+    pub fn unheard(&self, global: &Global, workload: bool) -> anyhow::Result<()> {
         match (self.wait, self.steps) {
-            _ if self.attach.is_some() => Ok(()),
+            _ if self.attach.is_some() => of_no_device(global),
             (Some(seconds), _) => anyhow::bail!("--wait {seconds}: expected --attach beside it"),
             (_, Some(n)) if !workload => {
                 anyhow::bail!("--steps {n}: expected --attach or --workload beside it")

@@ -120,8 +120,10 @@ impl Meter<'_> {
                 let pairs: Vec<(f64, f64)> = spans.iter().filter_map(of).collect();
                 differences(&pairs).into_iter().map(|more| more / *calls as f64).collect()
             };
-            found[group] =
-                [each(|[real, twice, _]| twice.zip(*real)), each(|[real, _, collapsed]| real.zip(*collapsed))];
+            found[group] = [
+                each(|[real, twice, _]| twice.zip(*real)),
+                each(|[real, _, collapsed]| real.zip(*collapsed)),
+            ];
         }
         Ok(found)
     }

@@ -134,7 +134,14 @@ impl Roofline {
 
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         self.can_write()?;
-        self.attach.unheard(self.workload.is_named())?;
+        self.attach.unheard(global, self.workload.is_named())?;
+        if let Some(tokens) = self.contexts.first()
+            && self.batch.iter().all(|n| *n == 0)
+        {
+            anyhow::bail!(
+                "--contexts {tokens}: with --batch 0 nothing is decoded; expected a batch beside it"
+            );
+        }
         let served = self.attach.report();
         let served = served.or_else(|| self.workload.report(global, &self.setup, self.attach.steps()));
         let report = match served {
@@ -154,17 +161,23 @@ impl Roofline {
                 self.measure(global, &mut prepared, &configs)?
             }
         };
+        // What took minutes to measure is drawn though nobody reads the output, and printed though a disk is full.
+        let drawn = self.draw(&report);
+        let printed = self.print(&report);
+        drawn.and(printed)
+    }
+
+    fn print(&self, report: &Report) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, &report)?;
+            serde_json::to_writer_pretty(&mut out, report)?;
             writeln!(out)?;
         } else if self.csv {
-            table::csv(&mut out, &report)?;
+            table::csv(&mut out, report)?;
         } else {
-            table::print(&mut out, &report)?;
+            table::print(&mut out, report)?;
         }
-        out.flush()?;
-        self.draw(&report)
+        Ok(out.flush()?)
     }
 
     /// Measures the steps and puts the report together.

@@ -31,6 +31,9 @@ pub struct SetupArgs {
     seconds: f64,
 }
 
+/// Decodes of more sequences at once are no step that anybody runs.
+const MOST_SEQUENCES: usize = 1024;
+
 /// From one format to another.
 pub type Reformat = (&'static dyn Format, &'static dyn Format);
 
@@ -105,14 +108,18 @@ impl SetupArgs {
         let mut load = self.load();
         let most = |f: fn(&Config) -> usize| configs.iter().map(f).max().unwrap_or(1);
         let (context, sequences) = (most(|c| c.context), most(|c| c.sequences));
-        let tokens = most(|c| c.tokens * c.sequences);
-        if let Some(c) = configs.iter().find(|c| c.context == 0 || c.sequences > 1024) {
-            anyhow::bail!(
-                "expected contexts of at least 1 token and batches of at most 1024 sequences, found {} of {}",
-                c.sequences,
-                c.context
-            );
-        }
+        let tokens = most(|c| c.tokens.saturating_mul(c.sequences));
+        anyhow::ensure!(
+            sequences <= MOST_SEQUENCES,
+            "{sequences} sequences at once (--batch, --most-sequences or lines of --workload): expected at most {MOST_SEQUENCES}"
+        );
+        anyhow::ensure!(
+            configs.iter().all(|c| c.context > 0),
+            "a context of 0 tokens (--contexts or --context): expected at least 1"
+        );
+        load.max_num_batched_tokens = Some(u32::try_from(tokens).map_err(|_| {
+            anyhow::anyhow!("a prompt of {tokens} tokens (--prefill): expected at most {}", u32::MAX)
+        })?);
         let mut opened = load.open(global)?;
         if let Some((from, to)) = change {
             let changed = opened.file.requantize(from, to);
@@ -125,7 +132,6 @@ impl SetupArgs {
             );
         }
         opened.context = context;
-        load.max_num_batched_tokens = Some(u32::try_from(tokens)?);
         let mut limits = load.limits(&opened, sequences, sequences);
         // Each sequence has whole blocks of its own.
         let blocks = |c: &Config| c.context.div_ceil(limits.cache.block_size as usize) * c.sequences;

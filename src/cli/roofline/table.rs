@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::cli::printable::one_line;
-use crate::cost::Pipe;
+use crate::roofline::plot::words;
 use crate::roofline::report::{Confirmed, KernelRow, Report, Side, TimedBy, Verdict};
 use crate::roofline::{LOST, headroom, lost};
 
@@ -24,14 +24,8 @@ pub(in crate::cli) fn time(ns: f64) -> String {
 /// A verdict in words.
 pub(in crate::cli) fn verdict(row: &KernelRow) -> String {
     let bound = match row.verdict {
-        Verdict::MemoryBound => "memory-bound".to_string(),
-        Verdict::ComputeBound => format!("compute-bound ({})", row.pipe.as_deref().unwrap_or("?")),
-        Verdict::Balanced => "balanced".to_string(),
-        Verdict::LaunchOverhead => "launch overhead".to_string(),
-        Verdict::Underfilled => "underfilled".to_string(),
-        Verdict::Latency => "latency".to_string(),
-        Verdict::OverRoof => "over-roof".to_string(),
-        Verdict::Unknown => "unknown".to_string(),
+        Verdict::ComputeBound => format!("compute bound ({})", row.pipe.as_deref().unwrap_or("?")),
+        other => words(other),
     };
     let confirmed = match row.confirmed {
         Some(Confirmed::Confirmed) => ", confirmed",
@@ -63,7 +57,8 @@ fn side(side: Side) -> &'static str {
 }
 
 fn percent(part: f64) -> String {
-    format!("{:.0}%", 100.0 * part)
+    // A sum with 0 is never -0.
+    format!("{:.0}%", (100.0 * part).round() + 0.0)
 }
 
 /// Prints the report.
@@ -71,7 +66,8 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let d = &report.device;
     writeln!(out, "{}", one_line(&format!("{} ({}, {})", d.name, d.backend, d.driver)))?;
     if d.software {
-        writeln!(out, "a software adapter: these are the processor's figures, no GPU's")?;
+        let processor = d.processor.as_ref().map_or(String::new(), |p| format!(" ({})", one_line(p)));
+        writeln!(out, "a software adapter: these are the processor's figures{processor}, no GPU's")?;
     }
     let reason = if report.timer.reason.is_empty() { "" } else { ": " };
     writeln!(out, "timer {}{reason}{}", word(report.timer.grade), one_line(&report.timer.reason))?;
@@ -85,7 +81,7 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         writeln!(
             out,
             "  kernels {}, GPU span {span}, wall {}: coverage {}, profiling tax {}, GPU idle {}; host: plan {}, record {}, submit {}, wait {}",
-            time(step.kernels_ns),
+            Some(step.kernels_ns).filter(|ns| *ns > 0.0).map_or_else(|| LOST.to_string(), time),
             time(step.wall_ns),
             step.coverage.map_or("not known".to_string(), percent),
             step.profiling_tax.map_or("none (nothing is stamped inside)".to_string(), percent),
@@ -171,72 +167,81 @@ pub(in crate::cli) fn word(value: impl serde::Serialize) -> String {
 
 /// Prints the kernels as CSV, times in ns. What is not known is empty.
 pub fn csv(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    for (i, row) in report.kernels.iter().enumerate() {
-        let (names, cells): (Vec<_>, Vec<_>) = fields(row).into_iter().unzip();
-        if i == 0 {
-            writeln!(out, "{}", names.join(","))?;
-        }
-        writeln!(out, "{}", cells.join(","))?;
+    writeln!(out, "{}", COLUMNS.map(|(name, _)| name).join(","))?;
+    for row in &report.kernels {
+        writeln!(out, "{}", COLUMNS.map(|(_, cell)| cell(row)).join(","))?;
     }
     Ok(())
 }
 
-/// The columns of a row of CSV by name.
-fn fields(r: &KernelRow) -> Vec<(String, String)> {
-    let text = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let known = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
-    let mut fields = Vec::new();
-    let mut add = |name: &str, value: String| fields.push((name.to_string(), value));
-    add("step", text(&r.step));
-    add("kernel", r.kernel.clone());
-    add("shape", text(&r.shape));
-    add("calls", r.calls.to_string());
-    add("workgroups", r.workgroups.to_string());
-    add("timed_by", word(r.timed_by));
-    add("time_ns_p10", known(r.time_ns.map(|times| times.p10)));
-    add("time_ns_p50", known(r.time_ns.map(|times| times.p50)));
-    add("time_ns_p90", known(r.time_ns.map(|times| times.p90)));
-    add("samples", r.samples.map_or(String::new(), |samples| samples.to_string()));
-    add("interval_ns_low", known(r.interval_ns.map(|interval| interval.low)));
-    add("interval_ns_high", known(r.interval_ns.map(|interval| interval.high)));
-    add("share", r.share.to_string());
-    add("bytes_low", r.bytes.low.to_string());
-    add("bytes_high", r.bytes.high.to_string());
-    let ops = r.pipe.as_deref().and_then(|pipe| r.ops.get(pipe)).copied().unwrap_or(0);
-    add("pipe", r.pipe.clone().unwrap_or_default());
-    add("ops", ops.to_string());
-    for pipe in [Pipe::F32, Pipe::F16, Pipe::Dot4I8, Pipe::Int, Pipe::Special].map(Pipe::name) {
-        add(&format!("ops_{pipe}"), r.ops.get(pipe).copied().unwrap_or(0).to_string());
-    }
-    add("intensity_low", r.intensity.low.to_string());
-    add("intensity_high", r.intensity.high.to_string());
-    add("side", word(r.side));
-    add("verdict", word(r.verdict));
-    add("confirmed", r.confirmed.map(word).unwrap_or_default());
-    for (name, elastic) in
-        [("arithmetic", r.elasticity.map(|e| e.arithmetic)), ("bytes", r.elasticity.map(|e| e.bytes))]
-    {
-        add(&format!("elasticity_{name}"), known(elastic.map(|e| e.value)));
-        add(&format!("elasticity_{name}_low"), known(elastic.map(|e| e.low)));
-        add(&format!("elasticity_{name}_high"), known(elastic.map(|e| e.high)));
-    }
-    add("floor_ns", r.floor_ns.to_string());
-    add("headroom_ns", known(r.headroom_ns));
-    add("of_memory", known(r.of_ceiling.memory));
-    add("of_pipe", known(r.of_ceiling.pipe));
-    add("reason", text(&r.reason));
-    fields
+/// A column of CSV: its name, and its cell of a row.
+type Column = (&'static str, fn(&KernelRow) -> String);
+
+const COLUMNS: [Column; 38] = [
+    ("step", |r| quoted(&r.step)),
+    ("kernel", |r| quoted(&r.kernel)),
+    ("shape", |r| quoted(&r.shape)),
+    ("calls", |r| r.calls.to_string()),
+    ("workgroups", |r| r.workgroups.to_string()),
+    ("timed_by", |r| word(r.timed_by)),
+    ("time_ns_p10", |r| known(r.time_ns.map(|times| times.p10))),
+    ("time_ns_p50", |r| known(r.time_ns.map(|times| times.p50))),
+    ("time_ns_p90", |r| known(r.time_ns.map(|times| times.p90))),
+    ("samples", |r| r.samples.map_or(String::new(), |samples| samples.to_string())),
+    ("interval_ns_low", |r| known(r.interval_ns.map(|interval| interval.low))),
+    ("interval_ns_high", |r| known(r.interval_ns.map(|interval| interval.high))),
+    ("share", |r| r.share.to_string()),
+    ("bytes_low", |r| r.bytes.low.to_string()),
+    ("bytes_high", |r| r.bytes.high.to_string()),
+    ("pipe", |r| r.pipe.as_deref().map_or(String::new(), quoted)),
+    ("ops", |r| ops(r, r.pipe.as_deref().unwrap_or_default())),
+    ("ops_fma_f32", |r| ops(r, "fma_f32")),
+    ("ops_fma_f16", |r| ops(r, "fma_f16")),
+    ("ops_dot4_i8", |r| ops(r, "dot4_i8")),
+    ("ops_int_alu", |r| ops(r, "int_alu")),
+    ("ops_special", |r| ops(r, "special")),
+    ("intensity_low", |r| r.intensity.low.to_string()),
+    ("intensity_high", |r| r.intensity.high.to_string()),
+    ("side", |r| word(r.side)),
+    ("verdict", |r| word(r.verdict)),
+    ("confirmed", |r| r.confirmed.map(word).unwrap_or_default()),
+    ("elasticity_arithmetic", |r| known(r.elasticity.map(|e| e.arithmetic.value))),
+    ("elasticity_arithmetic_low", |r| known(r.elasticity.map(|e| e.arithmetic.low))),
+    ("elasticity_arithmetic_high", |r| known(r.elasticity.map(|e| e.arithmetic.high))),
+    ("elasticity_bytes", |r| known(r.elasticity.map(|e| e.bytes.value))),
+    ("elasticity_bytes_low", |r| known(r.elasticity.map(|e| e.bytes.low))),
+    ("elasticity_bytes_high", |r| known(r.elasticity.map(|e| e.bytes.high))),
+    ("floor_ns", |r| r.floor_ns.to_string()),
+    ("headroom_ns", |r| known(r.headroom_ns)),
+    ("of_memory", |r| known(r.of_ceiling.memory)),
+    ("of_pipe", |r| known(r.of_ceiling.pipe)),
+    ("reason", |r| quoted(&r.reason)),
+];
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+fn known(value: Option<f64>) -> String {
+    value.map_or(String::new(), |v| v.to_string())
+}
+
+fn ops(r: &KernelRow, pipe: &str) -> String {
+    r.ops.get(pipe).copied().unwrap_or(0).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cost::Pipe;
 
     #[test]
     fn csv_has_all_that_a_row_knows() {
         let text = include_str!("../../../tests/data/roofline/simulated.json");
         let mut report = Report::from_json(text).unwrap();
         report.kernels[0].reason = "it says \"so\", twice".into();
+        report.kernels[0].kernel = "a, \"b\"".into();
+        report.kernels[0].pipe = Some("fma, or not".into());
         let mut out = Vec::new();
         csv(&mut out, &report).unwrap();
         let out = String::from_utf8(out).unwrap();
@@ -247,20 +252,42 @@ mod tests {
             assert!(head.contains(&name), "{name}: {head:?}");
         }
         assert_eq!(out.lines().count(), 1 + report.kernels.len());
-        assert!(out.lines().nth(1).unwrap().ends_with(",\"it says \"\"so\"\", twice\""), "{out}");
+        let first = out.lines().nth(1).unwrap();
+        assert!(first.ends_with(",\"it says \"\"so\"\", twice\""), "{out}");
+        assert!(first.contains(",\"a, \"\"b\"\"\",") && first.contains(",\"fma, or not\","), "{first}");
+        report.kernels.clear();
+        let mut out = Vec::new();
+        csv(&mut out, &report).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().trim_end().split(',').collect::<Vec<_>>(), head);
+    }
+
+    #[test]
+    fn kernels_that_come_to_nothing_are_lost_and_nothing_is_minus_zero() {
+        let text = include_str!("../../../tests/data/roofline/simulated.json");
+        let mut report = Report::from_json(text).unwrap();
+        (report.steps[0].kernels_ns, report.steps[0].coverage) = (-105.7e3, None);
+        report.steps[0].profiling_tax = Some(-0.003);
+        let mut out = Vec::new();
+        print(&mut out, &report).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let line = out.lines().find(|line| line.contains("  kernels ")).unwrap();
+        assert!(line.contains("kernels lost in noise,") && line.contains("coverage not known"), "{line}");
+        assert!(line.contains("profiling tax 0%"), "{line}");
     }
 
     #[test]
     fn csv_has_the_operations_of_every_pipe() {
         let text = include_str!("../../../tests/data/roofline/simulated.json");
         let row = &Report::from_json(text).unwrap().kernels[3];
-        let fields = fields(row);
-        let of = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.parse().ok());
+        let of = |name: &str| {
+            let column = COLUMNS.iter().find(|(n, _)| *n == name);
+            column.map(|(_, cell)| cell(row).parse::<u64>().ok())
+        };
         assert!(row.ops.len() > 1, "{row:?}");
-        for (pipe, ops) in &row.ops {
-            assert_eq!(of(&format!("ops_{pipe}")), Some(Some(*ops)), "{pipe}");
+        for pipe in [Pipe::F32, Pipe::F16, Pipe::Dot4I8, Pipe::Int, Pipe::Special].map(Pipe::name) {
+            let ops = row.ops.get(pipe).copied().unwrap_or(0);
+            assert_eq!(of(&format!("ops_{pipe}")), Some(Some(ops)), "{pipe}");
         }
-        assert_eq!(of("ops_fma_f16"), Some(Some(0)));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Subject {
     pub device: String,
     /// Driver and version.
     pub driver: String,
+    /// The processor that a software adapter computes on, if the report says so.
+    pub processor: Option<String>,
     /// Ridgepoint's version.
     pub version: String,
     /// The model, if there is one.

@@ -39,9 +39,9 @@ pub fn html(comparison: &Comparison, reports: &[&Report]) -> String {
             );
         }
     }
-    body.push_str("<h2>Rooflines</h2>\n<figure>");
+    body.push_str("<h2>Rooflines</h2>\n<figure><div class=\"wide\">");
     body.push_str(&overlay(reports).element("rooflines over each other"));
-    body.push_str("<figcaption>A colour for each report: its roofs, and its kernels as measured (filled) and as costs and ceilings allow (hollow).</figcaption></figure>\n");
+    body.push_str("</div><figcaption>A colour for each report: its roofs, and its kernels as measured (filled; faded: too blurred by noise for a verdict; lost in noise: no dot) and as costs and ceilings allow (hollow). A shape for each step.</figcaption></figure>\n");
     for other in &comparison.others {
         section(&mut body, comparison, other);
     }
@@ -52,7 +52,7 @@ pub fn html(comparison: &Comparison, reports: &[&Report]) -> String {
 fn section(body: &mut String, comparison: &Comparison, other: &Other) {
     let _ = writeln!(
         body,
-        "<h2>{} against {}</h2>\n<div class=\"wide\"><table>\n<tr><th>ceiling<th>baseline<th>here<th>ratio<th class=\"left\">unit</tr>",
+        "<h2>{} against {}</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>ceiling<th>baseline<th>here<th>ratio<th class=\"left\">unit</tr></thead>",
         escape(&other.subject.file),
         escape(&comparison.baseline.file)
     );
@@ -67,7 +67,7 @@ fn section(body: &mut String, comparison: &Comparison, other: &Other) {
             escape(&c.unit)
         );
     }
-    body.push_str("</table></div>\n<div class=\"wide\"><table class=\"dense\">\n<tr><th>kernel<th>baseline<th>here<th>ratio<th>device<th>work<th>kernel<th class=\"left\">blame<th>of memory<br>of pipe<th>ops / byte<th class=\"left\">verdict</tr>\n");
+    body.push_str("</table></div>\n<div class=\"wide\"><table class=\"dense\">\n<thead><tr><th>kernel<th>baseline<th>here<th>ratio<th>× device<th>× work<th>× kernel<th class=\"left\">blame<th>of memory<br>of pipe<th>ops / byte<th class=\"left\">verdict</tr></thead>\n");
     for step in &other.steps {
         let _ = writeln!(body, "<tr class=\"step\"><td colspan=\"11\">{}</td></tr>", escape(&headline(step)));
         for kernel in other.kernels.iter().filter(|k| k.step == step.step) {

@@ -14,6 +14,8 @@ mod significance;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
 use super::doubts::doubts;
 use super::hover::lost;
 use super::report::{KernelRow, Report};
@@ -120,6 +122,7 @@ impl Subject {
             file: file.to_string(),
             device: report.device.name.clone(),
             driver: report.device.driver.clone(),
+            processor: report.device.processor.clone(),
             version: report.version.clone(),
             model: report.model.as_ref().map(|m| m.name.clone()),
             doubt: Some(doubts(&report.ceilings).into_iter().map(|doubt| doubt.why).collect::<Vec<_>>())
@@ -138,16 +141,24 @@ impl Other {
             Some(CeilingRatio { name, unit, baseline: a.value, here: b.value, ratio })
         });
         let pairs = paired(&baseline.kernels, &here.kernels);
-        let mut kernels: Vec<KernelRatio> =
-            pairs.both.iter().map(|(a, b)| KernelRatio::new(baseline, a, here, b)).collect();
+        let weak: HashMap<&str, String> = baseline
+            .steps
+            .iter()
+            .filter_map(|step| Some((step.name.as_str(), judged::weak([baseline, here], &step.name)?)))
+            .collect();
+        let weak = |step: &str| weak.get(step).cloned();
+        let mut kernels: Vec<KernelRatio> = pairs
+            .both
+            .iter()
+            .map(|(a, b)| KernelRatio::new([baseline, here], [a, b], weak(&a.step)))
+            .collect();
         let mut steps: Vec<StepRatio> = baseline
             .steps
             .iter()
             .filter_map(|a| {
                 let b = here.steps.iter().find(|b| b.name == a.name)?;
                 let sums = judged::step(&pairs, &a.name);
-                let weak = judged::weak([baseline, here], &a.name);
-                let p = weak.map_or(sums.p, Err);
+                let p = weak(&a.name).map_or(sums.p, Err);
                 Some(StepRatio {
                     step: a.name.clone(),
                     kernels_ns: [a.kernels_ns, b.kernels_ns],
@@ -199,7 +210,8 @@ pub fn factor(value: f64) -> String {
 }
 
 impl KernelRatio {
-    fn new(baseline: &Report, a: &KernelRow, here: &Report, b: &KernelRow) -> Self {
+    /// Of two rows; `weak` is why their step's can't be judged.
+    fn new([baseline, here]: [&Report; 2], [a, b]: [&KernelRow; 2], weak: Option<String>) -> Self {
         let figures = |row: &KernelRow| Figures {
             time_ns: row.time_ns,
             lost: lost(row),
@@ -222,7 +234,7 @@ impl KernelRatio {
             let (device, work) = (moved / own, other / moved);
             Factors { device, work, kernel: ratio / (device * work) }
         });
-        let p = judged::weak([baseline, here], &a.step).map_or_else(|| judged::rows(a, b), Err);
+        let p = weak.map_or_else(|| judged::rows(a, b), Err);
         Self {
             step: a.step.clone(),
             kernel: a.kernel.clone(),

@@ -1,6 +1,9 @@
 //! Which rows of two reports do the same: those at the same place of a step, whatever format their
 //! weights have and whichever kernel of a family was chosen for that.
 
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
 use super::Became;
 use crate::quant::by_name;
 use crate::roofline::report::KernelRow;
@@ -31,24 +34,33 @@ pub(super) struct Pairs<'a> {
 /// Pairs rows. A place may hold several, as where half of the layers have another format: then the
 /// same names go together first, and the rest in the order of dispatch.
 pub(super) fn paired<'a>(baseline: &'a [KernelRow], here: &'a [KernelRow]) -> Pairs<'a> {
-    let mut left: Vec<&KernelRow> = here.iter().collect();
-    let mut take = |same: &dyn Fn(&KernelRow) -> bool| {
-        let at = left.iter().position(|row| same(row))?;
-        Some(left.remove(at))
-    };
-    let exactly =
-        |a: &KernelRow, b: &KernelRow| (&a.step, &a.kernel, &a.shape) == (&b.step, &b.kernel, &b.shape);
-    let mut found: Vec<Option<&KernelRow>> = baseline.iter().map(|a| take(&|b| exactly(a, b))).collect();
-    for (a, found) in baseline.iter().zip(&mut found) {
-        if found.is_none() {
-            *found = take(&|b| place(a) == place(b));
-        }
-    }
+    let mut found: Vec<Option<usize>> = vec![None; baseline.len()];
+    let mut left = vec![true; here.len()];
+    let exactly = |row: &'a KernelRow| (&row.step, &row.kernel, &row.shape);
+    take(&mut found, &mut left, [baseline, here], exactly);
+    take(&mut found, &mut left, [baseline, here], place);
     let rows = || baseline.iter().zip(&found);
     Pairs {
-        both: rows().filter_map(|(a, b)| Some((a, (*b)?))).collect(),
+        both: rows().filter_map(|(a, b)| Some((a, here.get((*b)?)?))).collect(),
         only_in_baseline: rows().filter(|(_, b)| b.is_none()).map(|(a, _)| a).collect(),
-        only_here: left,
+        only_here: here.iter().zip(left).filter(|(_, left)| *left).map(|(b, _)| b).collect(),
+    }
+}
+
+/// Gives each row of the baseline that has none yet the first that is left of the same key.
+fn take<'a, K: Hash + Eq>(
+    found: &mut [Option<usize>],
+    left: &mut [bool],
+    [baseline, here]: [&'a [KernelRow]; 2],
+    key: impl Fn(&'a KernelRow) -> K,
+) {
+    let mut waiting: HashMap<K, VecDeque<usize>> = HashMap::new();
+    for (i, row) in here.iter().enumerate().filter(|(i, _)| left[*i]) {
+        waiting.entry(key(row)).or_default().push_back(i);
+    }
+    for (row, found) in baseline.iter().zip(found).filter(|(_, found)| found.is_none()) {
+        *found = waiting.get_mut(&key(row)).and_then(VecDeque::pop_front);
+        found.iter().for_each(|i| left[*i] = false);
     }
 }
 

@@ -38,6 +38,7 @@ fn what_has_no_time_has_no_ratio() {
     assert_eq!(other.steps[0].ratio, None);
     assert_eq!(comparison.slower(0.0), Vec::<String>::new());
     let page = html(&comparison, &[&a, &b]);
+    assert_eq!(page.matches("<thead>").count(), page.matches("<table").count(), "print repeats heads");
     assert!(!page.contains("NaN") && !page.contains("-1.00 ×"), "{page}");
 }
 
