@@ -11,6 +11,11 @@ use ridgepoint::model::{Entry, Limits, Outputs, Profile, Results, Runner, Want};
 use ridgepoint::profile::Stamps;
 use ridgepoint::profile::{PROBES, Ring};
 
+fn limits() -> Limits {
+    let (cache, cache_type) = (CacheConfig::new(4), CacheType::F16);
+    Limits { tokens: 16, outputs: 1, context: 64, sequences: 1, cache, cache_type }
+}
+
 /// A device of the test's own: the counter is the device's.
 fn gpu() -> Arc<Gpu> {
     Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter")
@@ -33,27 +38,19 @@ fn a_step_is_one_submission_and_reading_its_stamps_another() {
     let gpu = gpu();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quant-models/tiny-Q4_1.gguf");
     let file = ModelFile::open(&path).unwrap();
-    let limits = Limits {
-        tokens: 16,
-        outputs: 1,
-        context: 64,
-        sequences: 1,
-        cache: CacheConfig::new(4),
-        cache_type: CacheType::F16,
-    };
-    let mut runner = Runner::load(&gpu, &file, limits, &mut |_, _| {}).unwrap();
+    let mut runner = Runner::load(&gpu, &file, limits(), &mut |_, _| {}).unwrap();
     let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
     let entry = |start| Entry { tokens: &[1], start, blocks: &blocks, outputs: Outputs::Last };
     let mut results = Results::default();
     // Until it is known that dispatches are short a step may be several, so that no watchdog bites; the
     // first also builds kernels.
-    let mut counts = (0..60).map(|_| {
+    let mut count = || {
         let before = gpu.submissions();
         runner.run(&[entry(1)], Want::Argmax, &mut results).unwrap();
         gpu.submissions() - before
-    });
-    assert!(counts.any(|n| n == 1), "no step became a single submission");
-    drop(counts);
+    };
+    let counts: Vec<u64> = (0..60).map(|_| count()).collect();
+    assert_eq!(counts.last(), Some(&1), "steps did not become single submissions: {counts:?}");
 
     let Some(mut ring) = Ring::new(&gpu) else { return };
     let before = gpu.submissions();
@@ -61,18 +58,29 @@ fn a_step_is_one_submission_and_reading_its_stamps_another() {
     let times = runner.step(&[entry(2)], Want::Argmax, &mut results, profile).unwrap();
     assert!(!times.spans.is_empty());
     assert_eq!(gpu.submissions() - before, 2);
+}
 
-    // Sixteen tokens may be so slow, for all that is known, that a step goes in parts: with every kind of stamps.
-    let mut fresh = Runner::load(&gpu, &file, limits, &mut |_, _| {}).unwrap();
+/// Until dispatches are known to be short a step goes to the device in parts, whatever its stamps.
+#[test]
+fn stamped_steps_keep_the_pace() {
+    let gpu = gpu();
+    let Some(mut ring) = Ring::new(&gpu) else { return };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/llama");
+    let mut runner = Runner::load(&gpu, &ModelFile::open(&path).unwrap(), limits(), &mut |_, _| {}).unwrap();
+    let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
+    let entry = Entry { tokens: &[1], start: 3, blocks: &blocks, outputs: Outputs::Last };
+    let dispatches = runner.describe(&[entry], Want::Argmax).unwrap().len();
+    assert!(dispatches > 8, "one part is no test");
+    let mut results = Results::default();
     let inside = gpu.has(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES).then_some(Stamps::Inside);
+    // The last is as quick as any step, and tells the pace.
     for stamps in [Some(Stamps::Passes), inside, Some(Stamps::Span)].into_iter().flatten() {
-        let dispatches = fresh.describe(&[entry(3)], Want::Argmax).unwrap().len();
         let before = gpu.submissions();
         let profile = Profile { stamps, ring: Some(&mut ring), ..Profile::default() };
-        let times = fresh.step(&[entry(3)], Want::Argmax, &mut results, profile).unwrap();
+        let times = runner.step(&[entry], Want::Argmax, &mut results, profile).unwrap();
         let pairs = if stamps == Stamps::Span { 1 } else { dispatches };
         assert_eq!(times.spans.len(), pairs, "{stamps:?}");
-        assert!(times.spans.iter().all(|span| span.is_some()), "{stamps:?}: {times:?}");
+        assert!(times.spans.iter().all(Option::is_some), "{stamps:?}: {times:?}");
         // Eight dispatches each until something is known, and one to read the stamps.
         assert_eq!(gpu.submissions() - before, dispatches.div_ceil(8) as u64 + 1, "{stamps:?}");
         assert_eq!(
