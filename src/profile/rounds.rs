@@ -70,7 +70,11 @@ pub fn in_rounds(
             break;
         }
         if round % 4 == 0 {
-            progress(&format!("round {} of {least} to {most}, {} of them open", round + 1, open.len()));
+            progress(&format!(
+                "round {} of {least} to {most}, probes still measured: {}",
+                round + 1,
+                open.len()
+            ));
         }
         for t in open {
             let draws = t.asked.what.draws(DRAWS);
@@ -191,6 +195,9 @@ mod tests {
         let [quiet, noise] = &found[..] else { panic!("{found:?}") };
         assert!((quiet.value - 1.0).abs() < 1e-9 && quiet.rounds == Rounds::Agreed(3), "{quiet:?}");
         assert_eq!((noise.name, noise.rounds), ("noise", Rounds::Scattered(8)));
-        assert_eq!(told, ["round 1 of 3 to 8, 2 of them open", "round 5 of 3 to 8, 1 of them open"]);
+        assert_eq!(
+            told,
+            ["round 1 of 3 to 8, probes still measured: 2", "round 5 of 3 to 8, probes still measured: 1"]
+        );
     }
 }
