@@ -89,3 +89,22 @@ fn what_cannot_be_measured_is_refused() {
         assert!(stderr.contains(why), "{arguments:?}: {stderr}");
     }
 }
+
+/// A run that is ended early keeps what it was started for.
+#[test]
+#[cfg(all(unix, feature = "cpu-profile"))]
+fn an_interrupt_writes_the_profile_so_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cpu.pb");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny/llama");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ridgepoint"))
+        .args(["bench", "model", "-m", model, "-p", "8", "-n", "4", "-r", "1000000", "--cpu-profile"])
+        .arg(&path)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!std::fs::read(&path).unwrap().is_empty());
+}

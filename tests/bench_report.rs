@@ -70,6 +70,12 @@ fn a_baseline_fails_what_is_worse_and_nothing_else() {
     assert!(flags(&["--adapter", "no such adapter"]).open().is_err());
     let missing = bench.folder.path().join("none.json").display().to_string();
     assert!(against(bench.run(1.0, 1.0), &missing, &[]).unwrap_err().contains("none.json"));
+    // Before anything is measured, too.
+    let early = |path: &str| format!("{:#}", flags(&["--baseline", path]).open().err().unwrap());
+    assert!(early(&missing).contains("none.json"), "{}", early(&missing));
+    for bad in ["nan", "-1", "inf", "five"] {
+        assert!(Flags::try_parse_from(["bench", &format!("--threshold={bad}")]).is_err(), "{bad}");
+    }
     std::fs::write(Path::new(&missing), "{}").unwrap();
     assert!(against(bench.run(1.0, 1.0), &missing, &[]).unwrap_err().contains("is not what --json printed"));
 }

@@ -110,5 +110,9 @@ fn every_language_is_written() {
     let spirv = ridgepoint(&["isa", "gated", "gelu", "--emit", "spirv"]).stdout;
     assert_eq!(spirv[..4], 0x0723_0203_u32.to_le_bytes(), "the magic number");
     let several = ridgepoint(&["isa", "gated", "--emit", "spirv"]);
-    assert!(stderr(&several).contains("--output"), "{}", stderr(&several));
+    let error = stderr(&several);
+    assert!(error.contains("--output") && error.contains("in full, as in 'gated "), "{error}");
+    // All words of this name are in the other's too.
+    let plain = ridgepoint(&["isa", "gated", "wg64", "--emit", "spirv"]).stdout;
+    assert!(plain[..4] == spirv[..4] && plain != spirv);
 }

@@ -25,7 +25,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     /// Percent that a row may be worse than in the baseline
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
     threshold: f64,
     /// Part of the adapter's name, or its index
     #[arg(long, env = "RIDGEPOINT_ADAPTER", default_value = "")]
@@ -35,14 +35,20 @@ pub struct Flags {
     bench: bool,
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected a number of percent, 0 or more".to_string())
+}
+
 impl Flags {
     /// Whether a row is asked for.
     pub fn want(&self, name: &str) -> bool {
         self.words.iter().all(|word| name.contains(word.as_str()))
     }
 
-    /// The device that was asked for.
+    /// The device that was asked for; a baseline that can't be read is found before a long run, not after it.
     pub fn open(&self) -> anyhow::Result<Arc<Gpu>> {
+        self.baseline.as_deref().map(Run::read).transpose()?;
         Ok(Gpu::open(&AdapterChoice::from(self.adapter.as_str()), Checks::Trusted)?)
     }
 }

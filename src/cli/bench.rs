@@ -90,7 +90,7 @@ fn pair(text: &str) -> Result<(usize, usize), String> {
 impl Bench {
     pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
         let What::Model(model) = &self.what;
-        model.profile.around(global, || model.run(global))
+        model.profile.around_until_interrupted(global, || model.run(global))
     }
 }
 

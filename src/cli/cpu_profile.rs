@@ -4,11 +4,14 @@
 //! by a timer's signal.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
 use super::Global;
 use super::outputs::writable;
+use super::run::INTERRUPTED;
+use sampler::Sampler;
 
 /// The flag.
 #[derive(Debug, Default, Args)]
@@ -53,11 +56,53 @@ impl CpuProfile {
     ) -> anyhow::Result<T> {
         let Some(target) = &self.cpu_profile else { return work() };
         writable(&target.path)?;
-        let sampler = sampler::Sampler::start()?;
+        let sampler = Sampler::start()?;
         let result = work();
-        match (result, sampler.write(&target.path, target.format)) {
+        target.finish(global, sampler, result)
+    }
+
+    /// As [`CpuProfile::around`], of work that hears no Ctrl-C: that writes the profile so far, and ends the program.
+    pub(super) fn around_until_interrupted<T>(
+        &self,
+        global: &Global,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let Some(target) = &self.cpu_profile else { return work() };
+        writable(&target.path)?;
+        let sampler = Arc::new(Mutex::new(Some(Sampler::start()?)));
+        let (by_signal, to, told) = (Arc::clone(&sampler), target.clone(), global.clone());
+        ctrlc::set_handler(move || {
+            // Held until the program ends, so that the work can't end it first.
+            let mut sampler = by_signal.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(sampler) = sampler.take()
+                && let Err(error) = to.finish(&told, sampler, Ok(()))
+            {
+                told.note(&format!("no profile was written: {error:#}"));
+            }
+            leave();
+        })?;
+        let result = work();
+        match sampler.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(sampler) => target.finish(global, sampler, result),
+            None => result,
+        }
+    }
+}
+
+/// Ends the process while the work still runs: the driver's own clean-up at exit would take away what it is using.
+fn leave() -> ! {
+    #[cfg(unix)]
+    signal_hook::low_level::exit(INTERRUPTED);
+    #[cfg(not(unix))]
+    std::process::exit(INTERRUPTED);
+}
+
+impl Target {
+    /// Writes the profile of work that ended so.
+    fn finish<T>(&self, global: &Global, sampler: Sampler, result: anyhow::Result<T>) -> anyhow::Result<T> {
+        match (result, sampler.write(&self.path, self.format)) {
             (result, Ok(seen)) => {
-                global.note(&format!("{}: {seen}", target.path.display()));
+                global.note(&format!("{}: {seen}", self.path.display()));
                 result
             }
             (Ok(_), Err(error)) => Err(error),
@@ -220,8 +265,6 @@ mod sampler {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, PoisonError};
-
     use clap::Parser;
 
     use super::*;

@@ -17,7 +17,7 @@ use crate::format::{Ending, Message};
 use crate::sample::SamplingParams;
 
 /// The exit code that shells give a program which Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+pub(super) const INTERRUPTED: i32 = 130;
 
 /// Answer a prompt
 #[derive(Debug, Args)]

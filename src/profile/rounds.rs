@@ -118,7 +118,7 @@ pub fn in_rounds(
             turns.extend(round.is_multiple_of(*every).then_some(variants));
         }
         if round % 4 == 0 {
-            progress(&format!("round {} of {least} to {most}, {count} of them open", round + 1));
+            progress(&format!("round {} of {least} to {most}, probes still measured: {count}", round + 1));
         }
         for variants in turns {
             let best = fastest(variants).map_or(f64::INFINITY, Timed::seconds);
@@ -243,7 +243,10 @@ mod tests {
         let [Some(quiet), Some(noise)] = &found[..] else { panic!("{found:?}") };
         assert!((quiet.value - 1.0).abs() < 1e-9 && quiet.rounds == Rounds::Agreed(3), "{quiet:?}");
         assert_eq!((noise.name, noise.rounds), ("noise", Rounds::Scattered(8)));
-        assert_eq!(told, ["round 1 of 3 to 8, 2 of them open", "round 5 of 3 to 8, 1 of them open"]);
+        assert_eq!(
+            told,
+            ["round 1 of 3 to 8, probes still measured: 2", "round 5 of 3 to 8, probes still measured: 1"]
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn html(report: &Report) -> String {
         body.push_str("</div><figcaption>Each plateau is a level of memory as kernels see it; dashes mark its median.</figcaption></figure>\n");
     }
     if !report.steps.is_empty() {
-        body.push_str("<h2>Where a step's time goes</h2>\n<div class=\"falls wide\">\n");
+        body.push_str("<h2>Where a step's time goes</h2>\n<div class=\"falls\">\n");
         for step in &report.steps {
             body.push_str(&waterfall(report, step).element(&step.name));
         }

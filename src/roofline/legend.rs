@@ -36,7 +36,7 @@ impl Key<'_> {
         match &self.mark {
             Mark::Colour(colour) => {
                 indent += 2.0;
-                canvas.bar(&format!("c{colour} swatch"), [left, baseline - 7.5], [BAR, 6.0], &self.text);
+                canvas.bar(&format!("c{colour} kernel"), [left, baseline - 7.5], [BAR, 6.0], &self.text);
             }
             Mark::Shape(shape, class) => {
                 canvas.raw(&format!("{}\n", shape.element(class, [left + 5.0, baseline - 4.0], 5.0)));

@@ -282,7 +282,7 @@ mod tests {
             row.time_ns = row.time_ns.map(|times| Percentiles { p50: -3.0, ..times });
         }
         let markup = roofline(&report, None).file("roofline");
-        assert_eq!(markup.matches(" swatch\"").count(), named - 1);
+        assert_eq!(markup.matches(" kernel\"").count(), named - 1);
         assert!(markup.contains(&format!("without a dot: {lost} (lost in noise)")), "{markup}");
     }
 

@@ -104,8 +104,10 @@ pub(super) fn words(all: &[Roofs], canvas: &mut Canvas, scales: [&Scale; 2], end
         canvas.line("leader", [edge + 2.0, *at], [edge + GAP - 2.0, *place]);
         canvas.text(ink, [edge + GAP, place + 4.0], Anchor::Start, &format!("{words} {}", short(*rate)));
     }
-    for roofs in all {
-        for (i, (rate, words, _)) in roofs.memory.iter().enumerate() {
+    // The first memory of each before the second of any: where lines are close, not all words have room.
+    for i in 0..MEMORY.len() {
+        for roofs in all {
+            let Some((rate, words, _)) = roofs.memory.get(i) else { continue };
             let Some(line) = roofs.slope(i, scales, ends) else { continue };
             // Without "memory" where the whole has no room.
             let short = format!("{words} {}\u{a0}GB/s", short(*rate));
@@ -149,9 +151,11 @@ fn along(canvas: &mut Canvas, class: &str, [start, end]: [[f64; 2]; 2], text: &s
         (0..=steps).map(|i| at(point(i))).map(|[x, y]| [x - 4.0, y - 4.0, x + 4.0, y + 4.0]).collect()
     };
     let places = (0..48).map(|i| 4.0 + length * f64::from(i) / 48.0).filter(|from| from + width < length);
-    let all = places.flat_map(|from| [(from, -9.0), (from, 10.0)]);
-    let Some((from, off)) =
-        all.into_iter().find(|(from, off)| boxes(*from, *off).iter().all(|b| canvas.is_free(*b)))
+    // Beside the line, or else a line of words farther away.
+    let mut all =
+        [-9.0, 10.0, -23.0, 24.0].into_iter().flat_map(|off| places.clone().map(move |at| (at, off)));
+    let Some((from, off)) = all
+        .find(|(from, off)| boxes(*from, *off).iter().all(|b| b[0] + 4.0 >= start[0] && canvas.is_free(*b)))
     else {
         return false;
     };

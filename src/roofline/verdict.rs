@@ -129,7 +129,8 @@ pub fn judge(e: &Evidence) -> Judgement {
 fn untold(e: &Evidence) -> Option<String> {
     let t = THRESHOLDS;
     if e.samples < t.samples {
-        return Some(format!("{} samples, at least {} are needed", e.samples, t.samples));
+        let samples = if e.samples == 1 { "sample" } else { "samples" };
+        return Some(format!("{} {samples}, at least {} are needed", e.samples, t.samples));
     }
     if !e.time.is_finite() || e.time <= 0.0 {
         return Some(format!("a median of {:.0} ns: lost in noise", e.time));

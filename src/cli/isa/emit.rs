@@ -67,8 +67,9 @@ pub(super) fn emit(language: Language, programs: &[Chosen], folder: Option<&Path
     if language == Language::Spirv {
         let [one] = programs else {
             anyhow::bail!(
-                "{} programs in SPIR-V can't be printed one after the other: name one, or give --output DIR",
-                programs.len()
+                "{} programs in SPIR-V can't be printed one after the other: name one in full{}, or give --output DIR",
+                programs.len(),
+                programs.first().map_or(String::new(), |one| format!(", as in '{}'", one.program.label()))
             );
         };
         if out.is_terminal() {

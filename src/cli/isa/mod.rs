@@ -23,7 +23,8 @@ use emit::Language;
 /// for a GPU that it is told of (package mesa-vulkan-drivers).
 #[derive(Debug, Args)]
 pub struct Isa {
-    /// Only programs whose name has every one of these words: a kernel's name, a format, a flag
+    /// Only programs whose name has every one of these words (a kernel's name, a format, a flag), or the one
+    /// whose whole name they are
     #[arg(value_name = "KERNEL", value_parser = word)]
     words: Vec<String>,
     /// AMD families, comma-separated, by RADV's names
@@ -116,7 +117,7 @@ impl Isa {
         Ok(None)
     }
 
-    /// Each program of the kernels once, if its label has all the words.
+    /// Each program of the kernels once, if its label has all the words, or is them.
     fn programs(&self, status: &Status) -> anyhow::Result<Vec<Chosen>> {
         let mut found: BTreeMap<Program, Chosen> = BTreeMap::new();
         for kernel in KERNELS {
@@ -131,11 +132,12 @@ impl Isa {
                 found.entry(chosen.program.clone()).or_insert(chosen);
             }
         }
+        // A name in full is that program's alone, though another's may have all its words too.
+        let whole = self.words.join(" ");
+        let exact = found.values().any(|c| c.program.label() == whole);
         let wanted = |c: &Chosen| {
             let label = c.program.label();
-            let parts: Vec<&str> = label.split(' ').collect();
-            // A whole word if there is such a word anywhere, else a part of one.
-            self.words.iter().all(|word| parts.contains(&word.as_str()) || label.contains(word.as_str()))
+            if exact { label == whole } else { self.words.iter().all(|word| label.contains(word.as_str())) }
         };
         let chosen: Vec<Chosen> = found.into_values().filter(wanted).collect();
         if chosen.is_empty() {

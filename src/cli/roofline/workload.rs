@@ -146,7 +146,7 @@ fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow
         engine.add(request).with_context(|| format!("{}:{}", path.display(), line.number))?;
     }
     if !global.quiet {
-        eprintln!("serving {} requests", lines.len());
+        eprintln!("serving {} request{}", lines.len(), if lines.len() == 1 { "" } else { "s" });
     }
     engine.watch(steps as usize, stamps)?;
     let mut events = Vec::new();
