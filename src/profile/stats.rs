@@ -6,8 +6,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// Resamples of [`Samples::median_interval`]: enough for ends at 2.5 and 97.5 %.
 const RESAMPLES: usize = 1000;
 
-/// What disturbs a run makes it longer: one that took this part more than the fastest tenth was disturbed.
+/// What disturbs a run makes it longer: one that took this part more than the fastest tenth was disturbed, ...
 const CALM: f64 = 0.05;
+/// ... unless it is of the fastest so many percent: short runs differ by more without being disturbed.
+const FASTEST: f64 = 33.0;
 
 /// A set of finite samples, at least one, in ascending order.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,9 +61,10 @@ impl Samples {
         self.percentile(50.0)
     }
 
-    /// The most that a run took that nothing disturbed: 5 % above the tenth percentile.
+    /// The most that a run took that nothing disturbed: 5 % above the tenth percentile, and no less than the
+    /// fastest third.
     pub fn calm(&self) -> f64 {
-        self.percentile(10.0) * (1.0 + CALM)
+        (self.percentile(10.0) * (1.0 + CALM)).max(self.percentile(FASTEST))
     }
 
     /// The median of the runs that nothing disturbed.

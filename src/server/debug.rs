@@ -193,7 +193,8 @@ fn values<const N: usize>(asked: Asked, names: [&str; N]) -> Result<[Option<Stri
     let mut values = [const { None }; N];
     for (name, value) in asked {
         let Some((_, place)) = names.iter().zip(&mut values).find(|(known, _)| **known == name) else {
-            let why = format!("unknown, expected {}", names.join(" or "));
+            let known = if N == 0 { "none".to_string() } else { names.join(" or ") };
+            let why = format!("unknown, expected {known}");
             return Err(ApiError::field(name, why));
         };
         if place.replace(value).is_some() {
@@ -226,7 +227,7 @@ pub async fn profile(State(app): State<Arc<App>>, asked: Asked) -> Result<Respon
     let stamps = app.roofline.stamps(&device)?;
     let (window, seen) = app.service.watch_steps(steps as usize, stamps, Duration::from_secs(wait)).await?;
     if seen.is_empty() {
-        let message = format!("no step ran within {wait} seconds: send requests while the window is open");
+        let message = format!("no step ran within {wait} s: send requests while the window is open");
         return Err(ApiError::new(StatusCode::CONFLICT, message).code("idle"));
     }
     let model = app.roofline.seen().model.clone();
@@ -263,22 +264,28 @@ pub async fn roofline(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let [form] = values(asked, ["format"])?;
-    let report = app.roofline.seen().report.as_ref().map(|(_, report)| report.clone());
-    let report = report.ok_or_else(|| {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let page = match form.as_deref() {
+        Some("html") => true,
+        Some("json") => false,
+        None => accepts.contains("text/html"),
+        Some(other) => {
+            return Err(ApiError::field("format", format!("found '{other}', expected json or html")));
+        }
+    };
+    let (_, report) = app.roofline.seen().report.clone().ok_or_else(|| {
         let message = "no window was profiled yet: POST /debug/profile?steps=30 while requests run";
         ApiError::new(StatusCode::NOT_FOUND, message).code("no_window")
     })?;
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match form.as_deref() {
-        Some("html") => Ok(Html(html(&report)).into_response()),
-        None if accepts.contains("text/html") => Ok(Html(html(&report)).into_response()),
-        None | Some("json") => whole(&report),
-        Some(other) => Err(ApiError::field("format", format!("found '{other}', expected json or html"))),
-    }
+    if page { Ok(Html(html(&report)).into_response()) } else { whole(&report) }
 }
 
 /// The latest steps by the GPU's own clock, with the ceilings that they stand under.
-pub async fn latest(State(app): State<Arc<App>>) -> Response {
+///
+/// # Errors
+/// When a parameter is given: there is none.
+pub async fn latest(State(app): State<Arc<App>>, asked: Asked) -> Result<Response, ApiError> {
+    values(asked, [])?;
     let value = |name: &str| {
         let device = app.roofline.device.as_ref()?;
         device.ceilings.iter().find(|c| c.name == name).map(|c| c.value)
@@ -289,7 +296,7 @@ pub async fn latest(State(app): State<Arc<App>>) -> Response {
     let spanless = device.filter(|d| d.timer.grade == Grade::WallOnly);
     let why = spanless.map(|d| format!("this device's timer is wall_only: {}", d.timer.reason));
     let why = why.or_else(|| useless(app.roofline.seen().stamps));
-    reply::json(&json!({"ceilings": ceilings, "steps": latest, "no_spans": why}))
+    Ok(reply::json(&json!({"ceilings": ceilings, "steps": latest, "no_spans": why})))
 }
 
 /// Why no step has a span, where stamps came and none was of use.

@@ -25,10 +25,13 @@ fn without_ceilings_and_windows_it_says_what_to_do() {
         let refused = server.post(&format!("/debug/profile?{asked}"), &json!({}));
         assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)));
     }
-    for (asked, param) in [("page=3", "page"), ("format=json&format=html", "format")] {
+    for (asked, param) in
+        [("page=3", "page"), ("format=json&format=html", "format"), ("format=xml", "format")]
+    {
         let refused = server.get(&format!("/debug/roofline?{asked}"));
         assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)));
     }
+    assert_eq!(server.get("/debug/steps?x=1").status, 400);
     let missing = server.get("/debug/roofline");
     assert_eq!((missing.status, missing.json()["error"]["code"].clone()), (404, json!("no_window")));
     assert_eq!(
