@@ -86,7 +86,7 @@ fn main() -> anyhow::Result<()> {
     let pairs: Vec<(f64, f64)> = sides[1].iter().copied().zip(sides[0].iter().copied()).collect();
     let calm = Samples::new(sides[0].clone()).map_or(f64::NAN, |off| off.calm_median());
     let cost = differences(&pairs).into_iter().map(|more| 100.0 * more / calm).collect();
-    let ratio = Samples::new(cost).ok_or_else(|| anyhow::anyhow!("no pair was measured undisturbed"))?;
+    let ratio = Samples::new(cost).ok_or_else(|| anyhow::anyhow!("no pair was measured"))?;
     let interval = ratio.median_interval();
     let mut row = |name: &str, times: Vec<f64>, note: String| {
         let Some(times) = Samples::new(times.iter().map(|t| t * 1e9).collect()) else { return 0.0 };

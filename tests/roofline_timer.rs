@@ -52,6 +52,10 @@ impl<F: Fn(usize, Pair) -> Pair> Clock for Lying<F> {
     fn counts(&self) -> Counts {
         self.counts
     }
+
+    fn period(&self) -> f64 {
+        1.0
+    }
 }
 
 /// Of a device whose dispatch costs 5 us by slope.
@@ -218,6 +222,10 @@ impl<C: Clock> Clock for Busy<C> {
     fn counts(&self) -> Counts {
         self.clock.counts()
     }
+
+    fn period(&self) -> f64 {
+        self.clock.period()
+    }
 }
 
 #[test]
@@ -230,10 +238,51 @@ fn a_clock_is_examined_until_it_passes() {
     assert_eq!(timer.grade, Grade::BatchOnly);
     assert!(timer.doubt().is_some_and(|doubt| doubt.contains("batch_only") && doubt.contains("--remeasure")));
     assert!((180..300).contains(&never.runs), "three times: {}", never.runs);
-    // The best counts, whenever it came: here inside passes alone fail, and later nothing but that does.
-    let (timer, _) =
-        graded(&mut Lying { inside: Some(leaking), ..lying(6_000, |_, s| s) }, Some(5_000.0)).unwrap();
-    assert_eq!(timer.grade, Grade::Trusted);
+}
+
+/// A clock whose stamps are zeros within these runs, counted over all examinations.
+struct Fading {
+    runs: usize,
+    lost: std::ops::Range<usize>,
+    counts: Counts,
+}
+
+impl Clock for Fading {
+    fn intervals(&mut self, _: Stamps, units: &[u32]) -> Result<(Vec<Option<f64>>, Nanos), Error> {
+        self.runs += 1;
+        let lost = self.lost.contains(&self.runs);
+        let mut span = |n: u32| {
+            // No two runs take the same to the nanosecond.
+            let took = self.runs as u64 * 7 % 13 + if n == 0 { 6_000 } else { 1_000_000 * u64::from(n) };
+            self.counts.interval(if lost { [0, 0] } else { [1_000_000, 1_000_000 + took] }, 1.0)
+        };
+        let spans = units.iter().map(|&n| span(n)).collect();
+        let wall = units.iter().map(|&n| 1_000_000 * u64::from(n)).sum();
+        Ok((spans, Nanos(wall)))
+    }
+
+    fn stamps_inside(&self) -> bool {
+        false
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn period(&self) -> f64 {
+        1.0
+    }
+}
+
+#[test]
+fn each_examination_is_judged_by_its_own_stamps_and_the_best_counts() {
+    let examined =
+        |lost| graded(&mut Fading { runs: 0, lost, counts: Counts::default() }, Some(5_000.0)).unwrap().0;
+    // An examination is some forty runs: the first has zeros, and the second, which is sound, is not held to them.
+    let timer = examined(1..20);
+    assert_eq!(timer.grade, Grade::Trusted, "{}", timer.reason);
+    assert!(timer.zeros > 0 && timer.samples > timer.zeros);
+    assert_eq!(examined(1..10_000).grade, Grade::WallOnly);
 }
 
 #[test]

@@ -89,3 +89,31 @@ fn stamped_steps_keep_the_pace() {
         );
     }
 }
+
+/// What is put between or left out changes nothing of how a step is cut: spans are compared.
+#[test]
+fn a_step_with_more_or_fewer_dispatches_has_as_many_parts() {
+    let gpu = gpu();
+    let Some(mut ring) = Ring::new(&gpu) else { return };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/llama");
+    let mut runner = Runner::load(&gpu, &ModelFile::open(&path).unwrap(), limits(), &mut |_, _| {}).unwrap();
+    let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
+    let entry = Entry { tokens: &[1], start: 3, blocks: &blocks, outputs: Outputs::Last };
+    let launch = PROBES.iter().find(|p| p.name() == "launch").unwrap();
+    let nothing = launch.rigs(&gpu).expect("rigs that are right").remove(0).bound.remove(0);
+    let mut results = Results::default();
+    let mut parts = |profile: Profile<'_>| {
+        let before = gpu.submissions();
+        runner
+            .step(&[entry], Want::Argmax, &mut results, Profile { ring: Some(&mut ring), ..profile })
+            .unwrap();
+        gpu.submissions() - before
+    };
+    // Neither of the first two tells the pace, at which the third is still cut.
+    let found = [
+        parts(Profile { nothing: Some(&nothing), ..Profile::default() }),
+        parts(Profile { without: Some(&|at| at % 2 == 0), ..Profile::default() }),
+        parts(Profile::default()),
+    ];
+    assert!(found[2] > 2 && found == [found[2]; 3], "{found:?}");
+}

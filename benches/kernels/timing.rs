@@ -94,7 +94,7 @@ impl<'a> Timed<'a> {
         if quick() {
             return Samples::new(vec![self.run(1)?.seconds()]).context("no time passed");
         }
-        let n = batch(self)?;
+        let (n, _) = batch(self)?;
         let start = Instant::now();
         while start.elapsed() < WARM_UP {
             self.run(n)?;

@@ -115,6 +115,7 @@ pub struct Gpu {
     /// Whether modules are checked.
     pub checks: Checks,
     pub(super) pipelines: PipelineCache,
+    pub(super) first_room: OnceLock<Result<super::memory::Room, String>>,
     faults: Arc<Faults>,
     submissions: AtomicU64,
 }
@@ -182,6 +183,7 @@ impl Gpu {
             features,
             checks: *checks,
             pipelines,
+            first_room: OnceLock::new(),
             faults,
             submissions: AtomicU64::new(0),
         }))

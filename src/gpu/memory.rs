@@ -37,6 +37,14 @@ impl Gpu {
         Ok(Room { total, free: total.saturating_sub(used), source: "VK_EXT_memory_budget" })
     }
 
+    /// As [`Gpu::room`] said when this was first asked: what drivers grant changes with what is taken.
+    ///
+    /// # Errors
+    /// As [`Gpu::room`].
+    pub fn first_room(&self) -> Result<Room, String> {
+        self.first_room.get_or_init(|| self.room()).clone()
+    }
+
     /// What is left, in words for an error message.
     pub(super) fn left(&self) -> String {
         self.room().map_or_else(|why| why, |room| format!("{} are free", Bytes(room.free)))

@@ -136,6 +136,17 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    /// Counts a dispatch that a step lacks, so that it goes to the device in the same parts as with it.
+    pub fn skip(&mut self) {
+        self.make_room();
+        self.since += 1;
+    }
+
+    /// Does not count the last dispatch, for one that a step without it would not have.
+    pub fn uncounted(&mut self) {
+        self.since = self.since.saturating_sub(1);
+    }
+
     /// As [`Self::dispatch`], in a pass of its own with these stamps.
     ///
     /// # Errors

@@ -9,9 +9,13 @@ pub(super) fn last_level_caches() -> Option<u64> {
     caches(Path::new("/sys/devices/system/cpu"))
 }
 
-/// Bytes of memory; none where the system doesn't tell.
+/// Bytes of memory that a process may use: the machine's, or its control group's where that is less; none where
+/// the system doesn't tell. What is free at the moment is no part of it, so that it stays the same.
 pub(super) fn memory() -> Option<u64> {
-    total(&fs::read_to_string("/proc/meminfo").ok()?)
+    let machine = total(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = group.iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
+    Some(limits.fold(machine, u64::min))
 }
 
 /// Each cache is named by all the processors that share it.

@@ -80,7 +80,7 @@ pub const GRAIN: u64 = 1 << 18;
 /// A pool at least, whatever the memory.
 const LEAST: u64 = 128 << 20;
 /// A host's pool at most.
-const MOST: u64 = 2 << 30;
+const MOST: u64 = 1 << 30;
 
 /// Bytes to walk through: four times what the caches hold. A software adapter's are the host's last level, as
 /// far as the system tells; of GPUs the largest of today has 256 MiB, an integrated one less than half.
@@ -89,12 +89,12 @@ pub fn pool(gpu: &Gpu) -> Bytes {
         "software" => host_pool(host::last_level_caches(), host::memory()),
         kind => {
             let wanted = if kind == "integrated" { 512 << 20 } else { 1 << 30 };
-            fitted(wanted, gpu.room().map_or(u64::MAX, |room| room.total / 4))
+            fitted(wanted, gpu.first_room().map_or(u64::MAX, |room| (room.total / 4).min(room.free / 2)))
         }
     }
 }
 
-/// No more than a 32nd of all memory, since three curves with all their points take six pools.
+/// No more than a 32nd of what memory there is for this process, since three curves with all their points take six pools.
 fn host_pool(caches: Option<u64>, memory: Option<u64>) -> Bytes {
     let caches = caches.unwrap_or(LEAST / 4).clamp(LEAST / 4, MOST / 4);
     fitted((4 * caches).next_power_of_two(), memory.map_or(u64::MAX, |memory| memory / 32))
@@ -336,9 +336,9 @@ mod tests {
     #[test]
     fn the_pool_is_four_times_the_caches_as_far_as_memory_allows() {
         let mib = |caches: u64, memory: u64| host_pool(Some(caches << 20), Some(memory << 30)).0 >> 20;
-        assert_eq!([mib(2, 8), mib(32, 8), mib(36, 16), mib(504, 256)], [128, 128, 256, 2048]);
+        assert_eq!([mib(2, 8), mib(32, 8), mib(36, 16), mib(504, 256)], [128, 128, 256, 1024]);
         // Memory bounds it, though no further than what it always was; and so it is bounded everywhere.
-        assert_eq!([mib(504, 8), mib(504, 2), mib(4096, 4096)], [256, 128, 2048]);
+        assert_eq!([mib(504, 8), mib(504, 2), mib(4096, 4096)], [256, 128, 1024]);
         assert_eq!(host_pool(None, None), Bytes(128 << 20));
     }
 

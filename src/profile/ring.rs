@@ -61,6 +61,11 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// Nanoseconds of a tick.
+    pub fn period(&self) -> f64 {
+        self.period
+    }
+
     /// Pairs of stamps that a step may have.
     pub const PAIRS: usize = MOST as usize / 2;
 

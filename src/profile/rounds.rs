@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use super::ceiling::{CLOSE, Ceiling, Rounds};
 use super::probe::{Error, Unit};
-use super::slope::{Budget, Draws, Repeat, Slope, batch};
+use super::slope::{Budget, Draws, Repeat, Slope, batch, draws};
 
 /// Rounds agree when leaving any one out changes the figure by no more than this part.
 const AGREE: f64 = 0.05;
 
-/// Draws of T(n) and of T(2n) in a round, on a device with long batches.
+/// A round takes the time of so many T(n) of 50 ms, and of as many T(2n), but two draws of each at least.
 const DRAWS: usize = 1;
 
 /// A ceiling that is asked: something to repeat, and what a repeat is worth.
@@ -50,6 +50,8 @@ const TURNS: usize = 4;
 struct Timed<'a> {
     asked: Asked<'a>,
     repeats: u32,
+    /// Of a round.
+    each: usize,
     draws: Vec<Draws>,
     slope: Slope,
     rounds: Rounds,
@@ -57,9 +59,10 @@ struct Timed<'a> {
 
 impl<'a> Timed<'a> {
     fn new(mut asked: Asked<'a>) -> Result<Self, Error> {
-        let repeats = batch(&mut *asked.what)?;
+        let (repeats, took) = batch(&mut *asked.what)?;
+        let each = draws(took.max(asked.what.least()), DRAWS);
         let slope = Slope { seconds: f64::INFINITY, least: f64::INFINITY, most: f64::INFINITY };
-        Ok(Self { asked, repeats, draws: Vec::new(), slope, rounds: Rounds::Scattered(0) })
+        Ok(Self { asked, repeats, each, draws: Vec::new(), slope, rounds: Rounds::Scattered(0) })
     }
 
     /// What the work takes, of which less is faster whatever the unit.
@@ -68,8 +71,7 @@ impl<'a> Timed<'a> {
     }
 
     fn turn(&mut self) -> Result<(), Error> {
-        let draws = self.asked.what.draws(DRAWS);
-        self.draws.push(Draws::take(&mut *self.asked.what, self.repeats, draws)?);
+        self.draws.push(Draws::take(&mut *self.asked.what, self.repeats, self.each)?);
         (self.slope, self.rounds) = settled(&self.draws, self.repeats);
         Ok(())
     }
@@ -87,20 +89,21 @@ fn fastest<'a, 'b>(variants: &'b [Timed<'a>]) -> Option<&'b Timed<'a>> {
 /// # Errors
 /// A device that fails.
 pub fn in_rounds(
-    contests: Vec<Contest<'_>>,
+    mut contests: Vec<Contest<'_>>,
     budget: Budget,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Option<Ceiling>>, Error> {
     let mut timed = Vec::new();
+    // First, or repeats would be chosen at a clock that has not ramped up.
+    if let Some(first) = contests.iter_mut().find_map(|contest| contest.variants.first_mut()) {
+        let start = Instant::now();
+        while start.elapsed() < budget.warm_up() {
+            first.what.run(1)?;
+        }
+    }
     for contest in contests {
         let variants = contest.variants.into_iter().map(Timed::new).collect::<Result<Vec<_>, _>>()?;
         timed.push((variants, contest.every.max(1)));
-    }
-    if let Some(first) = timed.iter_mut().find_map(|(variants, _)| variants.first_mut()) {
-        let start = Instant::now();
-        while start.elapsed() < budget.warm_up() {
-            first.asked.what.run(first.repeats)?;
-        }
     }
     let agreed = |variants: &[Timed<'_>]| {
         fastest(variants).is_none_or(|best| matches!(best.rounds, Rounds::Agreed(_)))

@@ -21,10 +21,15 @@ pub trait Repeat {
         BATCH
     }
 
-    /// Draws of T(n) that take as long as so many of 50 ms would.
+    /// Draws of a T(n) that takes as long as [`Repeat::least`], as many as take the time of so many of 50 ms.
     fn draws(&self, long: usize) -> usize {
-        long * (BATCH.0 / self.least().0.max(1)).max(1) as usize
+        draws(self.least(), long)
     }
+}
+
+/// Draws of a T(n) that takes so long, as many as take the time of `long` of 50 ms.
+pub fn draws(once: Nanos, long: usize) -> usize {
+    long * (BATCH.0 / once.0.max(1)).max(1) as usize
 }
 
 /// How much time a measurement may take.
@@ -79,11 +84,11 @@ pub struct Slope {
     pub most: f64,
 }
 
-/// How many repeats make a batch: doubled until it takes [`Repeat::least`], then scaled to it.
+/// How many repeats make a batch, and what it took: doubled until it takes [`Repeat::least`], then scaled to it.
 ///
 /// # Errors
 /// Whatever a run fails with.
-pub fn batch(what: &mut dyn Repeat) -> Result<u32, Error> {
+pub fn batch(what: &mut dyn Repeat) -> Result<(u32, Nanos), Error> {
     let least = what.least();
     let mut repeats = 1;
     loop {
@@ -93,7 +98,7 @@ pub fn batch(what: &mut dyn Repeat) -> Result<u32, Error> {
             took = took.min(what.run(repeats)?);
         }
         if took >= least || repeats >= MOST_REPEATS {
-            return Ok(repeats);
+            return Ok((repeats, took));
         }
         // At most eight times as many: none may trip a driver's watchdog.
         let scale = (least.0 as f64 * 1.1 / took.0.max(1) as f64).clamp(2.0, 8.0);
@@ -225,10 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_long_is_drawn_less_often() {
+        assert_eq!([5, 10, 20, 50, 140].map(|ms| draws(Nanos(ms * 1_000_000), 1)), [10, 5, 2, 1, 1]);
+    }
+
+    #[test]
     fn batches_last_long_enough_and_not_much_longer() {
         for repeat in [100, 40_000, 3_000_000, 49_000_000, 200_000_000] {
             // The first run compiles: its time says nothing about the next.
-            let repeats = batch(&mut simulated(200_000, repeat, &[30_000_000])).unwrap();
+            let (repeats, _) = batch(&mut simulated(200_000, repeat, &[30_000_000])).unwrap();
             let took = 200_000 + repeat * u64::from(repeats);
             assert!(took >= BATCH.0 || repeats == MOST_REPEATS, "{repeat}: {repeats}");
             assert!(took <= 8 * BATCH.0 || repeats == 1, "{repeat}: {repeats}");

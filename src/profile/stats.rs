@@ -8,8 +8,11 @@ const RESAMPLES: usize = 1000;
 
 /// What disturbs a run makes it longer: one that took this part more than the fastest tenth was disturbed, ...
 const CALM: f64 = 0.05;
-/// ... unless it is of the fastest so many percent: short runs differ by more without being disturbed.
-const FASTEST: f64 = 33.0;
+/// ... unless it is among the fastest, one in so many: short runs differ by more without being disturbed.
+const FASTEST: usize = 3;
+
+/// So many samples have a median with an interval of 95 %: the least and the most of five hold it in 93.75 %.
+pub const ENOUGH: usize = 6;
 
 /// A set of finite samples, at least one, in ascending order.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +67,7 @@ impl Samples {
     /// The most that a run took that nothing disturbed: 5 % above the tenth percentile, and no less than the
     /// fastest third.
     pub fn calm(&self) -> f64 {
-        (self.percentile(10.0) * (1.0 + CALM)).max(self.percentile(FASTEST))
+        (self.percentile(10.0) * (1.0 + CALM)).max(self.sorted[(self.count() - 1) / FASTEST])
     }
 
     /// The median of the runs that nothing disturbed.
@@ -106,12 +109,14 @@ impl Samples {
     }
 }
 
-/// What the first of each pair took more than the second, where nothing disturbed either.
+/// What the first of each pair took more than the second, where nothing disturbed either; of all pairs where
+/// fewer than [`ENOUGH`] are calm, and their interval then tells how little that says.
 pub fn differences(pairs: &[(f64, f64)]) -> Vec<f64> {
     let limit = |of: fn(&(f64, f64)) -> f64| Samples::new(pairs.iter().map(of).collect()).map(|s| s.calm());
     let Some((first, second)) = limit(|p| p.0).zip(limit(|p| p.1)) else { return Vec::new() };
-    let calm = pairs.iter().filter(|p| p.0 <= first && p.1 <= second);
-    calm.map(|p| p.0 - p.1).collect()
+    let calm: Vec<_> = pairs.iter().filter(|p| p.0 <= first && p.1 <= second).collect();
+    let used = if calm.len() < ENOUGH { pairs.iter().collect() } else { calm };
+    used.into_iter().map(|p| p.0 - p.1).collect()
 }
 
 fn percentile(sorted: &[f64], p: f64) -> f64 {
@@ -158,6 +163,9 @@ mod tests {
         let took = differences(&pairs);
         assert_eq!(took.len(), 8);
         assert!(took.iter().all(|took| (40.0..41.0).contains(took)), "{took:?}");
+        // Where calm ones are too few, all tell what little they do.
+        assert_eq!(differences(&pairs[6..]).len(), 4);
+        assert_eq!(differences(&[(1.0, 1.5), (1.2, 1.0), (1.5, 1.2)]).len(), 3);
         assert_eq!(differences(&[]), [0.0; 0]);
     }
 

@@ -31,6 +31,9 @@ pub trait Clock {
 
     /// What became of the stamps so far.
     fn counts(&self) -> Counts;
+
+    /// Nanoseconds of a tick: intervals are whole numbers of them.
+    fn period(&self) -> f64;
 }
 
 /// What the self-test found. None: no stamps to tell from.
@@ -69,6 +72,7 @@ const DRAWS: usize = 7;
 /// # Errors
 /// Whatever keeps the device from running.
 pub fn examine(clock: &mut dyn Clock) -> Result<Findings, gpu::Error> {
+    let before = clock.counts();
     let mut units = 4;
     clock.intervals(Stamps::Passes, &[units])?;
     while clock.intervals(Stamps::Passes, &[units])?.1 < LONG && units < 1 << 16 {
@@ -81,11 +85,11 @@ pub fn examine(clock: &mut dyn Clock) -> Result<Findings, gpu::Error> {
     };
     let all: Vec<f64> = [Some(&passes), inside.as_ref()].into_iter().flatten().flat_map(Taken::all).collect();
     Ok(Findings {
-        resolution: divisor(&all),
+        resolution: divisor(&all, clock.period()),
         agreement: over(least(&passes.once), least(&passes.walls)),
         passes: passes.found(),
         inside: inside.map(|taken| taken.found()),
-        counts: clock.counts(),
+        counts: clock.counts().since(before),
     })
 }
 
@@ -142,16 +146,16 @@ fn over(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     Some(a? / b?).filter(|r| r.is_finite())
 }
 
-/// The greatest common divisor of intervals, in picoseconds inside, since periods are no whole ns.
-fn divisor(spans: &[f64]) -> Option<f64> {
+/// The greatest common divisor of intervals, told in ticks, since periods are no whole ns.
+fn divisor(spans: &[f64], period: f64) -> Option<f64> {
     let gcd = |mut a: u64, mut b: u64| {
         while b > 0 {
             (a, b) = (b, a % b);
         }
         a
     };
-    let all = spans.iter().map(|s| (s * 1000.0).round() as u64);
-    Some(all.fold(0, gcd) as f64 / 1000.0).filter(|d| *d > 0.0)
+    let all = spans.iter().map(|s| (s / period).round() as u64);
+    Some(all.fold(0, gcd) as f64 * period).filter(|d| *d > 0.0)
 }
 
 /// A real device: units are dispatches of the f32 multiply-add probe.
@@ -215,6 +219,10 @@ impl Clock for GpuClock<'_> {
     fn counts(&self) -> Counts {
         self.ring.counts
     }
+
+    fn period(&self) -> f64 {
+        self.ring.period()
+    }
 }
 
 /// Records so many units, or one that is empty.
@@ -233,9 +241,11 @@ mod tests {
 
     #[test]
     fn the_resolution_is_the_divisor_of_all_intervals() {
-        assert_eq!(divisor(&[83.333 * 4.0, 83.333 * 6.0]), Some(166.666));
-        assert_eq!(divisor(&[65_536.0, 196_608.0]), Some(65_536.0));
-        assert_eq!(divisor(&[]), None);
-        assert_eq!(divisor(&[0.0, 0.0]), None);
+        for period in [1000.0 / 12.0, 1000.0 / 19.2, 1000.0 / 24.0] {
+            assert_eq!(divisor(&[period * 4.0, period * 6.0], period), Some(2.0 * period));
+        }
+        assert_eq!(divisor(&[65_536.0, 196_608.0], 1.0), Some(65_536.0));
+        assert_eq!(divisor(&[], 1.0), None);
+        assert_eq!(divisor(&[0.0, 0.0], 1.0), None);
     }
 }

@@ -260,7 +260,7 @@ fn filling(fill: &profile::Fill) -> Ceiling {
         name: "fill".to_string(),
         unit: "workgroups".to_string(),
         value: smallest,
-        low: grids().filter(|g| *g < least).fold(1.0, f64::max),
+        low: grids().filter(|g| *g < least).fold(0.0, f64::max),
         high: most,
         probe: fill.probe.clone(),
         agreed: least >= most,
@@ -337,5 +337,7 @@ mod tests {
         };
         assert_eq!(found(fill(4, [4, 4])), (2.0, 4.0, 4.0, true));
         assert_eq!(found(fill(4, [2, 8])), (1.0, 4.0, 8.0, false));
+        // Of one workgroup nothing is smaller.
+        assert_eq!(found(fill(1, [1, 2])), (0.0, 1.0, 2.0, false));
     }
 }

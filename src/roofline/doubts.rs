@@ -43,7 +43,7 @@ pub fn doubts(ceilings: &[Ceiling]) -> Vec<Doubt> {
         found.push(Doubt { of, why });
     }
     for c in grids {
-        let why = format!("fill is above {} and at most {} workgroups", c.low, c.high);
+        let why = format!("fill is more than {} and at most {} workgroups", c.low, c.high);
         found.push(Doubt { of: vec![c.name.clone()], why });
     }
     found
@@ -99,7 +99,7 @@ mod tests {
         (fill[0].low, fill[0].high, fill[0].agreed) = (2.0, 16.0, false);
         let text = said(&fill).unwrap();
         assert!(
-            text.contains("fill is above 2 and at most 16 workgroups") && !text.contains("round"),
+            text.contains("fill is more than 2 and at most 16 workgroups") && !text.contains("round"),
             "{text}"
         );
     }

@@ -61,9 +61,9 @@ fn kernel(i: usize, row: &KernelRow) -> Result<(), Unsound> {
     let interval = row.interval_ns.map(|r| [r.low, r.high]).into_iter().flatten();
     for (name, value) in times.map(|t| ("time_ns", t)).chain(interval.map(|t| ("interval_ns", t))) {
         within(value, -MOST, MOST, || at(name))?;
-        // A difference may be below 0, but what is above is a time.
-        some(value.max(0.0), LEAST, || at(name))?;
     }
+    // A difference may be below 0, but what is above is a time that others are divided by.
+    some(row.time().unwrap_or(0.0), LEAST, || at("time_ns"))?;
     within(row.share, -SHARE, SHARE, || at("share"))?;
     for (name, value, least) in [
         ("bytes.low", row.bytes.low, TINY),

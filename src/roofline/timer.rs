@@ -89,6 +89,7 @@ pub fn graded(clock: &mut dyn Clock, launch: Option<f64>) -> Result<(Timer, Find
         let findings = examine(clock)?;
         Ok::<_, gpu::Error>((grade(Some(&findings), launch), findings))
     };
+    let before = clock.counts();
     let mut best = examined(clock)?;
     for _ in 1..EXAMINATIONS {
         if best.0.rank() == (Grade::Trusted, false) {
@@ -99,6 +100,9 @@ pub fn graded(clock: &mut dyn Clock, launch: Option<f64>) -> Result<(Timer, Find
             best = next;
         }
     }
+    // Each examination is judged by its own stamps; what became of all is told.
+    let all = clock.counts().since(before);
+    (best.0.samples, best.0.zeros, best.0.negatives) = (all.pairs, all.zeros, all.negatives);
     Ok(best)
 }
 
@@ -170,7 +174,9 @@ impl Timer {
 
     /// What may come out better on a quieter machine, in words; none of a timer that passed, or of no stamps.
     pub fn doubt(&self) -> Option<String> {
-        (self.grade != Grade::Trusted && self.samples > 0).then(|| {
+        let inside = self.inside.as_ref().is_some_and(|inside| inside.reason.is_empty());
+        let usable = self.grade == Grade::Trusted || (self.grade == Grade::BatchOnly && inside);
+        (!usable && self.samples > 0).then(|| {
             let (name, reason) = (self.grade.name(), &self.reason);
             format!("the timer is {name} ({reason}): if this machine was busy then, --remeasure")
         })

@@ -9,6 +9,7 @@
 use super::report::{Range, Side, Verdict};
 use super::roof::Floors;
 use crate::cost::Pipe;
+use crate::profile::stats::ENOUGH;
 
 /// Where one verdict ends and the next begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +36,7 @@ pub struct Thresholds {
 
 /// The thresholds of every report.
 pub const THRESHOLDS: Thresholds = Thresholds {
-    samples: 6,
+    samples: ENOUGH,
     interval: 0.2,
     over_roof: 1.05,
     launch: 0.5,

@@ -81,7 +81,7 @@ fn measured(kind: &[&Watched]) -> Option<MeasuredStep> {
             (false, false) => (TimedBy::NullSubtracted, cost.unwrap_or(0.0)),
         };
         // A server's steps can't leave a kernel out, so what a pass of its own drowns has no time.
-        if cost.is_none() || (by_pass && !long) {
+        if !long && (cost.is_none() || by_pass) {
             raw.clear();
         }
         Group {

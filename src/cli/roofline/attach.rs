@@ -9,6 +9,9 @@ use crate::cli::Global;
 use crate::cli::limits::LimitsArg;
 use crate::roofline::report::Report;
 
+/// A longer answer is no report.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// A running server to report on.
 #[derive(Debug, Args)]
 pub struct Attach {
@@ -93,7 +96,8 @@ impl Attach {
         };
         let mut answer = post.send_empty().with_context(|| format!("asking {url}{hint}"))?;
         let status = answer.status();
-        let text = answer.body_mut().read_to_string().context("reading the server's answer")?;
+        let body = answer.body_mut().with_config().limit(MOST_BYTES);
+        let text = body.read_to_string().context("reading the server's answer")?;
         if !status.is_success() {
             let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
             let why = parsed["error"]["message"].as_str().unwrap_or("it is no server of Ridgepoint's");

@@ -116,12 +116,12 @@ impl Meter<'_> {
             rounds.push(walls);
         }
         rounds.drain(..WARM);
-        Ok(calm(rounds))
+        Ok(undisturbed(rounds))
     }
 }
 
 /// The rounds in which nothing disturbed any step, if they are enough to tell an interval.
-fn calm(rounds: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+fn undisturbed(rounds: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
     let steps = rounds.first().map_or(0, Vec::len);
     let limit = |i: usize| Samples::new(rounds.iter().map(|walls| walls[i]).collect()).map(|s| s.calm());
     let Some(limits) = (0..steps).map(limit).collect::<Option<Vec<f64>>>() else { return rounds };
@@ -178,10 +178,10 @@ mod tests {
     fn disturbed_rounds_do_not_count_where_enough_are_calm() {
         let mut rounds = vec![vec![60.0, 42.0]; 8];
         rounds.extend([vec![90.0, 42.0], vec![60.0, 63.0]]);
-        assert_eq!(calm(rounds.clone()), vec![vec![60.0, 42.0]; 8]);
+        assert_eq!(undisturbed(rounds.clone()), vec![vec![60.0, 42.0]; 8]);
         rounds.drain(..4);
-        assert_eq!(calm(rounds.clone()), rounds);
-        assert_eq!(calm(Vec::new()), Vec::<Vec<f64>>::new());
+        assert_eq!(undisturbed(rounds.clone()), rounds);
+        assert_eq!(undisturbed(Vec::new()), Vec::<Vec<f64>>::new());
     }
 
     #[test]

@@ -152,7 +152,8 @@ pub fn predict(
 ) -> anyhow::Result<Predictions> {
     let overlap = if meter.runner.gpu.adapter.is_software() { Overlap::Shared } else { Overlap::Apart };
     let base = Baseline::new(step, roof, overlap);
-    let growth = if knobs.is_empty() { None } else { Growth::measure(meter, config)? };
+    let resized = knobs.iter().any(|knob| matches!(knob, Knob::Config { .. }));
+    let growth = if resized { Growth::measure(meter, config)? } else { None };
     let mut found = Predictions::default();
     for knob in knobs {
         let to = match &knob {

@@ -9,7 +9,6 @@ use super::meter::{Config, Meter, ROUNDS, Timed};
 use crate::model::Profile;
 use crate::profile::stats::{Samples, differences};
 use crate::profile::{Dispatched, StepTimes};
-
 use crate::roofline::report::TimedBy;
 use crate::roofline::verdict::THRESHOLDS;
 

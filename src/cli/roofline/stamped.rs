@@ -14,12 +14,13 @@ use std::time::Instant;
 
 use super::meter::{Config, Meter, ROUNDS, Timed, calm};
 use crate::model::Profile;
+use crate::profile::stats::{ENOUGH, Samples};
 use crate::profile::{Dispatched, Stamps, StepTimes};
 use crate::roofline::report::TimedBy;
 use crate::roofline::{ABOVE_NULL, Reading, reading, stamp_cost};
 
 /// Rounds in which a dispatch of nothing follows each, where all that counts is long beside it.
-const PADDED: usize = 3;
+const PADDED: usize = ENOUGH;
 /// A smaller part of a step is not told by leaving it out.
 const WORTH: f64 = 0.01;
 
@@ -47,7 +48,6 @@ impl Meter<'_> {
         let inside = stamps == Stamps::Inside;
         let mut rounds = Rounds::default();
         let start = Instant::now();
-        let mut short = true;
         for round in 0..ROUNDS[1] {
             if round >= ROUNDS[0] && (start.elapsed() > self.budget || self.leaves_out(&rounds, groups)) {
                 break;
@@ -55,11 +55,10 @@ impl Meter<'_> {
             let stamped = self.step(config, Profile { stamps, ..Profile::default() })?;
             rounds.walls.push(stamped.wall().0 as f64);
             rounds.raw.push(reading(&stamped, of, groups, false));
-            if inside && (round < PADDED || short) {
+            if inside && (round < PADDED || rounds.short(groups).contains(&true)) {
                 rounds.padded.push(reading(&self.padded(config, stamps)?, of, groups, true));
                 let longer = self.padded(config, Stamps::Span)?;
                 rounds.longer.extend(self.time(&longer));
-                short = rounds.short(groups).iter().any(|short| *short);
             }
             plain.push(self.step(config, Profile::default())?);
         }
@@ -147,22 +146,34 @@ impl Rounds {
     }
 }
 
-/// Each group's readings, every step's scaled to the pace of those that nothing disturbed: a machine that
-/// changes its pace changes all kernels of a step alike.
+/// Each group's readings, those of disturbed steps scaled to the pace of calm ones, in turn: a machine that changes
+/// its pace changes all kernels of a step alike. The pace is told by the other groups, so that a kernel's own
+/// scatter stays, and as many calm steps as there are give theirs.
 fn at_one_pace(readings: &[Reading], groups: &[(Dispatched, u64)]) -> Vec<Vec<f64>> {
-    let total = |r: &Reading| {
-        r.groups.iter().zip(groups).map(|(mean, g)| mean.map(|mean| mean * g.1 as f64)).sum::<Option<f64>>()
+    let all = |r: &Reading| -> Option<Vec<f64>> {
+        r.groups.iter().zip(groups).map(|(mean, g)| mean.map(|mean| mean * g.1 as f64)).collect()
     };
-    let totals: Vec<Option<f64>> = readings.iter().map(total).collect();
-    let usual = calm(&totals.iter().copied().flatten().collect::<Vec<_>>());
-    let pace = |total: &Option<f64>| usual.zip(*total).filter(|(_, total)| *total > 0.0);
-    let paces: Vec<f64> =
-        totals.iter().map(|t| pace(t).map_or(1.0, |(usual, total)| usual / total)).collect();
-    let of_group = |group: usize| {
-        let read = readings.iter().zip(&paces);
-        read.filter_map(|(r, pace)| Some(r.groups.get(group).copied().flatten()? * pace)).collect()
+    let steps: Vec<Option<Vec<f64>>> = readings.iter().map(all).collect();
+    let totals: Vec<Option<f64>> = steps.iter().map(|s| s.as_ref().map(|s| s.iter().sum())).collect();
+    let limit = Samples::new(totals.iter().copied().flatten().collect()).map_or(0.0, |s| s.calm());
+    let calm: Vec<&Vec<f64>> = steps
+        .iter()
+        .zip(&totals)
+        .filter(|(_, total)| total.is_some_and(|t| t <= limit))
+        .flat_map(|(s, _)| s)
+        .collect();
+    let scaled = |at: usize, group: usize| {
+        let read = readings[at].groups.get(group).copied().flatten()?;
+        let (Some(step), Some(total)) = (&steps[at], totals[at]) else { return Some(read) };
+        if total <= limit {
+            return Some(read);
+        }
+        let others = |step: &[f64]| step.iter().sum::<f64>() - step[group];
+        let pace = others(calm[at % calm.len().max(1)]) / others(step);
+        // Of one group alone nothing tells the pace.
+        Some(if pace.is_finite() { read * pace } else { read })
     };
-    (0..groups.len()).map(of_group).collect()
+    (0..groups.len()).map(|group| (0..readings.len()).filter_map(|at| scaled(at, group)).collect()).collect()
 }
 
 #[cfg(test)]
@@ -188,11 +199,23 @@ mod tests {
     fn a_step_at_half_the_pace_tells_the_same() {
         let all = [read(100.0, Some(10.0), 0.0), read(200.0, Some(20.0), 0.0), read(101.0, Some(10.1), 0.0)];
         let found = at_one_pace(&all, &groups());
-        for (times, expected) in found.iter().zip([100.5, 10.05]) {
-            assert!(times.iter().all(|time| (time - expected).abs() < 1e-9), "{found:?}");
-        }
+        assert_eq!((found[0][0], found[0][2]), (100.0, 101.0));
+        assert!((found[0][1] - 101.0).abs() < 1.1 && (found[1][1] - 10.1).abs() < 0.2, "{found:?}");
         // Where a stamp was lost nobody knows the pace.
         assert_eq!(at_one_pace(&[read(100.0, None, 0.0)], &groups()), [vec![100.0], vec![]]);
+        assert_eq!(at_one_pace(&[], &groups()), [vec![0.0; 0], vec![]]);
+    }
+
+    #[test]
+    fn a_kernel_s_own_scatter_stays() {
+        let scatter = [100.0, 110.0, 95.0, 105.0, 90.0, 102.0, 98.0];
+        let alone = scatter.map(|ns| Reading { groups: vec![Some(ns)], nothing: None });
+        let found = at_one_pace(&alone, &groups()[..1]).remove(0);
+        assert_eq!(found, scatter);
+        // Beside another that keeps its time, every one keeps its own.
+        let beside = scatter.map(|ns| read(ns, Some(1000.0), 0.0));
+        let found = at_one_pace(&beside, &groups()).remove(0);
+        assert!(found.iter().zip(scatter).all(|(found, ns)| (found / ns - 1.0).abs() < 1e-9), "{found:?}");
     }
 
     #[test]

@@ -121,7 +121,8 @@ pub fn cost(
             let input = rope.of(Role::Input).0;
             let gains = if norm == QkNorm::Off { 0 } else { rope_cache::gain_bytes(h) };
             let own = table + tokens * rope_cache::angle_bytes(h);
-            // Workgroups that share a KV head all have its new rows. The new rows are written, not read, but for loads that are thrown away.
+            // Workgroups that share a KV head all have its new rows. These are written, not read, but for
+            // loads that are thrown away.
             Cost { work, traffic: vec![] }
                 .moves(Role::Cache, distinct * per_row, read * per_row * rereads + tokens * per_row)
                 .moves(Role::Input, input, times * (q + rereads * (input - q)))

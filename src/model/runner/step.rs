@@ -248,6 +248,7 @@ impl Runner {
                 let mut passes = Recorder::of_passes(gpu, encoder, "step").submitting_every(most);
                 let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() {
+                        passes.skip();
                         return Ok(());
                     }
                     Ok(passes.alone(dispatch, ring.pass()?)?)
@@ -258,11 +259,15 @@ impl Runner {
                 let mut pass = Recorder::new(gpu, encoder, "step", None).submitting_every(most);
                 let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() {
+                        pass.skip();
                         return Ok(());
                     }
-                    for dispatch in [Some(dispatch), nothing].into_iter().flatten() {
+                    let pair = ring.pair()?;
+                    pass.stamped(dispatch, ring.set(), pair)?;
+                    if let Some(nothing) = nothing {
+                        pass.uncounted();
                         let pair = ring.pair()?;
-                        pass.stamped(dispatch, ring.set(), pair)?;
+                        pass.stamped(nothing, ring.set(), pair)?;
                     }
                     Ok(())
                 });
@@ -287,10 +292,15 @@ impl Runner {
                     .keeping(kept);
                 let outcome = self.each(gpu, longest, want, &mut |dispatch, _| {
                     if left_out() {
+                        pass.skip();
                         return Ok(());
                     }
                     pass.dispatch(dispatch)?;
-                    Ok(nothing.map_or(Ok(()), |nothing| pass.dispatch(nothing))?)
+                    if let Some(nothing) = nothing {
+                        pass.uncounted();
+                        pass.dispatch(nothing)?;
+                    }
+                    Ok(())
                 });
                 (outcome, pass.handed())
             }
