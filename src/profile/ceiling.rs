@@ -59,20 +59,23 @@ pub fn measure(gpu: &Gpu, names: &[&str], budget: Budget) -> Result<Vec<Ceiling>
         found.copied().ok_or_else(|| Error::Unknown { name: (*name).to_string() })
     };
     let probes = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    ceilings(gpu, &probes, budget, &mut |_| {})?.into_iter().collect()
+    ceilings(gpu, &probes, None, budget, &mut |_| {})?.into_iter().collect()
 }
 
 /// Measures the ceilings of these probes, in their order; or says why one has none: what the device lacks.
-/// `progress` is told what is measured.
+/// `also` takes its turns beside the first of them, and what it gives comes last. `progress` is told what is
+/// measured.
 ///
 /// # Errors
 /// A device that fails or runs a probe wrong.
 pub fn ceilings(
     gpu: &Gpu,
     probes: &[&dyn Probe],
+    mut also: Option<Contest<'_>>,
     budget: Budget,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Result<Ceiling, Error>>, Error> {
+    let mut last = None;
     let mut found: Vec<Option<Result<Ceiling, Error>>> = probes.iter().map(|_| None).collect();
     let sizes: Vec<Bytes> = probes.iter().map(|probe| probe.part(gpu).memory).collect();
     // A processor's neighbours ask for one after the other of all; a GPU's memory may not hold them.
@@ -95,12 +98,16 @@ pub fn ceilings(
                 Err(error) => return Err(error),
             }
         }
-        for (place, ceiling) in places.into_iter().zip(in_rounds(contests, budget, progress)?) {
+        contests.extend(also.take());
+        let mut timed = in_rounds(contests, budget, progress)?;
+        last = last.or_else(|| timed.split_off(places.len()).into_iter().next().flatten());
+        for (place, ceiling) in places.into_iter().zip(timed) {
             found[place] = ceiling.map(Ok);
         }
     }
     let missing = |probe: &&dyn Probe| Error::Missing { name: probe.name(), what: "room for its variants" };
-    Ok(found.into_iter().zip(probes).map(|(found, p)| found.unwrap_or_else(|| Err(missing(p)))).collect())
+    let found = found.into_iter().zip(probes).map(|(found, p)| found.unwrap_or_else(|| Err(missing(p))));
+    Ok(found.chain(last.map(Ok)).collect())
 }
 
 /// Which probes, by their place, are measured in turn: each with the first that leave it room, or alone.

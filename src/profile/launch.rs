@@ -173,7 +173,7 @@ impl Fill {
 pub fn fill(gpu: &Gpu, budget: Budget) -> Result<Option<Fill>, Error> {
     let grids = grids(gpu)?;
     let probes: Vec<&dyn Probe> = grids.iter().map(|grid| grid as &dyn Probe).collect();
-    let found = ceilings(gpu, &probes, budget, &mut |_| {})?;
+    let found = ceilings(gpu, &probes, None, budget, &mut |_| {})?;
     let found: Vec<_> = grids.into_iter().zip(found).filter_map(|(grid, c)| Some((grid, c.ok()?))).collect();
     Ok(Fill::new(&found))
 }

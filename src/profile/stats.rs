@@ -6,10 +6,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// Resamples of [`Samples::median_interval`]: enough for ends at 2.5 and 97.5 %.
 const RESAMPLES: usize = 1000;
 
-/// What disturbs a run makes it longer: one that took this part more than the fastest tenth was disturbed, ...
+/// What disturbs a run makes it longer: one that took this part more than the fastest tenth was disturbed.
 const CALM: f64 = 0.05;
-/// ... unless it is among the fastest, one in so many: short runs differ by more without being disturbed.
-const FASTEST: usize = 3;
 
 /// So many samples have a median with an interval of 95 %: the least and the most of five hold it in 93.75 %.
 pub const ENOUGH: usize = 6;
@@ -64,10 +62,9 @@ impl Samples {
         self.percentile(50.0)
     }
 
-    /// The most that a run took that nothing disturbed: 5 % above the tenth percentile, and no less than the
-    /// fastest third.
+    /// The most that a run took that nothing disturbed: 5 % above the tenth percentile.
     pub fn calm(&self) -> f64 {
-        (self.percentile(10.0) * (1.0 + CALM)).max(self.sorted[(self.count() - 1) / FASTEST])
+        self.percentile(10.0) * (1.0 + CALM)
     }
 
     /// The median of the runs that nothing disturbed.

@@ -17,7 +17,7 @@ use crate::gpu::{Checks, Gpu};
 use crate::profile::timer::GpuClock;
 use crate::profile::{
     self, Budget, Contest, Error, Fill, Kind, Memory, PROBES, Probe, RESIDENT, Rounds, ceilings, grids,
-    in_rounds, levels, native, points, pool,
+    levels, native, points, pool,
 };
 use crate::units::Bytes;
 
@@ -34,7 +34,7 @@ pub struct Key {
 
 /// The version of the probes: to be raised whenever one of them, or how they are measured, changes what comes
 /// out, since what was kept before is no figure of theirs.
-pub const MEASURED_AS: u32 = 3;
+pub const MEASURED_AS: u32 = 4;
 
 /// Whether a kept measurement will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,14 +165,13 @@ impl DeviceReport {
         let sized =
             sets.iter().map(|set| set as &dyn Probe).chain(grids.iter().map(|grid| grid as &dyn Probe));
         let probes: Vec<&dyn Probe> = PROBES.iter().copied().chain(sized).collect();
-        let mut found = ceilings(gpu, &probes, Budget::Full, progress)?;
+        let native =
+            if key.device.software { Some(Contest { variants: vec![native()?], every: 1 }) } else { None };
+        let mut found = ceilings(gpu, &probes, native, Budget::Full, progress)?;
+        let native = found.split_off(probes.len());
         let mut sized = found.split_off(PROBES.len());
         let filled = sized.split_off(sets.len());
-        if key.device.software {
-            progress("native_f32");
-            let native = Contest { variants: vec![native()?], every: 1 };
-            found.extend(in_rounds(vec![native], Budget::Full, progress)?.into_iter().flatten().map(Ok));
-        }
+        found.extend(native);
         for error in found.iter().chain(&sized).chain(&filled).filter_map(|found| found.as_ref().err()) {
             progress(&error.to_string());
         }
