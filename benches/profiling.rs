@@ -103,7 +103,7 @@ fn main() -> anyhow::Result<()> {
     };
     let off = row("decode step, nothing measured", sides[0].clone(), String::new());
     let note = format!(
-        "costs {:.2} % [{:.2} .. {:.2}] in {} undisturbed pairs, at most {:.1} us a step; {spanned} spans",
+        "costs {:.2} % [{:.2} .. {:.2}] in {} pairs, at most {:.1} us a step; {spanned} spans",
         ratio.median(),
         interval.low,
         interval.high,

@@ -26,7 +26,7 @@ use crate::units::Bytes;
 pub struct Key {
     /// Ridgepoint's version.
     pub version: String,
-    /// [`MEASURED_AS`] of whoever measured.
+    /// The version of the probes that measured.
     pub probes: u32,
     /// The device as reports name it.
     pub device: Device,

@@ -17,7 +17,9 @@ pub(crate) fn lost(row: &KernelRow) -> bool {
 /// What a row could gain at best, in words.
 pub(crate) fn headroom(row: &KernelRow) -> String {
     match row.headroom_ns {
-        Some(won) if !lost(row) && (row.verdict != Verdict::Unknown || won > 0.0) => time(won),
+        Some(won) if !lost(row) && (won > 0.0 || row.verdict == Verdict::OverRoof) => time(won),
+        // As fast as costs and ceilings allow, give or take what noise does to either.
+        Some(_) if !lost(row) && row.verdict != Verdict::Unknown => "none".into(),
         _ => LOST.into(),
     }
 }

@@ -114,7 +114,8 @@ pub fn judge(e: &Evidence) -> Judgement {
     }
     match e.fill {
         Some(fill) if (e.workgroups as f64) < fill => {
-            let reason = format!("{reached}; {} workgroups, and {fill:.0} fill the device", e.workgroups);
+            let reason =
+                format!("{reached}; {} of the {fill:.0} workgroups that fill the device", e.workgroups);
             verdict(Verdict::Underfilled, reason)
         }
         _ => verdict(

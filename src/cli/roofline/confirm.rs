@@ -116,14 +116,12 @@ impl Meter<'_> {
                 let times = meter.step(config, Profile::default())?;
                 Ok(meter.time(&times))
             })?;
-            let each = |of: fn(&[Option<f64>; 3]) -> Option<(f64, f64)>| -> Vec<f64> {
-                let pairs: Vec<(f64, f64)> = spans.iter().filter_map(of).collect();
-                differences(&pairs).into_iter().map(|more| more / *calls as f64).collect()
+            let each = |longer: usize, shorter: usize| -> Vec<f64> {
+                let pairs = spans.iter().filter_map(|spans| spans[longer].zip(spans[shorter]));
+                differences(&pairs.collect::<Vec<_>>()).into_iter().map(|more| more / *calls as f64).collect()
             };
-            found[group] = [
-                each(|[real, twice, _]| twice.zip(*real)),
-                each(|[real, _, collapsed]| real.zip(*collapsed)),
-            ];
+            let [real, twice, collapsed] = [0, 1, 2];
+            found[group] = [each(twice, real), each(real, collapsed)];
         }
         Ok(found)
     }
