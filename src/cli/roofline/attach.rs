@@ -22,7 +22,7 @@ pub struct Attach {
         "n_gpu_layers",
     ])]
     attach: Option<String>,
-    /// Steps to watch, of the server or of the workload [default: 60]
+    /// Steps to watch, of the server or of the workload [default: 120]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3000))]
     steps: Option<u64>,
     /// Seconds to wait for the server's steps [default: 60]
@@ -50,7 +50,7 @@ fn of_no_device(global: &Global) -> anyhow::Result<()> {
 impl Attach {
     /// How many steps to watch.
     pub fn steps(&self) -> u64 {
-        self.steps.unwrap_or(60)
+        self.steps.unwrap_or(120)
     }
 
     /// Refuses what only a server's report asks, and, where no `workload` is named, its report too; beside a
