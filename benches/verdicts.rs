@@ -18,8 +18,6 @@ use ridgepoint::units::Flops;
 const PASSES: usize = 31;
 /// Runs of T(2n) and T(n) in a pass. Those that nothing disturbed count.
 const RUNS: usize = 9;
-/// Intervals that are no farther apart than this part are of one figure: a machine's pace changes by as much.
-const SAME: f64 = 1.01;
 /// What T(n) takes, ns.
 const BATCH: u64 = 10_000_000;
 
@@ -212,7 +210,7 @@ fn judged(kernels: &[Known], roof: &Roof) -> Vec<String> {
             }
         }
         if let [Some(there), Some(here)] = rows.map(|row| row.interval_ns)
-            && (here.low > there.high * SAME || there.low > here.high * SAME)
+            && (here.low > there.high || here.high < there.low)
         {
             wrong.push(format!("{}: its figure depends on its place: {there:?}, {here:?}", k.name));
         }

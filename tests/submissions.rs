@@ -21,6 +21,12 @@ fn gpu() -> Arc<Gpu> {
     Gpu::open(&AdapterChoice::Best, Checks::Trusted).expect("an adapter")
 }
 
+/// A model of the tests' data.
+fn load(gpu: &Arc<Gpu>, name: &str) -> Runner {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    Runner::load(gpu, &ModelFile::open(&path).unwrap(), limits(), &mut |_, _| {}).unwrap()
+}
+
 #[test]
 fn a_round_trip_of_a_probe_is_one_submission() {
     let gpu = gpu();
@@ -36,9 +42,7 @@ fn a_round_trip_of_a_probe_is_one_submission() {
 #[test]
 fn a_step_is_one_submission_and_reading_its_stamps_another() {
     let gpu = gpu();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quant-models/tiny-Q4_1.gguf");
-    let file = ModelFile::open(&path).unwrap();
-    let mut runner = Runner::load(&gpu, &file, limits(), &mut |_, _| {}).unwrap();
+    let mut runner = load(&gpu, "quant-models/tiny-Q4_1.gguf");
     let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
     let entry = |start| Entry { tokens: &[1], start, blocks: &blocks, outputs: Outputs::Last };
     let mut results = Results::default();
@@ -65,8 +69,7 @@ fn a_step_is_one_submission_and_reading_its_stamps_another() {
 fn stamped_steps_keep_the_pace() {
     let gpu = gpu();
     let Some(mut ring) = Ring::new(&gpu) else { return };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/llama");
-    let mut runner = Runner::load(&gpu, &ModelFile::open(&path).unwrap(), limits(), &mut |_, _| {}).unwrap();
+    let mut runner = load(&gpu, "tiny/llama");
     let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
     let entry = Entry { tokens: &[1], start: 3, blocks: &blocks, outputs: Outputs::Last };
     let dispatches = runner.describe(&[entry], Want::Argmax).unwrap().len();
@@ -95,8 +98,7 @@ fn stamped_steps_keep_the_pace() {
 fn a_step_with_more_or_fewer_dispatches_has_as_many_parts() {
     let gpu = gpu();
     let Some(mut ring) = Ring::new(&gpu) else { return };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/llama");
-    let mut runner = Runner::load(&gpu, &ModelFile::open(&path).unwrap(), limits(), &mut |_, _| {}).unwrap();
+    let mut runner = load(&gpu, "tiny/llama");
     let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
     let entry = Entry { tokens: &[1], start: 3, blocks: &blocks, outputs: Outputs::Last };
     let launch = PROBES.iter().find(|p| p.name() == "launch").unwrap();

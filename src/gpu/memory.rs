@@ -53,7 +53,12 @@ impl Gpu {
 
 /// Linux's estimate of what can be had without swapping, in bytes; `None` elsewhere.
 pub fn host_available() -> Option<u64> {
-    parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    meminfo("MemAvailable")
+}
+
+/// A line of Linux's `/proc/meminfo`, in bytes; `None` elsewhere.
+pub(crate) fn meminfo(name: &str) -> Option<u64> {
+    parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?, name)
 }
 
 /// What a limit on this process's addresses (`ulimit -v`) leaves, in bytes; `None` where there is none.
@@ -70,8 +75,8 @@ fn parse_address_space(limits: &str, status: &str) -> Option<u64> {
     Some(limit.saturating_sub(taken.saturating_mul(1024)))
 }
 
-fn parse_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+fn parse_meminfo(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -82,9 +87,10 @@ mod tests {
 
     #[test]
     fn meminfo_is_read() {
-        assert_eq!(parse_available("MemTotal: 9 kB\nMemAvailable:    3072 kB\n"), Some(3 << 20));
-        assert_eq!(parse_available("MemTotal: 9 kB\n"), None);
-        assert_eq!(parse_available("MemAvailable: lots\n"), None);
+        let available = |text| parse_meminfo(text, "MemAvailable");
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    3072 kB\n"), Some(3 << 20));
+        assert_eq!(available("MemTotal: 9 kB\n"), None);
+        assert_eq!(available("MemAvailable: lots\n"), None);
     }
 
     #[test]

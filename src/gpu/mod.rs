@@ -29,6 +29,7 @@ pub use device::{Checks, Error, Gpu, OpenOptions};
 pub use expand::{Program, SHADERS, expand};
 pub use isa::{Compiled, Compiler, IsaAdapter, Statistic, isa_adapters};
 pub use limits::LimitProfile;
+pub(crate) use memory::meminfo;
 pub use memory::{Room, host_available};
 pub use pace::Pace;
 pub use pipeline::{Binding, Bound, Dispatch, Pipeline};

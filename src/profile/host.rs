@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::gpu::meminfo;
+
 /// Bytes of all last-level caches together; none where the system doesn't tell.
 pub(super) fn last_level_caches() -> Option<u64> {
     caches(Path::new("/sys/devices/system/cpu"))
@@ -12,7 +14,7 @@ pub(super) fn last_level_caches() -> Option<u64> {
 /// Bytes of memory that a process may use: the machine's, or its control group's where that is less; none where
 /// the system doesn't tell. What is free at the moment is no part of it, so that it stays the same.
 pub(super) fn memory() -> Option<u64> {
-    let machine = total(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let machine = meminfo("MemTotal")?;
     let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     let limits = group.iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
     Some(limits.fold(machine, u64::min))
@@ -31,11 +33,6 @@ fn caches(folder: &Path) -> Option<u64> {
 
 fn kibibytes(size: &str) -> Option<u64> {
     size.trim().strip_suffix('K')?.parse::<u64>().ok()?.checked_mul(1024)
-}
-
-fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -61,7 +58,5 @@ mod tests {
     #[test]
     fn sizes_are_read() {
         assert_eq!((kibibytes("512K\n"), kibibytes("lots")), (Some(512 << 10), None));
-        assert_eq!(total("MemTotal:    8 kB\nMemFree: 3 kB\n"), Some(8192));
-        assert_eq!(total("MemFree: 3 kB\n"), None);
     }
 }
