@@ -1,87 +1,94 @@
 //! The analyzer judged on the adapter that is there, by kernels whose verdict is known.
 //!
 //! `cargo bench --bench verdicts`, on a quiet machine: times decide, so it is no test. Each kernel is measured
-//! in its place and in the reversed order, in turn: verdicts must be right both times, and intervals meet.
-//! Ends with 1 if one is not.
+//! in its place and in the reversed order, in turn: verdicts must be right both times, and the median of either
+//! order lie within p10 and p90 of the other's. Ends with 1 if one is not.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use ridgepoint::cost::{Cost, Role, Work};
-use ridgepoint::gpu::{AdapterChoice, Checks, Gpu, Program};
-use ridgepoint::profile::stats::Samples;
-use ridgepoint::profile::{Budget, PROBES, Rig, Rounds, fill, measure};
-use ridgepoint::roofline::report::{Ceiling, Host, TimedBy, Verdict};
+use ridgepoint::gpu::{self, AdapterChoice, Checks, Gpu, Program};
+use ridgepoint::profile::{Budget, Draws, PROBES, Probe, Repeat, Rig, Rounds, Timing, batch, fill, measure};
+use ridgepoint::roofline::report::{Ceiling, Host, Percentiles, TimedBy, Verdict};
 use ridgepoint::roofline::{Group, MeasuredStep, Roof};
-use ridgepoint::units::Flops;
+use ridgepoint::units::{Flops, Nanos};
 
 /// Passes with each kernel in its place, and as many with the order reversed.
 const PASSES: usize = 31;
-/// Runs of T(2n) and T(n) in a pass. Those that nothing disturbed count.
-const RUNS: usize = 9;
-/// What T(n) takes, ns.
-const BATCH: u64 = 10_000_000;
+/// A pass takes as many draws of T(n) and of a longer run as have T(n) take the time of so many of 50 ms.
+const DRAWS: usize = 2;
+/// Before each, since what ran before leaves its caches and its clock.
+const WARM_UP: Duration = Duration::from_millis(100);
 
 /// A kernel whose verdict is known.
-struct Known {
+struct Known<'a> {
     name: &'static str,
     verdict: Verdict,
+    gpu: &'a Gpu,
     rig: Rig,
     cost: Cost,
+    timing: Timing,
     /// Repeats of a T(n).
     repeats: u32,
-    /// T(2n) and T(n) of each pass, ns: in its place, and with the order reversed.
-    passes: [Vec<Pass>; 2],
+    /// A dispatch in each pass, ns: in its place, and with the order reversed.
+    samples: [Vec<f64>; 2],
 }
 
-type Pass = [(f64, f64); RUNS];
-
-impl Known {
-    fn new(gpu: &Gpu, name: &'static str, verdict: Verdict, (rig, cost): (Rig, Cost)) -> Self {
-        let once = rig.time(gpu, 1).and_then(|_| rig.time(gpu, 1)).unwrap();
-        let repeats = (BATCH / once.0.max(1)).clamp(1, 2000) as u32;
-        Self { name, verdict, rig, cost, repeats, passes: Default::default() }
+impl Repeat for Known<'_> {
+    fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
+        self.rig.time(self.gpu, repeats)
     }
 
-    fn pass(&self, gpu: &Gpu) -> Pass {
-        let time = |repeats| self.rig.time(gpu, repeats).unwrap().0 as f64;
-        std::array::from_fn(|_| (time(2 * self.repeats), time(self.repeats)))
+    fn timing(&self) -> Timing {
+        self.timing
+    }
+}
+
+impl<'a> Known<'a> {
+    fn new(gpu: &'a Gpu, name: &'static str, verdict: Verdict, (rig, cost): (Rig, Cost)) -> Self {
+        let timing = Timing::of(gpu);
+        Self { name, verdict, gpu, rig, cost, timing, repeats: 1, samples: Default::default() }
     }
 
-    /// One dispatch by T(2n) - T(n), so that the round trip cancels: a sample for each pass that was not
-    /// disturbed throughout.
-    fn samples(&self, passes: &[Pass]) -> Vec<f64> {
-        let all = passes.concat();
-        let limit = |of: fn(&(f64, f64)) -> f64| Samples::new(all.iter().map(of).collect()).unwrap().calm();
-        let (twice, once) = (limit(|p| p.0), limit(|p| p.1));
-        let each = f64::from(self.repeats) * self.rig.bound.len() as f64;
-        let sample = |pass: &Pass| {
-            let calm = pass.iter().filter(|p| p.0 <= twice && p.1 <= once);
-            Samples::new(calm.map(|p| (p.0 - p.1) / each).collect()).map(|s| s.median())
-        };
-        passes.iter().filter_map(sample).collect()
+    /// One dispatch by the slope, so that the round trip cancels; no sample if the pass was disturbed throughout.
+    fn pass(&mut self, order: usize) -> Result<(), gpu::Error> {
+        let start = Instant::now();
+        while start.elapsed() < WARM_UP {
+            self.run(self.repeats)?;
+        }
+        let (repeats, draws) = (self.repeats, self.draws(DRAWS));
+        let slope = Draws::take(self, repeats, draws)?.slope();
+        let dispatches = self.rig.bound.len() as f64;
+        self.samples[order].extend(slope.map(|s| s.seconds * 1e9 / dispatches));
+        Ok(())
     }
+}
+
+fn probe(name: &str) -> &'static dyn Probe {
+    *PROBES.iter().find(|p| p.name() == name).unwrap()
 }
 
 /// The first variant of a probe; of one whose ceiling is known, the variant that gave it.
 fn variant(gpu: &Gpu, name: &str, ceilings: &[Ceiling]) -> Rig {
-    let probe = PROBES.iter().find(|p| p.name() == name).unwrap();
-    let mut rigs = probe.rigs(gpu).unwrap();
+    let mut rigs = probe(name).rigs(gpu).unwrap();
     let ceiling = ceilings.iter().find(|c| c.name == name);
     let best = ceiling.and_then(|c| rigs.iter().position(|rig| rig.program.label() == c.probe));
     rigs.swap_remove(best.unwrap_or(0))
 }
 
-/// Chains of multiply-adds, long, in so many groups of 64 lanes.
+/// Chains of multiply-adds in so many groups of 64 lanes, long beside a launch.
 fn chains(gpu: &Gpu, groups: u32) -> (Rig, Cost) {
+    let steps = if groups == 1 { 1 << 16 } else { 1 << 12 };
     let program =
-        Program::new("probe/fma_f32").number("CHAINS", 12).number("ROUNDS", 4).number("STEPS", 4096);
+        Program::new("probe/fma_f32").number("CHAINS", 12).number("ROUNDS", 4).number("STEPS", steps);
     let c = gpu.uniform_with("c", bytemuck::cast_slice(&[0.25_f32, 0.0, 0.0, 0.0]));
     let out = gpu.storage("sums", u64::from(groups) * 256).unwrap();
     let bound = gpu.bind(&gpu.pipeline(&program).unwrap(), &[(&c).into(), (&out).into()]).unwrap();
-    let flops = 64 * 12 * 4096 * 4 * 2 * u64::from(groups);
+    let flops = 64 * 12 * u64::from(steps) * 4 * 2 * u64::from(groups);
     let work = Work { f32: Flops(flops), ..Work::default() };
     let cost = Cost { work, traffic: vec![] }.moves(Role::Output, 256, 256);
-    (Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group: 1 }, cost)
+    (Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group: 1.0 }, cost)
 }
 
 fn chase(gpu: &Gpu, groups: u32) -> (Rig, Cost) {
@@ -95,11 +102,11 @@ fn chase(gpu: &Gpu, groups: u32) -> (Rig, Cost) {
     let bound = gpu.bind(&gpu.pipeline(&program).unwrap(), &[(&next).into(), (&ends).into()]).unwrap();
     let bytes = 4 * 65_536 * u64::from(groups);
     let cost = Cost::default().moves(Role::Weights, bytes, bytes);
-    (Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group: 1 }, cost)
+    (Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group: 1.0 }, cost)
 }
 
 fn moved(rig: &Rig, roles: &[Role]) -> Cost {
-    let bytes = rig.work_per_group * u64::from(rig.groups) / roles.len() as u64;
+    let bytes = rig.work_per_group as u64 * u64::from(rig.groups) / roles.len() as u64;
     roles.iter().fold(Cost::default(), |cost, role| cost.moves(*role, bytes, bytes))
 }
 
@@ -131,18 +138,19 @@ fn main() -> ExitCode {
         agreed: true,
     });
     let value = |name: &str| ceilings.iter().find(|c| c.name == name).map_or(0.0, |c| c.value);
-    let best = filled.rates.iter().map(|r| r.1).fold(0.0, f64::max);
+    let best = filled.rates.iter().map(|r| r.rate).fold(0.0, f64::max);
     // Without a rate of one group nothing is known of it.
-    let alone = filled.rates.iter().find(|r| r.0 == 1).map_or(1.0, |r| r.1 / best);
+    let alone = filled.rates.iter().find(|r| r.size == 1).map_or(1.0, |r| r.rate / best);
 
     let copy = variant(&gpu, "copy_cold", &ceilings);
     let copied = moved(&copy, &[Role::Weights, Role::Output]);
     let empty = variant(&gpu, "launch", &ceilings);
+    let launches = probe("launch").part(&gpu).timing;
     let nothing = Cost::default().moves(Role::Output, 4, 4);
     let full = 8 * filled.smallest.max(8);
     let mut kernels = vec![
         Known::new(&gpu, "copy", Verdict::MemoryBound, (copy, copied)),
-        Known::new(&gpu, "empty", Verdict::LaunchOverhead, (empty, nothing)),
+        Known { timing: launches, ..Known::new(&gpu, "empty", Verdict::LaunchOverhead, (empty, nothing)) },
         Known::new(&gpu, "chain", Verdict::ComputeBound, chains(&gpu, full)),
         Known::new(&gpu, "chase", Verdict::Latency, chase(&gpu, full / 8)),
     ];
@@ -159,11 +167,13 @@ fn main() -> ExitCode {
     } else {
         println!("caches are no faster than memory: 'over-roof' can't be told here");
     }
+    for k in &mut kernels {
+        k.repeats = batch(k).expect("a device that runs").0;
+    }
     // One order and the other in turn, so that a machine that changes its pace changes both.
     for pass in 0..2 * PASSES {
         for k in &mut kernels {
-            let runs = k.pass(&gpu);
-            k.passes[pass % 2].push(runs);
+            k.pass(pass % 2).expect("a device that runs");
         }
         kernels.reverse();
     }
@@ -173,10 +183,10 @@ fn main() -> ExitCode {
 }
 
 /// What is wrong: another verdict than the known one, or a figure that depends on its place.
-fn judged(kernels: &[Known], roof: &Roof) -> Vec<String> {
+fn judged(kernels: &[Known<'_>], roof: &Roof) -> Vec<String> {
     let mut wrong = Vec::new();
     for k in kernels {
-        let rows = k.passes.each_ref().map(|passes| {
+        let rows = k.samples.each_ref().map(|samples| {
             let group = Group {
                 kernel: k.name.into(),
                 shape: String::new(),
@@ -184,7 +194,7 @@ fn judged(kernels: &[Known], roof: &Roof) -> Vec<String> {
                 workgroups: u64::from(k.rig.groups),
                 cost: k.cost.clone(),
                 timed_by: TimedBy::LeaveOneOutWall,
-                samples: k.samples(passes),
+                samples: samples.clone(),
             };
             let step = MeasuredStep {
                 name: "test".into(),
@@ -209,10 +219,13 @@ fn judged(kernels: &[Known], roof: &Roof) -> Vec<String> {
                 ));
             }
         }
-        if let [Some(there), Some(here)] = rows.map(|row| row.interval_ns)
-            && (here.low > there.high || here.high < there.low)
-        {
-            wrong.push(format!("{}: its figure depends on its place: {there:?}, {here:?}", k.name));
+        if let [Some(there), Some(here)] = rows.map(|row| row.time_ns) {
+            let within = |a: Percentiles, b: Percentiles| (b.p10..=b.p90).contains(&a.p50);
+            let apart = 100.0 * (here.p50 / there.p50 - 1.0);
+            println!("{:<10} reversed {apart:+.1} %", k.name);
+            if !within(here, there) || !within(there, here) {
+                wrong.push(format!("{}: its figure depends on its place: {there:?}, {here:?}", k.name));
+            }
         }
     }
     wrong

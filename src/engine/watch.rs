@@ -1,9 +1,9 @@
 //! Watching steps while they serve: stamps around dispatches, for a window of steps.
 
 use super::{Engine, Error};
-use crate::gpu::{self, Bound, Gpu, Program};
+use crate::gpu::{self, Bound, Gpu};
 use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Want};
-use crate::profile::{Counts, Ring, Stamps, StepTimes, Watch, Watched, shared};
+use crate::profile::{Counts, Ring, Stamps, StepTimes, Watch, Watched, nothing, shared};
 
 /// A window under way.
 #[derive(Debug)]
@@ -25,11 +25,7 @@ impl Watching {
         let ring = Ring::new(gpu).ok_or_else(|| {
             Error::Unwatched(format!("{} has no timestamps to watch steps with", gpu.adapter.name))
         })?;
-        let bound = |gpu: &Gpu| {
-            let count = gpu.storage("nothing", 16)?;
-            gpu.bind(&gpu.pipeline(&Program::new("probe/count"))?, &[(&count).into()])
-        };
-        let nothing = bound(gpu).map_err(model::Error::from)?;
+        let nothing = nothing(gpu).map_err(model::Error::from)?;
         let (seen, room) = (Vec::new(), Ring::PAIRS);
         Ok(Self { ring, stamps, nothing, left: steps, seen, room, failed: None })
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::memory::pool;
 use super::probe::{Error, PROBES, Probe, Rig, Unit};
 use super::rounds::{Asked, Contest, in_rounds};
-use super::slope::{Budget, Repeat, Slope};
+use super::slope::{Budget, Repeat, Slope, Timing};
 use crate::gpu::{self, Gpu};
 use crate::units::{Bytes, Nanos};
 
@@ -139,7 +139,7 @@ fn contest<'a>(gpu: &'a Gpu, probe: &dyn Probe, mut rigs: Vec<Rig>) -> Result<Co
         unit: probe.unit(),
         probe: rig.program.label(),
         work: rig.work(),
-        what: Box::new(Kept { rig, gpu }) as Box<dyn Repeat>,
+        what: Box::new(Kept { rig, gpu, timing: part.timing }) as Box<dyn Repeat>,
     });
     Ok(Contest { variants: variants.collect(), every: part.every })
 }
@@ -148,6 +148,7 @@ fn contest<'a>(gpu: &'a Gpu, probe: &dyn Probe, mut rigs: Vec<Rig>) -> Result<Co
 struct Kept<'a> {
     rig: Rig,
     gpu: &'a Gpu,
+    timing: Timing,
 }
 
 impl Repeat for Kept<'_> {
@@ -155,8 +156,8 @@ impl Repeat for Kept<'_> {
         self.rig.on(self.gpu).run(repeats)
     }
 
-    fn least(&self) -> Nanos {
-        self.rig.on(self.gpu).least()
+    fn timing(&self) -> Timing {
+        self.timing
     }
 }
 
@@ -181,7 +182,7 @@ fn trials(gpu: &Gpu, rigs: &mut [Rig]) -> Result<Vec<f64>, Error> {
             took = rig.on(gpu).run(1)?;
         }
         let running = rig.on(gpu);
-        let trial = TRIAL * running.least().0 as f64;
+        let trial = TRIAL * running.timing().least.0 as f64;
         repeats.push((trial / took.0.max(1) as f64).clamp(1.0, 64.0) as u32);
         trials = running.draws(TRIALS);
     }

@@ -154,7 +154,7 @@ impl Probe for Chain {
         for chains in CHAINS {
             let program = self.op.program(chains);
             let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
-            let work_per_group = self.op.work(chains).0;
+            let work_per_group = self.op.work(chains).0 as f64;
             let rig = Rig { program, bound: vec![bound], groups, most_groups: most, work_per_group };
             rig.on(gpu).run(1)?;
             let bytes = gpu.download(&out, 0, 4 * u64::from(LANES) * u64::from(groups))?;

@@ -1,16 +1,30 @@
 //! Rates over the working set, and the levels of memory that they show.
 
+use super::ceiling::Ceiling;
 use super::memory::{Kind, Memory, RESIDENT, pool};
+use super::stats::Interval;
 use crate::gpu::Gpu;
 use crate::units::Bytes;
 
-/// A rate at a working set.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A rate at a size.
+#[derive(Clone, Debug, PartialEq)]
 pub struct At {
-    /// The working set.
-    pub set: Bytes,
-    /// GB/s.
+    /// Bytes of the working set, or workgroups of the grid.
+    pub size: u64,
+    /// GB/s, or 10^9 operations a second.
     pub rate: f64,
+    /// What it is with any one round left out.
+    pub spread: Interval,
+    /// The shader and variant that gave it.
+    pub probe: String,
+}
+
+impl At {
+    /// What was measured at this size.
+    pub fn new(size: u64, found: &Ceiling) -> Self {
+        let spread = Interval { low: found.low, high: found.high };
+        Self { size, rate: found.value, spread, probe: found.probe.clone() }
+    }
 }
 
 /// A stretch of working sets of one rate.
@@ -44,13 +58,14 @@ pub fn levels(points: &[At]) -> Vec<Level> {
     while let [first, ..] = rest {
         // A set that is missing ends a stretch: nothing is known of it.
         let next = |(i, p): &(usize, &At)| {
-            p.set.0 == first.set.0 << i && (p.rate - first.rate).abs() <= FLAT * first.rate
+            p.size == first.size << i && (p.rate - first.rate).abs() <= FLAT * first.rate
         };
         let length = rest.iter().enumerate().take_while(next).count();
         if length >= 2 {
             let mut rates: Vec<f64> = rest[..length].iter().map(|p| p.rate).collect();
             rates.sort_by(f64::total_cmp);
-            levels.push(Level { from: first.set, to: rest[length - 1].set, rate: rates[length / 2] });
+            let [from, to] = [first.size, rest[length - 1].size].map(Bytes);
+            levels.push(Level { from, to, rate: rates[length / 2] });
         }
         rest = &rest[if length >= 2 { length } else { 1 }..];
     }
@@ -61,11 +76,14 @@ pub fn levels(points: &[At]) -> Vec<Level> {
 mod tests {
     use super::*;
 
+    fn at(shift: u32, rate: f64) -> At {
+        At { size: 1 << shift, rate, spread: Interval { low: rate, high: rate }, probe: String::new() }
+    }
+
     #[test]
     fn two_caches_and_memory_are_three_levels() {
         let rates = [100.0, 105.0, 98.0, 60.0, 40.0, 42.0, 41.0, 20.0, 11.0, 10.5];
-        let points: Vec<At> =
-            rates.iter().enumerate().map(|(i, &rate)| At { set: Bytes(1 << (19 + i)), rate }).collect();
+        let points: Vec<At> = rates.iter().enumerate().map(|(i, &rate)| at(19 + i as u32, rate)).collect();
         let levels = levels(&points);
         assert_eq!(levels.iter().map(|l| l.rate).collect::<Vec<_>>(), [100.0, 41.0, 11.0]);
         assert_eq!((levels[0].from, levels[0].to), (Bytes(1 << 19), Bytes(1 << 21)));
@@ -73,7 +91,6 @@ mod tests {
 
     #[test]
     fn a_set_that_was_not_measured_is_on_no_level() {
-        let at = |shift: u32, rate: f64| At { set: Bytes(1 << shift), rate };
         let found = levels(&[at(19, 10.0), at(21, 10.0), at(22, 10.1), at(24, 10.0)]);
         assert_eq!(found, [Level { from: Bytes(1 << 21), to: Bytes(1 << 22), rate: 10.1 }]);
     }

@@ -146,8 +146,13 @@ impl Probe for Fma {
         for lane in self.shape.lanes() {
             let program = lane.program();
             let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
-            let rig =
-                Rig { program, bound: vec![bound], groups, most_groups: most, work_per_group: lane.work().0 };
+            let rig = Rig {
+                program,
+                bound: vec![bound],
+                groups,
+                most_groups: most,
+                work_per_group: lane.work().0 as f64,
+            };
             prove(gpu, &rig, lane, &out)?;
             rigs.push(rig);
         }

@@ -1,10 +1,10 @@
 //! What one more dispatch costs, and how many workgroups it takes to fill the device.
 
 use super::ceiling::{Ceiling, ceilings};
+use super::curve::At;
 use super::probe::{Error, Part, Probe, Rig, Unit};
-use super::slope::{Budget, Repeat as _};
-use crate::gpu::{Gpu, Program};
-use crate::units::Bytes;
+use super::slope::{Budget, Repeat as _, Timing};
+use crate::gpu::{self, Bound, Gpu, Program};
 
 /// The launch probe.
 pub static LAUNCH: Launch = Launch;
@@ -14,24 +14,55 @@ pub static LAUNCH: Launch = Launch;
 #[derive(Debug)]
 pub struct Launch;
 
+/// Workgroups of a dispatch of nothing: enough to wake a software driver's workers on as many cores, as a kernel does.
+/// How long one worker takes to wake depends on the core that it happens to lie on.
+pub const NOTHING: u32 = 32;
+
+/// What a dispatch of [`NOTHING`] runs: the word goes up by one.
+fn counting() -> Program {
+    Program::new("probe/count")
+}
+
+/// A dispatch of nothing, to be run with [`NOTHING`] workgroups.
+///
+/// # Errors
+/// A device without memory.
+pub fn nothing(gpu: &Gpu) -> Result<Bound, gpu::Error> {
+    bound(gpu, &gpu.storage("nothing", 16)?)
+}
+
+fn bound(gpu: &Gpu, count: &wgpu::Buffer) -> Result<Bound, gpu::Error> {
+    gpu.bind(&gpu.pipeline(&counting())?, &[count.into()])
+}
+
 impl Probe for Launch {
     fn name(&self) -> &'static str {
         "launch"
     }
 
     fn summary(&self) -> &'static str {
-        "one more dispatch of one lane that waits for the last"
+        "one more dispatch of next to nothing that waits for the last"
     }
 
     fn unit(&self) -> Unit {
         Unit::Nanoseconds
     }
 
+    fn part(&self, gpu: &Gpu) -> Part {
+        let timing = if gpu.adapter.is_software() { Timing::WAKING } else { Timing::GPU };
+        Part { timing, ..Part::of(gpu) }
+    }
+
     fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {
-        let program = Program::new("probe/count");
-        let count = gpu.storage("probe count", 16)?;
-        let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&count).into()])?;
-        let rig = Rig { program, bound: vec![bound], groups: 1, most_groups: 1, work_per_group: 1 };
+        let count = gpu.storage("nothing", 16)?;
+        let rig = Rig {
+            program: counting(),
+            bound: vec![bound(gpu, &count)?],
+            groups: NOTHING,
+            most_groups: NOTHING,
+            // A launch is one, whatever its grid.
+            work_per_group: 1.0 / f64::from(NOTHING),
+        };
         rig.on(gpu).run(5)?;
         let bytes = gpu.download(&count, 0, 4)?;
         if bytes != 5_u32.to_le_bytes() {
@@ -88,8 +119,8 @@ impl Probe for Grid {
     }
 
     /// A third of a ceiling's turns, as spread out: grids are many.
-    fn part(&self, _: &Gpu) -> Part {
-        Part { variants: 1, every: 3, memory: Bytes(0) }
+    fn part(&self, gpu: &Gpu) -> Part {
+        Part { variants: 1, every: 3, ..Part::of(gpu) }
     }
 
     fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {
@@ -97,7 +128,7 @@ impl Probe for Grid {
         let c = gpu.uniform_with("probe c", bytemuck::cast_slice(&[0.25_f32, 0.0, 0.0, 0.0]));
         let out = gpu.storage("probe sums", 4 * u64::from(LANES) * u64::from(self.groups))?;
         let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
-        let work_per_group = 2 * u64::from(LANES) * u64::from(CHAINS) * u64::from(STEPS) * 8;
+        let work_per_group = 16.0 * f64::from(LANES) * f64::from(CHAINS) * f64::from(STEPS);
         let groups = self.groups;
         Ok(vec![Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group }])
     }
@@ -136,8 +167,8 @@ pub fn grids(gpu: &Gpu) -> Result<Vec<Grid>, Error> {
 /// The rates of growing grids, and the smallest that is full.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fill {
-    /// (workgroups, 10^9 operations a second), ascending.
-    pub rates: Vec<(u32, f64)>,
+    /// 10^9 operations a second of each grid, ascending.
+    pub rates: Vec<At>,
     /// The smallest grid with nine tenths of the best rate.
     pub smallest: u32,
     /// The smallest and the largest that it could be as far as rounds differ.
@@ -155,7 +186,7 @@ impl Fill {
         };
         let (widest, _) = found.last()?;
         Some(Self {
-            rates: found.iter().map(|(grid, c)| (grid.groups, c.value)).collect(),
+            rates: found.iter().map(|(grid, c)| At::new(grid.groups.into(), c)).collect(),
             smallest: smallest(|c| c.value, |c| c.value)?,
             range: [
                 smallest(|c| c.high, |c| c.low)?,
@@ -196,7 +227,7 @@ mod tests {
     fn the_smallest_full_grid_is_found() {
         let fill = found(&[10.0, 20.0, 37.0, 40.0, 39.0, 40.5].map(|r| [r; 3])).unwrap();
         assert_eq!((fill.smallest, fill.range), (4, [4, 4]));
-        assert_eq!((fill.rates[0], fill.rates.len()), ((1, 10.0), 6));
+        assert_eq!((fill.rates[0].size, fill.rates[0].rate, fill.rates.len()), (1, 10.0, 6));
         assert_eq!(found(&[]), None);
         assert_eq!(found(&[[5.0; 3]]).map(|fill| fill.smallest), Some(1));
     }

@@ -42,14 +42,14 @@ mod watch;
 
 pub use ceiling::{Ceiling, Rounds, ceilings, measure};
 pub use curve::{At, Level, levels, points};
-pub use launch::{Fill, Grid, fill, grids};
+pub use launch::{Fill, Grid, NOTHING, fill, grids, nothing};
 pub use memory::{Kind, Memory, RESIDENT, pool};
 pub use native::native;
 pub use probe::{Error, PROBES, Part, Probe, Rig, Unit};
 pub use record::{Dispatched, Stamps, StepTimes};
 pub use ring::{Counts, Ring};
 pub use rounds::{Asked, Contest, in_rounds};
-pub use slope::{Budget, Repeat, Slope, batch};
+pub use slope::{Budget, Draws, Repeat, Slope, Timing, batch};
 pub use span::{Resolved, Spans};
 pub use step_time::{LEAST, StepTime, StepWork};
 pub use watch::{Watch, Watched, shared};

@@ -11,7 +11,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::probe::{Error, Unit};
 use super::rounds::Asked;
-use super::slope::{Repeat, SHORT};
+use super::slope::{Repeat, Timing};
 use crate::gpu;
 use crate::units::Nanos;
 
@@ -87,8 +87,8 @@ impl Repeat for Threads {
         Ok(start.elapsed().into())
     }
 
-    fn least(&self) -> Nanos {
-        SHORT
+    fn timing(&self) -> Timing {
+        Timing::PROCESSOR
     }
 }
 

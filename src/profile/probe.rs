@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::slope::{BATCH, Repeat, SHORT};
+use super::slope::{Repeat, Timing};
 use super::{chain, fma, launch, memory};
 use crate::gpu::{self, Bound, Dispatch, Gpu, Program, Recorder};
 use crate::units::{Bytes, Nanos};
@@ -99,7 +99,7 @@ impl fmt::Display for Unit {
 }
 
 /// What part a probe takes in the rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
     /// At most so many of its variants.
     pub variants: usize,
@@ -107,6 +107,15 @@ pub struct Part {
     pub every: usize,
     /// The memory that it takes, where that is much.
     pub memory: Bytes,
+    /// How it is timed.
+    pub timing: Timing,
+}
+
+impl Part {
+    /// What most probes take on this device.
+    pub fn of(gpu: &Gpu) -> Self {
+        Self { variants: 3, every: 1, memory: Bytes(0), timing: Timing::of(gpu) }
+    }
 }
 
 /// A small kernel that does one thing as fast as the device can.
@@ -118,8 +127,8 @@ pub trait Probe: Sync {
     /// The unit of its figure.
     fn unit(&self) -> Unit;
     /// What part it takes in the rounds.
-    fn part(&self, _: &Gpu) -> Part {
-        Part { variants: 3, every: 1, memory: Bytes(0) }
+    fn part(&self, gpu: &Gpu) -> Part {
+        Part::of(gpu)
     }
     /// Its variants, ready to run and each proved right; the fastest is the ceiling.
     ///
@@ -140,13 +149,13 @@ pub struct Rig {
     /// The most workgroups that its buffers have room for.
     pub most_groups: u32,
     /// Operations or bytes of one workgroup.
-    pub work_per_group: u64,
+    pub work_per_group: f64,
 }
 
 impl Rig {
     /// Operations or bytes of one repeat.
     pub fn work(&self) -> f64 {
-        self.work_per_group as f64 * f64::from(self.groups) * self.bound.len() as f64
+        self.work_per_group * f64::from(self.groups) * self.bound.len() as f64
     }
 
     /// The wall time of so many repeats in one submission.
@@ -159,7 +168,7 @@ impl Rig {
 
     /// The rig on a device, to be timed.
     pub(super) fn on<'a>(&'a self, gpu: &'a Gpu) -> Running<'a> {
-        Running { rig: self, gpu }
+        Running { rig: self, gpu, timing: Timing::of(gpu) }
     }
 }
 
@@ -168,6 +177,7 @@ impl Rig {
 pub(super) struct Running<'a> {
     rig: &'a Rig,
     gpu: &'a Gpu,
+    timing: Timing,
 }
 
 impl Repeat for Running<'_> {
@@ -191,7 +201,7 @@ impl Repeat for Running<'_> {
         Ok(start.elapsed().into())
     }
 
-    fn least(&self) -> Nanos {
-        if self.gpu.adapter.is_software() { SHORT } else { BATCH }
+    fn timing(&self) -> Timing {
+        self.timing
     }
 }

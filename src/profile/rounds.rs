@@ -60,9 +60,9 @@ struct Timed<'a> {
 impl<'a> Timed<'a> {
     fn new(mut asked: Asked<'a>) -> Result<Self, Error> {
         let (repeats, took) = batch(&mut *asked.what)?;
-        let each = draws(took.max(asked.what.least()), DRAWS);
-        let slope = Slope { seconds: f64::INFINITY, least: f64::INFINITY, most: f64::INFINITY };
-        Ok(Self { asked, repeats, each, draws: Vec::new(), slope, rounds: Rounds::Scattered(0) })
+        let each = draws(took.max(asked.what.timing().least), DRAWS);
+        let (slope, rounds) = (Slope::UNKNOWN, Rounds::Scattered(0));
+        Ok(Self { asked, repeats, each, draws: Vec::new(), slope, rounds })
     }
 
     /// What the work takes, of which less is faster whatever the unit.
@@ -72,7 +72,7 @@ impl<'a> Timed<'a> {
 
     fn turn(&mut self) -> Result<(), Error> {
         self.draws.push(Draws::take(&mut *self.asked.what, self.repeats, self.each)?);
-        (self.slope, self.rounds) = settled(&self.draws, self.repeats);
+        (self.slope, self.rounds) = settled(&self.draws);
         Ok(())
     }
 }
@@ -140,10 +140,11 @@ pub fn in_rounds(
 ///
 /// Whatever disturbs a run makes it longer, so the shortest of all is the nearest to the truth, and
 /// more rounds can only bring it nearer; the spread is what leaving any one out does.
-fn settled(all: &[Draws], repeats: u32) -> (Slope, Rounds) {
-    let pool = pooled(all, None);
-    let Some(best) = pool.slope(repeats) else { return (pool.bound(repeats), Rounds::Scattered(all.len())) };
-    let without: Vec<Option<Slope>> = (0..all.len()).map(|i| pooled(all, Some(i)).slope(repeats)).collect();
+fn settled(all: &[Draws]) -> (Slope, Rounds) {
+    let Some(pool) = pooled(all, None) else { return (Slope::UNKNOWN, Rounds::Scattered(0)) };
+    let Some(best) = pool.slope() else { return (pool.bound(), Rounds::Scattered(all.len())) };
+    let without: Vec<Option<Slope>> =
+        (0..all.len()).map(|i| pooled(all, Some(i)).and_then(|draws| draws.slope())).collect();
     let lost = without.iter().any(Option::is_none);
     // Where a round can't be left out, how far the figure would move is told by its draws.
     let draws = [best.least, best.most].into_iter().filter(|_| lost);
@@ -157,9 +158,10 @@ fn settled(all: &[Draws], repeats: u32) -> (Slope, Rounds) {
 }
 
 /// The draws of all rounds but one.
-fn pooled(all: &[Draws], without: Option<usize>) -> Draws {
-    let kept = all.iter().enumerate().filter(|(i, _)| Some(*i) != without);
-    kept.fold(Draws::default(), |joined, (_, draws)| joined.and(draws))
+fn pooled(all: &[Draws], without: Option<usize>) -> Option<Draws> {
+    let mut kept = all.iter().enumerate().filter(|(i, _)| Some(*i) != without).map(|(_, draws)| draws);
+    let first = kept.next()?.clone();
+    Some(kept.fold(first, Draws::and))
 }
 
 #[cfg(test)]
@@ -182,7 +184,7 @@ mod tests {
     fn rounds(clocks: Vec<u64>, rounds: usize) -> (Slope, Rounds) {
         let mut device = Clocked(clocks);
         let draws: Vec<Draws> = (0..rounds).map(|_| Draws::take(&mut device, 1000, 2).unwrap()).collect();
-        settled(&draws, 1000)
+        settled(&draws)
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub fn bandwidth(report: &Report) -> Option<Canvas> {
         let places: Vec<[f64; 2]> = curve.points.iter().map(|p| [x.at(p.x), y.at(p.value)]).collect();
         canvas.path(&format!("series c{i}"), &places);
         for (point, [px, py]) in curve.points.iter().zip(&places) {
-            let about = format!("{}: {} at {}", curve.name, rate(point.value, &curve.unit), size(point.x));
+            let spread = point.low.zip(point.high);
+            let spread = spread.map(|(low, high)| format!(" [{} .. {}]", short(low), short(high)));
+            let (rate, spread) = (rate(point.value, &curve.unit), spread.unwrap_or_default());
+            let about = format!("{}: {rate}{spread} at {}", curve.name, size(point.x));
             canvas.bar(&format!("c{i}"), [px - 2.5, py - 2.5], [5.0, 5.0], &about);
             canvas.take([*px, *py], 4.0);
         }

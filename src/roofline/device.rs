@@ -14,6 +14,7 @@ use super::report::{Ceiling, Curve, Device, Plateau, Point, Timer};
 use super::roof::Roof;
 use super::timer::{grade, graded};
 use crate::gpu::{Checks, Gpu};
+use crate::profile::stats::Interval;
 use crate::profile::timer::GpuClock;
 use crate::profile::{
     self, Budget, Contest, Error, Fill, Kind, Memory, PROBES, Probe, RESIDENT, Rounds, ceilings, grids,
@@ -34,7 +35,7 @@ pub struct Key {
 
 /// The version of the probes: to be raised whenever one of them, or how they are measured, changes what comes
 /// out, since what was kept before is no figure of theirs.
-pub const MEASURED_AS: u32 = 4;
+pub const MEASURED_AS: u32 = 5;
 
 /// Whether a kept measurement will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,17 +177,14 @@ impl DeviceReport {
             progress(&error.to_string());
         }
         let mut ceilings: Vec<Ceiling> = found.into_iter().flatten().map(ceiling).collect();
-        let within: Vec<(Kind, profile::At)> = sets
-            .iter()
-            .zip(sized)
-            .filter_map(|(set, found)| {
-                Some((set.kind(), profile::At { set: set.set(gpu), rate: found.ok()?.value }))
-            })
-            .collect();
+        let at = |(set, found): (&Memory, Result<profile::Ceiling, _>)| {
+            Some((set.kind(), profile::At::new(set.set(gpu).0, &found.ok()?)))
+        };
+        let within: Vec<(Kind, profile::At)> = sets.iter().zip(sized).filter_map(at).collect();
         let mut curves: Vec<Curve> = KINDS
             .into_iter()
             .map(|(name, kind)| {
-                let within = within.iter().filter(|(of, _)| *of == kind).map(|(_, at)| *at);
+                let within = within.iter().filter(|(of, _)| *of == kind).map(|(_, at)| at.clone());
                 over_working_set(name, &whole(name, &ceilings, within, pool(gpu)))
             })
             .collect();
@@ -222,7 +220,8 @@ fn whole(
 ) -> Vec<profile::At> {
     let end = |end: &str, set: Bytes| {
         let ceiling = ceilings.iter().find(|c| c.name == format!("{name}_{end}"))?;
-        Some(profile::At { set, rate: ceiling.value })
+        let spread = Interval { low: ceiling.low, high: ceiling.high };
+        Some(profile::At { size: set.0, rate: ceiling.value, spread, probe: ceiling.probe.clone() })
     };
     end("resident", RESIDENT).into_iter().chain(within).chain(end("cold", cold)).collect()
 }
@@ -239,13 +238,19 @@ fn ceiling(c: profile::Ceiling) -> Ceiling {
     }
 }
 
+fn point(at: &profile::At) -> Point {
+    let profile::At { size, rate, spread, probe } = at;
+    let (low, high) = (Some(spread.low), Some(spread.high));
+    Point { x: *size as f64, value: *rate, low, high, probe: Some(probe.clone()) }
+}
+
 fn over_working_set(name: &str, points: &[profile::At]) -> Curve {
     let plateau = |l: profile::Level| Plateau { from: l.from.0 as f64, to: l.to.0 as f64, value: l.rate };
     Curve {
         name: name.to_string(),
         x_unit: "bytes".to_string(),
         unit: "GB/s".to_string(),
-        points: points.iter().map(|p| Point { x: p.set.0 as f64, value: p.rate }).collect(),
+        points: points.iter().map(point).collect(),
         plateaus: levels(points).into_iter().map(plateau).collect(),
     }
 }
@@ -253,7 +258,7 @@ fn over_working_set(name: &str, points: &[profile::At]) -> Curve {
 /// The smallest full grid, between the largest that is surely none and the largest that it could be.
 fn filling(fill: &profile::Fill) -> Ceiling {
     let smallest = f64::from(fill.smallest);
-    let grids = || fill.rates.iter().map(|r| f64::from(r.0));
+    let grids = || fill.rates.iter().map(|r| r.size as f64);
     let [least, most] = fill.range.map(f64::from);
     Ceiling {
         name: "fill".to_string(),
@@ -271,7 +276,7 @@ fn over_grid(fill: &profile::Fill) -> Curve {
         name: "fill".to_string(),
         x_unit: "workgroups".to_string(),
         unit: "GFLOP/s".to_string(),
-        points: fill.rates.iter().map(|&(g, rate)| Point { x: f64::from(g), value: rate }).collect(),
+        points: fill.rates.iter().map(point).collect(),
         plateaus: Vec::new(),
     }
 }
@@ -279,6 +284,10 @@ fn over_grid(fill: &profile::Fill) -> Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(size: u64, rate: f64) -> profile::At {
+        profile::At { size, rate, spread: Interval { low: rate, high: rate }, probe: String::new() }
+    }
 
     #[test]
     fn another_processor_or_other_probes_keep_no_figure() {
@@ -314,18 +323,19 @@ mod tests {
         };
         let ceilings =
             [ceiling("read_resident", 30.0), ceiling("read_cold", 8.9), ceiling("write_cold", 9.0)];
-        let at = |set: u64, rate: f64| profile::At { set: Bytes(set), rate };
         let between = [at(1 << 20, 28.0), at(64 << 20, 12.0)];
-        let curve = |name| whole(name, &ceilings, between.into_iter(), Bytes(128 << 20));
-        assert_eq!(curve("read"), [at(512 << 10, 30.0), between[0], between[1], at(128 << 20, 8.9)]);
+        let curve = |name| whole(name, &ceilings, between.iter().cloned(), Bytes(128 << 20));
+        let [first, second] = between.clone();
+        assert_eq!(curve("read"), [at(512 << 10, 30.0), first, second, at(128 << 20, 8.9)]);
         // An end that could not be measured is missing, and no other takes its place.
-        assert_eq!(curve("write"), [between[0], between[1], at(128 << 20, 9.0)]);
+        let [first, second] = between.clone();
+        assert_eq!(curve("write"), [first, second, at(128 << 20, 9.0)]);
     }
 
     #[test]
     fn a_fill_lies_above_what_is_surely_not_full() {
         let fill = |smallest, range| Fill {
-            rates: vec![(1, 1.0), (2, 2.0), (4, 4.0), (8, 4.0)],
+            rates: [(1, 1.0), (2, 2.0), (4, 4.0), (8, 4.0)].map(|(size, rate)| at(size, rate)).into(),
             smallest,
             range,
             probe: String::new(),

@@ -97,12 +97,21 @@ pub struct Curve {
 }
 
 /// A point of a curve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// The size.
     pub x: f64,
     /// The rate.
     pub value: f64,
+    /// The least that it is with any one round left out; reports of earlier probes don't say.
+    #[serde(default)]
+    pub low: Option<f64>,
+    /// The most.
+    #[serde(default)]
+    pub high: Option<f64>,
+    /// The shader and variant that gave it.
+    #[serde(default)]
+    pub probe: Option<String>,
 }
 
 /// A stretch of a curve that is flat: a level of memory.
@@ -214,6 +223,13 @@ pub enum TimedBy {
     LeaveOneOutWall,
     /// A given time (a simulated device).
     Simulated,
+}
+
+impl TimedBy {
+    /// Whether stamps around a dispatch told its time, and not how much longer a step takes with it.
+    pub fn is_stamped(self) -> bool {
+        matches!(self, Self::InsidePass | Self::PassPerDispatch | Self::NullSubtracted)
+    }
 }
 
 /// The side of the ridge that the intensity interval lies on.

@@ -134,7 +134,8 @@ mod tests {
     }
 
     fn roof() -> Roof {
-        let points = vec![Point { x: 1e6, value: 100.0 }, Point { x: 1e8, value: 9.0 }];
+        let point = |x, value| Point { x, value, low: None, high: None, probe: None };
+        let points = vec![point(1e6, 100.0), point(1e8, 9.0)];
         let curve = Curve {
             name: "read".into(),
             x_unit: "bytes".into(),

@@ -39,7 +39,10 @@ pub(super) fn check(report: &Report) -> Result<(), Unsound> {
     for (i, curve) in report.curves.iter().enumerate() {
         for (j, point) in curve.points.iter().enumerate() {
             within(point.x, 0.0, MOST, || format!("curves[{i}].points[{j}].x"))?;
-            within(point.value, 0.0, MOST, || format!("curves[{i}].points[{j}].value"))?;
+            let rates = [("value", Some(point.value)), ("low", point.low), ("high", point.high)];
+            for (name, rate) in rates.into_iter().filter_map(|(name, rate)| Some((name, rate?))) {
+                within(rate, 0.0, MOST, || format!("curves[{i}].points[{j}].{name}"))?;
+            }
         }
         for (j, flat) in curve.plateaus.iter().enumerate() {
             for (name, value) in [("from", flat.from), ("to", flat.to), ("value", flat.value)] {

@@ -54,6 +54,8 @@ pub struct Evidence {
     pub interval: Range,
     /// How many samples.
     pub samples: usize,
+    /// Whether stamps around the dispatch gave it: what of a launch lies before them is not in it.
+    pub stamped: bool,
     /// The floors.
     pub floors: Floors,
     /// Workgroups of a dispatch.
@@ -87,15 +89,19 @@ pub fn judge(e: &Evidence) -> Judgement {
     let name = pipe.map_or("no pipe", Pipe::name);
     let percent = |part: f64| format!("{:.0} %", 100.0 * part);
     // By the slow end of the interval: noise alone must not make a finding.
-    if e.floors.most() > t.over_roof * e.interval.high.max(e.time) {
+    let floor = if e.stamped { Floors { launch: 0.0, ..e.floors } } else { e.floors }.most();
+    if floor > t.over_roof * e.interval.high.max(e.time) {
         let reason = format!(
             "{} of what costs and ceilings allow: the cost, the residency or a ceiling is wrong",
-            percent(part(e.floors.most()))
+            percent(part(floor))
         );
         return verdict(Verdict::OverRoof, reason);
     }
     if part(e.floors.launch) >= t.launch {
-        let reason = format!("launching a dispatch is {} of it", percent(part(e.floors.launch)));
+        let reason = match part(e.floors.launch) {
+            launch if launch > t.over_roof => "stamps around it read less than a launch costs".to_string(),
+            launch => format!("launching a dispatch is {} of it", percent(launch)),
+        };
         return verdict(Verdict::LaunchOverhead, reason);
     }
     let reached = format!("{} of the memory's ceiling, {} of {name}", percent(memory), percent(compute));
@@ -161,6 +167,7 @@ mod tests {
             time: 1000.0,
             interval: Range { low: 980.0, high: 1020.0 },
             samples: 30,
+            stamped: false,
             floors: Floors { launch: 10.0, memory: 100.0, pipe: Some((Pipe::F32, 100.0)) },
             workgroups: 100,
             fill: Some(50.0),
@@ -191,6 +198,10 @@ mod tests {
         // 5 % above the slow end of the interval.
         assert_eq!(with(|e| e.floors.memory = 1070.0), Verdict::MemoryBound);
         assert_eq!(with(|e| e.floors.memory = 1072.0), Verdict::OverRoof);
+        // A launch is in what leaving a kernel out tells, and not all of it between two stamps.
+        assert_eq!(with(|e| e.floors.launch = 1072.0), Verdict::OverRoof);
+        assert_eq!(with(|e| (e.floors.launch, e.stamped) = (1072.0, true)), Verdict::LaunchOverhead);
+        assert_eq!(with(|e| (e.floors.memory, e.stamped) = (1072.0, true)), Verdict::OverRoof);
     }
 
     #[test]

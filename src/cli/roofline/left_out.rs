@@ -13,7 +13,7 @@ use crate::roofline::report::TimedBy;
 use crate::roofline::verdict::THRESHOLDS;
 
 /// Where rows that count are not told yet, so many times the time that was asked for is taken.
-const PATIENCE: u32 = 3;
+const PATIENCE: u32 = 6;
 /// Rows of a smaller part of the step are not waited for.
 const WORTH: f64 = 0.05;
 
@@ -38,11 +38,11 @@ impl Meter<'_> {
         let mut pairs: Vec<Vec<Pair>> = vec![Vec::new(); which.len()];
         let start = Instant::now();
         for round in 0..PATIENCE as usize * ROUNDS[1] {
-            let enough = round >= ROUNDS[0] && is_enough(start.elapsed(), self.budget, &pairs);
-            if which.is_empty() || enough {
+            let elapsed = if round < ROUNDS[0] { Duration::ZERO } else { start.elapsed() };
+            let mut order = open(elapsed, self.budget, &pairs);
+            if order.is_empty() {
                 break;
             }
-            let mut order: Vec<usize> = (0..which.len()).collect();
             if round % 2 == 1 {
                 order.reverse();
             }
@@ -67,8 +67,9 @@ impl Meter<'_> {
     }
 }
 
-/// Whether the time is up, and each row that counts is told or its patience too.
-fn is_enough(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> bool {
+/// Which rows are measured further: all within the time that was asked for, and until patience ends those that
+/// count and are not told.
+fn open(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> Vec<usize> {
     let told = |pairs: &Vec<Pair>| {
         let Some(took) = Samples::new(differences(pairs)) else { return false };
         let (interval, median) = (took.median_interval(), took.median());
@@ -77,7 +78,8 @@ fn is_enough(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> bool {
             || (took.count() >= THRESHOLDS.samples
                 && interval.high - interval.low <= THRESHOLDS.interval * median)
     };
-    elapsed > asked * PATIENCE || (elapsed > asked && pairs.iter().all(told))
+    let goes_on = |pairs| elapsed <= asked || (elapsed <= asked * PATIENCE && !told(pairs));
+    pairs.iter().enumerate().filter(|(_, pairs)| goes_on(pairs)).map(|(i, _)| i).collect()
 }
 
 #[cfg(test)]
@@ -90,10 +92,8 @@ mod tests {
         let sure: Vec<Pair> = (0..10).map(|i| (100.0, 60.0 + f64::from(i) / 10.0)).collect();
         let unsure: Vec<Pair> = (0..10).map(|i| (100.0, 80.0 + f64::from(i % 2) * 4.0)).collect();
         let small: Vec<Pair> = (0..10).map(|i| (100.0, 98.0 + f64::from(i % 2) * 4.0)).collect();
-        let enough = |elapsed, pairs: &[&Vec<Pair>]| {
-            is_enough(seconds(elapsed), seconds(10), &pairs.iter().map(|p| (*p).clone()).collect::<Vec<_>>())
-        };
-        assert!(!enough(9, &[&sure]) && enough(11, &[&sure, &small]));
-        assert!(!enough(11, &[&sure, &unsure]) && enough(31, &[&unsure]));
+        let all = [sure, unsure, small];
+        let open = |elapsed| open(seconds(elapsed), seconds(10), &all);
+        assert_eq!([open(9), open(11), open(61)], [vec![0, 1, 2], vec![1], vec![]]);
     }
 }

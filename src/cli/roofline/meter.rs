@@ -7,10 +7,10 @@
 use std::time::{Duration, Instant};
 
 use crate::cache::BlockId;
-use crate::gpu::{Bound, Gpu, Program};
+use crate::gpu::Bound;
 use crate::model::{Entry, Outputs, Profile, Results, Runner, Want};
 use crate::profile::stats::Samples;
-use crate::profile::{Counts, Dispatched, Ring, Stamps, StepTimes};
+use crate::profile::{Counts, Dispatched, Ring, Stamps, StepTimes, nothing};
 use crate::roofline::report::{Grade, Host, TimedBy, Timer};
 use crate::roofline::{Group, MeasuredStep, grouped};
 
@@ -189,12 +189,6 @@ pub(super) fn in_turn(
 
 /// Samples of one dispatch in ns, and how they were taken.
 pub(super) type Timed = (Vec<f64>, TimedBy);
-
-/// A dispatch of one lane that adds one to a word.
-fn nothing(gpu: &Gpu) -> anyhow::Result<Bound> {
-    let count = gpu.storage("nothing", 16)?;
-    Ok(gpu.bind(&gpu.pipeline(&Program::new("probe/count"))?, &[(&count).into()])?)
-}
 
 fn group(d: Dispatched, calls: u64, (samples, timed_by): Timed) -> Group {
     Group {

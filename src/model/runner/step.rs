@@ -11,10 +11,7 @@ use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
 use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
-use crate::profile::{Dispatched, Resolved, Ring, Spans, Stamps, StepTimes};
-
-/// Workgroups of a dispatch of nothing: enough to wake every worker of a software driver, as a kernel does.
-const NOTHING: u32 = 32;
+use crate::profile::{Dispatched, NOTHING, Resolved, Ring, Spans, Stamps, StepTimes};
 
 /// How a step is profiled. The default is not at all.
 #[derive(Default)]
@@ -27,7 +24,7 @@ pub struct Profile<'a> {
     /// as in a whole step, since no kernel's control flow depends on data, but its results are
     /// garbage.
     pub without: Option<&'a dyn Fn(usize) -> bool>,
-    /// A dispatch of nothing that follows each dispatch of the step within its pass, with stamps of
+    /// A dispatch of [`nothing`](crate::profile::nothing) that follows each dispatch of the step within its pass, with stamps of
     /// its own where each has some.
     pub nothing: Option<&'a Bound>,
 }
