@@ -90,7 +90,7 @@ fn again(row: &KernelRow, analysed: &KernelRow, roof: &Roof, step_bytes: u64) ->
         time: row.median().unwrap_or(f64::NAN),
         interval: row.interval_ns.unwrap_or(Range { low: f64::NAN, high: f64::NAN }),
         samples: few.unwrap_or(30),
-        stamped: row.timed_by.is_stamped(),
+        subtracted: row.timed_by == TimedBy::NullSubtracted,
         floors: roof.floors(&cost(row), step_bytes),
         workgroups: row.workgroups,
         fill: roof.fill(),

@@ -8,7 +8,7 @@ use ridgepoint::format::ModelFile;
 use ridgepoint::gpu::{AdapterChoice, Checks, Gpu};
 use ridgepoint::kernels::rope_cache::CacheType;
 use ridgepoint::model::{Entry, Limits, Outputs, Profile, Results, Runner, Want};
-use ridgepoint::profile::{PROBES, Ring, Stamps, nothing};
+use ridgepoint::profile::{Nothing, PROBES, Ring, Stamps};
 
 fn limits() -> Limits {
     let (cache, cache_type) = (CacheConfig::new(4), CacheType::F16);
@@ -100,7 +100,7 @@ fn a_step_with_more_or_fewer_dispatches_has_as_many_parts() {
     let mut runner = load(&gpu, "tiny/llama");
     let blocks: Vec<BlockId> = (0..4).map(BlockId).collect();
     let entry = Entry { tokens: &[1], start: 3, blocks: &blocks, outputs: Outputs::Last };
-    let nothing = nothing(&gpu).unwrap();
+    let nothing = Nothing::new(&gpu).unwrap();
     let mut results = Results::default();
     let mut parts = |profile: Profile<'_>| {
         let before = gpu.submissions();

@@ -6,7 +6,7 @@ use anyhow::Context;
 use ridgepoint::gpu::{self, Binding, Bound, Dispatch, Gpu, Recorder};
 use ridgepoint::kernels::{Case, Input};
 use ridgepoint::profile::stats::Samples;
-use ridgepoint::profile::{Repeat, batch, pool};
+use ridgepoint::profile::{Repeat, Timing, batch, pool};
 use ridgepoint::units::{Bytes, Nanos};
 
 use crate::report::quick;
@@ -127,5 +127,9 @@ impl Repeat for Timed<'_> {
         self.gpu.submit([commands]);
         self.gpu.wait()?;
         Ok(start.elapsed().into())
+    }
+
+    fn timing(&self) -> Timing {
+        Timing::GPU
     }
 }

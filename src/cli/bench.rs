@@ -3,7 +3,7 @@
 //! `pp N` computes a prompt of N tokens, `tg N` generates N tokens one by one, `pp N+tg M` does one
 //! after the other; each from a context that holds `d` tokens already. Tokenisation and sampling are
 //! not measured. `of_fma` divides 2 x parameters (embedding left out) x tokens/s by the measured f32
-//! FMA rate, `of_read` divides the weights' bytes x tokens/s by the measured cold read rate.
+//! FMA rate, `of_read` divides the weights' bytes x steps/s by the measured cold read rate.
 
 mod llama_bench;
 mod output;
@@ -202,6 +202,7 @@ impl Model {
         let kv = runner.limits.cache_type.name().to_string();
         let gpu = &opened.gpu.adapter;
         let weights = opened.file.weight_bytes();
+        let steps = (n_prompt.div_ceil(step) + n_gen) as u64;
         Ok(Row {
             build_commit: COMMIT.to_owned(),
             build_number: BUILD.parse()?,
@@ -230,7 +231,8 @@ impl Model {
             fma_gflops: fma,
             read_gbps: read,
             of_fma: 2.0 * (all - embedding) as f64 * avg_ts / (fma * 1e9),
-            of_read: weights as f64 * avg_ts / (read * 1e9),
+            // Bytes a ns are 10^9 a second. A prompt reads the weights once a step.
+            of_read: (weights * steps) as f64 / (avg_ns * read),
         })
     }
 }

@@ -94,7 +94,9 @@ fn print(out: &mut impl Write, report: &DeviceReport) -> anyhow::Result<()> {
         writeln!(out, "{} in {} over {}", curve.name, curve.unit, curve.x_unit)?;
         let size = |x: f64| if curve.x_unit == "bytes" { Bytes(x as u64).to_string() } else { x.to_string() };
         for p in &curve.points {
-            writeln!(out, "  {:>10} {:>8.1}", size(p.x), p.value)?;
+            let spread = p.low.zip(p.high).map(|(low, high)| format!("  [{low:.1} .. {high:.1}]"));
+            let (spread, probe) = (spread.unwrap_or_default(), p.probe.as_deref().unwrap_or_default());
+            writeln!(out, "  {:>10} {:>8.1}{spread}  {probe}", size(p.x), p.value)?;
         }
         for l in &curve.plateaus {
             writeln!(out, "  level {} to {}: {:.1}", size(l.from), size(l.to), l.value)?;

@@ -132,7 +132,7 @@ impl Explain {
             (1..=context).contains(&tokens),
             "--prefill {tokens}: expected 1 to {context} tokens, which is the model's context"
         );
-        let budget = self.setup.step_tokens().clamp(1, tokens);
+        let budget = self.setup.step_tokens()?.min(tokens);
         let prompt = Prompt { tokens, budget };
         let steps = tokens.div_ceil(budget);
         anyhow::ensure!(

@@ -1,9 +1,9 @@
 //! Watching steps while they serve: stamps around dispatches, for a window of steps.
 
 use super::{Engine, Error};
-use crate::gpu::{self, Bound, Gpu};
+use crate::gpu::{self, Gpu};
 use crate::model::{self, Entry, Feed, InFlight, Profile, Runner, Want};
-use crate::profile::{Counts, Ring, Stamps, StepTimes, Watch, Watched, nothing, shared};
+use crate::profile::{Counts, Nothing, Ring, Stamps, StepTimes, Watch, Watched, shared};
 
 /// A window under way.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(super) struct Watching {
     ring: Ring,
     /// Where stamps around a dispatch go.
     stamps: Stamps,
-    nothing: Bound,
+    nothing: Nothing,
     left: usize,
     seen: Vec<Watched>,
     /// Pairs of stamps that a step has room for.
@@ -25,7 +25,7 @@ impl Watching {
         let ring = Ring::new(gpu).ok_or_else(|| {
             Error::Unwatched(format!("{} has no timestamps to watch steps with", gpu.adapter.name))
         })?;
-        let nothing = nothing(gpu).map_err(model::Error::from)?;
+        let nothing = Nothing::new(gpu).map_err(model::Error::from)?;
         let (seen, room) = (Vec::new(), Ring::PAIRS);
         Ok(Self { ring, stamps, nothing, left: steps, seen, room, failed: None })
     }

@@ -27,11 +27,11 @@ pub struct Ceiling {
     pub name: &'static str,
     /// The unit of the three figures.
     pub unit: Unit,
-    /// By the shortest runs of all rounds.
+    /// By the shortest runs of all rounds; of launches on a processor, by the lower quartile.
     pub value: f64,
-    /// The least that it is with any one round left out.
+    /// The least that it is with any one round left out; of such launches, by half of the rounds.
     pub low: f64,
-    /// The most that it is with any one round left out.
+    /// The most, likewise.
     pub high: f64,
     /// The shader and variant that gave it.
     pub probe: String,
@@ -128,7 +128,7 @@ fn together(sizes: &[Bytes], most: Bytes) -> Vec<Vec<usize>> {
 /// The fastest of a probe's variants, as many as may take part, ready to be timed.
 fn contest<'a>(gpu: &'a Gpu, probe: &dyn Probe, mut rigs: Vec<Rig>) -> Result<Contest<'a>, Error> {
     let part = probe.part(gpu);
-    let rates = trials(gpu, &mut rigs)?;
+    let rates = trials(gpu, &mut rigs, part.timing)?;
     let mut contenders: Vec<(Rig, f64)> = rigs.into_iter().zip(rates).collect();
     contenders.sort_by(|a, b| b.1.total_cmp(&a.1));
     let best = contenders.first().map_or(0.0, |c| c.1);
@@ -153,7 +153,7 @@ struct Kept<'a> {
 
 impl Repeat for Kept<'_> {
     fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
-        self.rig.on(self.gpu).run(repeats)
+        self.rig.time(self.gpu, repeats)
     }
 
     fn timing(&self) -> Timing {
@@ -172,26 +172,23 @@ impl Ceiling {
 }
 
 /// The rigs' work a second by short runs in turn, the round trip included; dispatches are made long first.
-fn trials(gpu: &Gpu, rigs: &mut [Rig]) -> Result<Vec<f64>, Error> {
+fn trials(gpu: &Gpu, rigs: &mut [Rig], timing: Timing) -> Result<Vec<f64>, Error> {
     let mut repeats = Vec::new();
-    let mut trials = TRIALS;
     for rig in &mut *rigs {
-        let mut took = rig.on(gpu).run(1)?;
+        let mut took = rig.time(gpu, 1)?;
         while rig.groups < rig.most_groups && took < LONG {
             rig.groups = rig.groups.saturating_mul(2).min(rig.most_groups);
-            took = rig.on(gpu).run(1)?;
+            took = rig.time(gpu, 1)?;
         }
-        let running = rig.on(gpu);
-        let trial = TRIAL * running.timing().least.0 as f64;
+        let trial = TRIAL * timing.least.0 as f64;
         repeats.push((trial / took.0.max(1) as f64).clamp(1.0, 64.0) as u32);
-        trials = running.draws(TRIALS);
     }
     let mut rates = vec![0.0_f64; rigs.len()];
     // One alone has nothing to be compared with.
-    let trials = if rigs.len() > 1 { trials } else { 0 };
+    let trials = if rigs.len() > 1 { timing.draws(TRIALS) } else { 0 };
     for _ in 0..trials {
         for ((rig, rate), n) in rigs.iter().zip(&mut rates).zip(&repeats) {
-            let seconds = rig.on(gpu).run(*n)?.seconds().max(1e-9);
+            let seconds = rig.time(gpu, *n)?.seconds().max(1e-9);
             *rate = rate.max(rig.work() * f64::from(*n) / seconds);
         }
     }

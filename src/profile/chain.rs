@@ -7,7 +7,6 @@
 use half::f16;
 
 use super::probe::{Error, Probe, Rig, Unit};
-use super::slope::Repeat as _;
 use crate::gpu::{Gpu, Program};
 use crate::units::Flops;
 
@@ -156,7 +155,7 @@ impl Probe for Chain {
             let bound = gpu.bind(&gpu.pipeline(&program)?, &[(&c).into(), (&out).into()])?;
             let work_per_group = self.op.work(chains).0 as f64;
             let rig = Rig { program, bound: vec![bound], groups, most_groups: most, work_per_group };
-            rig.on(gpu).run(1)?;
+            rig.time(gpu, 1)?;
             let bytes = gpu.download(&out, 0, 4 * u64::from(LANES) * u64::from(groups))?;
             for (i, found) in bytes.as_chunks::<4>().0.iter().enumerate() {
                 let (lane, found) = (i as u32 % LANES, u32::from_le_bytes(*found));

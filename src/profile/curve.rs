@@ -1,8 +1,8 @@
-//! Rates over the working set, and the levels of memory that they show.
+//! Rates over sizes, and the levels of memory that those over the working set show.
 
 use super::ceiling::Ceiling;
 use super::memory::{Kind, Memory, RESIDENT, pool};
-use super::stats::Interval;
+use super::stats::{Interval, Samples};
 use crate::gpu::Gpu;
 use crate::units::Bytes;
 
@@ -62,10 +62,9 @@ pub fn levels(points: &[At]) -> Vec<Level> {
         };
         let length = rest.iter().enumerate().take_while(next).count();
         if length >= 2 {
-            let mut rates: Vec<f64> = rest[..length].iter().map(|p| p.rate).collect();
-            rates.sort_by(f64::total_cmp);
+            let rates = Samples::new(rest[..length].iter().map(|p| p.rate).collect());
             let [from, to] = [first.size, rest[length - 1].size].map(Bytes);
-            levels.push(Level { from, to, rate: rates[length / 2] });
+            levels.extend(rates.map(|rates| Level { from, to, rate: rates.median() }));
         }
         rest = &rest[if length >= 2 { length } else { 1 }..];
     }
@@ -85,13 +84,13 @@ mod tests {
         let rates = [100.0, 105.0, 98.0, 60.0, 40.0, 42.0, 41.0, 20.0, 11.0, 10.5];
         let points: Vec<At> = rates.iter().enumerate().map(|(i, &rate)| at(19 + i as u32, rate)).collect();
         let levels = levels(&points);
-        assert_eq!(levels.iter().map(|l| l.rate).collect::<Vec<_>>(), [100.0, 41.0, 11.0]);
+        assert_eq!(levels.iter().map(|l| l.rate).collect::<Vec<_>>(), [100.0, 41.0, 10.75]);
         assert_eq!((levels[0].from, levels[0].to), (Bytes(1 << 19), Bytes(1 << 21)));
     }
 
     #[test]
     fn a_set_that_was_not_measured_is_on_no_level() {
         let found = levels(&[at(19, 10.0), at(21, 10.0), at(22, 10.1), at(24, 10.0)]);
-        assert_eq!(found, [Level { from: Bytes(1 << 21), to: Bytes(1 << 22), rate: 10.1 }]);
+        assert_eq!(found, [Level { from: Bytes(1 << 21), to: Bytes(1 << 22), rate: 10.05 }]);
     }
 }

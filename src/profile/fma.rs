@@ -6,7 +6,6 @@
 //! so that fused and unfused arithmetic agree, and yet the result tells how many rounds were run.
 
 use super::probe::{Error, Probe, Rig, Unit};
-use super::slope::Repeat as _;
 use crate::gpu::{Gpu, Program};
 use crate::units::Flops;
 
@@ -162,7 +161,7 @@ impl Probe for Fma {
 
 /// Runs the rig once and compares every lane with the host's.
 fn prove(gpu: &Gpu, rig: &Rig, lane: Lane, out: &wgpu::Buffer) -> Result<(), Error> {
-    rig.on(gpu).run(1)?;
+    rig.time(gpu, 1)?;
     let bytes = gpu.download(out, 0, 4 * u64::from(LANES) * u64::from(rig.groups))?;
     let expected: Vec<f32> = (0..LANES).map(|l| lane.reference(l)).collect();
     for (i, found) in bytemuck::pod_collect_to_vec::<u8, f32>(&bytes).into_iter().enumerate() {

@@ -1,10 +1,13 @@
 //! What one more dispatch costs, and how many workgroups it takes to fill the device.
 
+use std::num::NonZero;
+use std::thread;
+
 use super::ceiling::{Ceiling, ceilings};
 use super::curve::At;
 use super::probe::{Error, Part, Probe, Rig, Unit};
-use super::slope::{Budget, Repeat as _, Timing};
-use crate::gpu::{self, Bound, Gpu, Program};
+use super::slope::{Budget, Timing};
+use crate::gpu::{self, Bound, Dispatch, Gpu, Program};
 
 /// The launch probe.
 pub static LAUNCH: Launch = Launch;
@@ -14,25 +17,39 @@ pub static LAUNCH: Launch = Launch;
 #[derive(Debug)]
 pub struct Launch;
 
-/// Workgroups of a dispatch of nothing: enough to wake a software driver's workers on as many cores, as a kernel does.
-/// How long one worker takes to wake depends on the core that it happens to lie on.
-pub const NOTHING: u32 = 32;
+/// Workgroups of a dispatch of nothing, at least.
+const LEAST: u32 = 32;
 
-/// What a dispatch of [`NOTHING`] runs: the word goes up by one.
-fn counting() -> Program {
-    Program::new("probe/count")
+/// A dispatch that does next to nothing: a word goes up by one. It has enough workgroups to wake every worker of a
+/// software driver, as a kernel does: how long one takes to wake depends on the core that it happens to lie on.
+#[derive(Clone, Debug)]
+pub struct Nothing {
+    bound: Bound,
+    count: wgpu::Buffer,
+    groups: u32,
 }
 
-/// A dispatch of nothing, to be run with [`NOTHING`] workgroups.
-///
-/// # Errors
-/// A device without memory.
-pub fn nothing(gpu: &Gpu) -> Result<Bound, gpu::Error> {
-    bound(gpu, &gpu.storage("nothing", 16)?)
-}
+impl Nothing {
+    /// Ready to run.
+    ///
+    /// # Errors
+    /// A device without memory.
+    pub fn new(gpu: &Gpu) -> Result<Self, gpu::Error> {
+        let count = gpu.storage("nothing", 16)?;
+        let bound = gpu.bind(&gpu.pipeline(&Self::program())?, &[(&count).into()])?;
+        let workers = thread::available_parallelism().map_or(1, NonZero::get) as u32;
+        let groups = if gpu.adapter.is_software() { workers.max(LEAST) } else { LEAST };
+        Ok(Self { bound, count, groups })
+    }
 
-fn bound(gpu: &Gpu, count: &wgpu::Buffer) -> Result<Bound, gpu::Error> {
-    gpu.bind(&gpu.pipeline(&counting())?, &[count.into()])
+    fn program() -> Program {
+        Program::new("probe/count")
+    }
+
+    /// The dispatch.
+    pub fn dispatch(&self) -> Dispatch<'_> {
+        Dispatch { bound: &self.bound, grid: [self.groups, 1, 1] }
+    }
 }
 
 impl Probe for Launch {
@@ -54,16 +71,12 @@ impl Probe for Launch {
     }
 
     fn rigs(&self, gpu: &Gpu) -> Result<Vec<Rig>, Error> {
-        let count = gpu.storage("nothing", 16)?;
-        let rig = Rig {
-            program: counting(),
-            bound: vec![bound(gpu, &count)?],
-            groups: NOTHING,
-            most_groups: NOTHING,
-            // A launch is one, whatever its grid.
-            work_per_group: 1.0 / f64::from(NOTHING),
-        };
-        rig.on(gpu).run(5)?;
+        let Nothing { bound, count, groups } = Nothing::new(gpu)?;
+        // A launch is one, whatever its grid.
+        let work_per_group = 1.0 / f64::from(groups);
+        let program = Nothing::program();
+        let rig = Rig { program, bound: vec![bound], groups, most_groups: groups, work_per_group };
+        rig.time(gpu, 5)?;
         let bytes = gpu.download(&count, 0, 4)?;
         if bytes != 5_u32.to_le_bytes() {
             return Err(Error::Wrong {
@@ -149,9 +162,9 @@ pub fn grids(gpu: &Gpu) -> Result<Vec<Grid>, Error> {
         grids.push(grid);
         let mut shortest = None;
         for rig in grid.rigs(gpu)? {
-            rig.on(gpu).run(1)?;
+            rig.time(gpu, 1)?;
             for _ in 0..RUNS {
-                let took = rig.on(gpu).run(1)?;
+                let took = rig.time(gpu, 1)?;
                 shortest = Some(shortest.map_or(took, |shortest| took.min(shortest)));
             }
         }

@@ -9,7 +9,6 @@
 
 use super::host;
 use super::probe::{Error, Part, Probe, Rig, Unit};
-use super::slope::Repeat as _;
 use crate::gpu::{Binding, Gpu, Program};
 use crate::units::Bytes;
 
@@ -74,9 +73,9 @@ const VECTOR: u64 = 16;
 /// Lanes and steps of `noise.wgsl`: a workgroup fills 16 KiB.
 const NOISE_RUN: u64 = 64 * 16 * VECTOR;
 
-/// What a processor copies at once: where two buffers lie in memory decides how their banks and channels get
-/// on (10 or 15 GB/s on one machine, by chance), which many pieces even out.
-const PIECE: u64 = 8 << 20;
+/// A processor copies a pool in so many pieces, two of them at once: where two buffers lie in memory decides how
+/// their banks and channels get on (10 or 15 GB/s on one machine, by chance), which many pieces even out.
+const PIECES: u64 = 16;
 
 /// Every run, of noise or of any variant, divides this.
 pub const GRAIN: u64 = 1 << 18;
@@ -230,7 +229,7 @@ fn rigs(gpu: &Gpu, kind: Kind, set: Bytes) -> Result<Vec<Rig>, Error> {
     let allowed =
         gpu.limits.max_storage_buffer_binding_size.min(gpu.limits.max_buffer_size).min(widest * shortest);
     let (half, allowed) = match (kind, gpu.adapter.is_software()) {
-        (Kind::Copy, true) => (Bytes(set.0 / 2), allowed.min(PIECE)),
+        (Kind::Copy, true) => (Bytes(set.0 / 2), allowed.min(pool(gpu).0 / PIECES)),
         (Kind::Copy, false) => (Bytes(set.0 / 2), allowed),
         _ => (set, allowed),
     };
@@ -274,7 +273,7 @@ fn rigs(gpu: &Gpu, kind: Kind, set: Bytes) -> Result<Vec<Rig>, Error> {
             most_groups: if around { widest as u32 } else { runs },
             work_per_group: way.run().0 as f64 * if kind == Kind::Copy { 2.0 } else { 1.0 },
         };
-        rig.on(gpu).run(1)?;
+        rig.time(gpu, 1)?;
         let proof = match kind {
             Kind::Read => summed(gpu, &sums, size),
             Kind::Write => holds(gpu, &words, stored),
@@ -298,7 +297,7 @@ fn fill(gpu: &Gpu, words: &[wgpu::Buffer], size: u64) -> Result<(), Error> {
         most_groups: groups,
         work_per_group: NOISE_RUN as f64,
     };
-    fill.on(gpu).run(1)?;
+    fill.time(gpu, 1)?;
     Ok(())
 }
 

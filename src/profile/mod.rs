@@ -12,11 +12,12 @@
 //! - A warm-up by time, since clocks ramp for some 400 ms; dispatches large enough that launching
 //!   them is small; batches of at least 50 ms on a GPU, of 10 ms on a processor, where neighbours leave
 //!   gaps no longer than that.
-//! - No timestamps: the wall time of n repeats is taken from that of 2n, so that the round trip
-//!   through driver and queue cancels, the same on every back end.
+//! - No timestamps: the wall time of n repeats is taken from that of 2n (of launches on a processor, 8n), so that
+//!   the round trip through driver and queue cancels, the same on every back end.
 //! - Everything is measured in rounds, each probe after all others, until leaving any round out changes a
 //!   figure by no more than 5 %: what slows a machine down can last for seconds. The shortest runs of all
-//!   rounds count, since everything that disturbs makes a run longer. (After CubeCL's rule, whose whole
+//!   rounds count, since everything that disturbs makes a run longer; of launches on a processor, which luck
+//!   makes shorter, the lower quartile. (After CubeCL's rule, whose whole
 //!   window once sat at a low clock.)
 //! - The figures are under-estimates by construction: only arithmetic and bytes that must happen
 //!   are counted. A kernel above its ceiling is a finding about the ceiling.
@@ -42,7 +43,7 @@ mod watch;
 
 pub use ceiling::{Ceiling, Rounds, ceilings, measure};
 pub use curve::{At, Level, levels, points};
-pub use launch::{Fill, Grid, NOTHING, fill, grids, nothing};
+pub use launch::{Fill, Grid, Nothing, fill, grids};
 pub use memory::{Kind, Memory, RESIDENT, pool};
 pub use native::native;
 pub use probe::{Error, PROBES, Part, Probe, Rig, Unit};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::slope::{Repeat, Timing};
+use super::slope::Timing;
 use super::{chain, fma, launch, memory};
 use crate::gpu::{self, Bound, Dispatch, Gpu, Program, Recorder};
 use crate::units::{Bytes, Nanos};
@@ -163,45 +163,21 @@ impl Rig {
     /// # Errors
     /// When the device fails.
     pub fn time(&self, gpu: &Gpu, repeats: u32) -> Result<Nanos, gpu::Error> {
-        self.on(gpu).run(repeats)
-    }
-
-    /// The rig on a device, to be timed.
-    pub(super) fn on<'a>(&'a self, gpu: &'a Gpu) -> Running<'a> {
-        Running { rig: self, gpu, timing: Timing::of(gpu) }
-    }
-}
-
-/// A rig that runs on a device.
-#[derive(Debug)]
-pub(super) struct Running<'a> {
-    rig: &'a Rig,
-    gpu: &'a Gpu,
-    timing: Timing,
-}
-
-impl Repeat for Running<'_> {
-    /// Encodes first: the clock starts at the submission.
-    fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
-        let mut encoder = self
-            .gpu
-            .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(self.rig.program.file) });
-        let mut recorder = Recorder::new(self.gpu, &mut encoder, self.rig.program.file, None);
+        let file = self.program.file;
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(file) });
+        let mut recorder = Recorder::new(gpu, &mut encoder, file, None);
         for _ in 0..repeats {
-            for bound in &self.rig.bound {
-                recorder.dispatch(Dispatch { bound, grid: [self.rig.groups, 1, 1] })?;
+            for bound in &self.bound {
+                recorder.dispatch(Dispatch { bound, grid: [self.groups, 1, 1] })?;
             }
         }
         drop(recorder);
         let commands = encoder.finish();
+        // Recorded before: the clock starts at the submission.
         let start = Instant::now();
-        self.gpu.submit([commands]);
-        self.gpu.wait()?;
+        gpu.submit([commands]);
+        gpu.wait()?;
         Ok(start.elapsed().into())
-    }
-
-    fn timing(&self) -> Timing {
-        self.timing
     }
 }

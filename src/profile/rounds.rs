@@ -10,8 +10,11 @@ use super::slope::{Budget, Draws, Repeat, Slope, batch, draws};
 
 /// Rounds agree when leaving any one out changes the figure by no more than this part.
 const AGREE: f64 = 0.05;
+/// And their halves when the largest of four is no more than this part above the smallest: what a ceiling is to
+/// repeat within.
+const HALVES_AGREE: f64 = 0.1;
 
-/// A round takes the time of so many T(n) of 50 ms, and of as many T(2n), but two draws of each at least.
+/// A round takes the time of so many T(n) of 50 ms, and of as many longer runs, but two draws of each at least.
 const DRAWS: usize = 1;
 
 /// A ceiling that is asked: something to repeat, and what a repeat is worth.
@@ -136,15 +139,22 @@ pub fn in_rounds(
     Ok(timed.iter().map(|(variants, _)| fastest(variants).map(ceiling)).collect())
 }
 
-/// The slope of the shortest runs of all rounds, and whether any of them could be left out.
+/// The slope of the runs that count of all rounds, and whether any of them could be left out.
 ///
 /// Whatever disturbs a run makes it longer, so the shortest of all is the nearest to the truth, and
-/// more rounds can only bring it nearer; the spread is what leaving any one out does.
+/// more rounds can only bring it nearer; the spread is what leaving any one out does. Where luck makes runs shorter,
+/// one round more or less moves their quartile by nothing: the spread is what either half of the rounds says alone.
 fn settled(all: &[Draws]) -> (Slope, Rounds) {
-    let Some(pool) = pooled(all, None) else { return (Slope::UNKNOWN, Rounds::Scattered(0)) };
+    let Some(pool) = pooled(all, &|_| true) else { return (Slope::UNKNOWN, Rounds::Scattered(0)) };
     let Some(best) = pool.slope() else { return (pool.bound(), Rounds::Scattered(all.len())) };
-    let without: Vec<Option<Slope>> =
-        (0..all.len()).map(|i| pooled(all, Some(i)).and_then(|draws| draws.slope())).collect();
+    let part = |kept: &dyn Fn(usize) -> bool| pooled(all, kept).and_then(|draws| draws.slope());
+    let middle = all.len() / 2;
+    let (without, agree): (Vec<Option<Slope>>, f64) = if pool.has_luck() {
+        let ends = [part(&|i| i < middle), part(&|i| i >= middle)];
+        (ends.into_iter().chain([part(&|i| i % 2 == 0), part(&|i| i % 2 == 1)]).collect(), HALVES_AGREE)
+    } else {
+        ((0..all.len()).map(|without| part(&|i| i != without)).collect(), AGREE)
+    };
     let lost = without.iter().any(Option::is_none);
     // Where a round can't be left out, how far the figure would move is told by its draws.
     let draws = [best.least, best.most].into_iter().filter(|_| lost);
@@ -152,14 +162,14 @@ fn settled(all: &[Draws]) -> (Slope, Rounds) {
     let kept: Vec<f64> = seconds.chain(draws).chain([best.seconds]).collect();
     let least = kept.iter().copied().fold(best.seconds, f64::min);
     let most = kept.iter().copied().fold(best.seconds, f64::max);
-    let agreed = all.len() > 1 && most <= least * (1.0 + AGREE) && !lost;
+    let agreed = all.len() > 1 && most <= least * (1.0 + agree) && !lost;
     let rounds = if agreed { Rounds::Agreed(all.len()) } else { Rounds::Scattered(all.len()) };
     (Slope { seconds: best.seconds, least, most }, rounds)
 }
 
-/// The draws of all rounds but one.
-fn pooled(all: &[Draws], without: Option<usize>) -> Option<Draws> {
-    let mut kept = all.iter().enumerate().filter(|(i, _)| Some(*i) != without).map(|(_, draws)| draws);
+/// The draws of some rounds; none of none.
+fn pooled(all: &[Draws], kept: &dyn Fn(usize) -> bool) -> Option<Draws> {
+    let mut kept = all.iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, draws)| draws);
     let first = kept.next()?.clone();
     Some(kept.fold(first, Draws::and))
 }
@@ -168,6 +178,7 @@ fn pooled(all: &[Draws], without: Option<usize>) -> Option<Draws> {
 mod tests {
     use super::*;
     use crate::gpu;
+    use crate::profile::Timing;
     use crate::units::Nanos;
 
     /// A device whose clock changes from run to run: nanoseconds of a repeat, in turn.
@@ -177,6 +188,10 @@ mod tests {
         fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
             let each = if self.0.len() > 1 { self.0.remove(0) } else { self.0[0] };
             Ok(Nanos(50_000 + each * u64::from(repeats)))
+        }
+
+        fn timing(&self) -> Timing {
+            Timing::GPU
         }
     }
 
@@ -205,6 +220,38 @@ mod tests {
         let (slope, agreement) = rounds(clocks, 4);
         assert_eq!(agreement, Rounds::Agreed(4));
         assert!((slope.seconds - 1e-6).abs() < 1e-12, "{slope:?}");
+    }
+
+    /// The same, whose shortest runs are luck.
+    struct Lucky(Clocked);
+
+    impl Repeat for Lucky {
+        fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
+            self.0.run(repeats)
+        }
+
+        fn timing(&self) -> Timing {
+            Timing::WAKING
+        }
+    }
+
+    #[test]
+    fn where_runs_are_lucky_halves_of_the_rounds_have_to_agree() {
+        // Of each round's eight runs two in each length were lucky.
+        let rounds = |each: &dyn Fn(usize) -> u64| {
+            let round = |i: usize| {
+                let mut device = Lucky(Clocked([vec![700; 4], vec![each(i)]].concat()));
+                Draws::take(&mut device, 1000, 8).unwrap()
+            };
+            settled(&(0..16).map(round).collect::<Vec<_>>())
+        };
+        let (slope, agreement) = rounds(&|_| 1000);
+        assert_eq!(agreement, Rounds::Agreed(16));
+        assert!((slope.seconds - 1e-6).abs() < 1e-12 && slope.most - slope.least < 1e-12, "{slope:?}");
+        // A machine that woke its workers sooner for half of the time; any one round could be left out.
+        let (slope, agreement) = rounds(&|i| if i < 8 { 1000 } else { 1200 });
+        assert_eq!(agreement, Rounds::Scattered(16));
+        assert!((slope.least - 1e-6).abs() < 1e-12 && (slope.most - 1.2e-6).abs() < 1e-12, "{slope:?}");
     }
 
     #[test]
@@ -280,6 +327,10 @@ mod tests {
         fn run(&mut self, repeats: u32) -> Result<Nanos, gpu::Error> {
             self.0.set(self.0.get() + 1);
             Ok(Nanos(self.1 * u64::from(repeats)))
+        }
+
+        fn timing(&self) -> Timing {
+            Timing::GPU
         }
     }
 

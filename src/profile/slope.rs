@@ -18,14 +18,7 @@ pub trait Repeat {
     fn run(&mut self, repeats: u32) -> Result<Nanos, Error>;
 
     /// How it is timed.
-    fn timing(&self) -> Timing {
-        Timing::GPU
-    }
-
-    /// Draws of the shortest T(n) that is worth timing, as many as take the time of so many of 50 ms.
-    fn draws(&self, long: usize) -> usize {
-        draws(self.timing().least, long)
-    }
+    fn timing(&self) -> Timing;
 }
 
 /// How long runs are, and which of them count.
@@ -45,12 +38,17 @@ impl Timing {
     /// Of a processor: a neighbour on the same core leaves gaps of some milliseconds, and a round trip is a call.
     pub const PROCESSOR: Self = Self { least: Nanos(10_000_000), long: 2, luck: 0.0 };
     /// Of launches on a processor. Each wakes workers, sooner or later by where they happen to lie, and that lasts
-    /// for many launches; in T(2n) - T(n) it would count five times.
+    /// for many launches; in T(2n) - T(n) what it makes of T(2n) would count twice.
     pub const WAKING: Self = Self { least: Nanos(10_000_000), long: 8, luck: 0.25 };
 
     /// Of most that run on this device.
     pub fn of(gpu: &Gpu) -> Self {
         if gpu.adapter.is_software() { Self::PROCESSOR } else { Self::GPU }
+    }
+
+    /// Draws of the shortest T(n), as many as take the time of so many of 50 ms.
+    pub fn draws(self, long: usize) -> usize {
+        draws(self.least, long)
     }
 }
 
@@ -62,8 +60,8 @@ pub fn draws(once: Nanos, long: usize) -> usize {
 /// How much time a measurement may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
-    /// For figures to be kept: 16 to 40 rounds. Each variant takes 3 to 6 seconds of a processor, 5 to 12 of a
-    /// GPU.
+    /// For figures to be kept: 16 to 40 rounds. Each variant takes 3 to 6 seconds of a processor (launches 7 to
+    /// 18), 5 to 12 of a GPU.
     Full,
     /// For tests: 3 to 8 rounds.
     Quick,
@@ -87,8 +85,9 @@ impl Budget {
     }
 }
 
-/// No round trip takes this part of T(n): what looks like one is a T(n) that was disturbed in
-/// every draw, which would make the device look faster than it is.
+/// No round trip takes this part of T(n), nor less than nothing: what looks like one is a T(n) that was disturbed in
+/// every draw, which would make the device look faster than it is, or a longer run that was, which would make
+/// it look slower.
 const ROUND_TRIP: f64 = 0.1;
 
 /// The most repeats of a T(n): each is recorded anew in every draw.
@@ -97,11 +96,11 @@ const MOST_REPEATS: u32 = 1 << 15;
 /// The time of one repeat.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slope {
-    /// Seconds from the best draws.
+    /// Seconds from the draws that count.
     pub seconds: f64,
-    /// The least that it is with any one draw left out.
+    /// From the next of the short runs.
     pub least: f64,
-    /// The most that it is with any one draw left out.
+    /// From the next of the long ones.
     pub most: f64,
 }
 
@@ -177,15 +176,24 @@ impl Draws {
             most: per_repeat(after, once),
         };
         let round_trip = once - (more - once) / longer;
-        (slope.least > 0.0 && round_trip <= ROUND_TRIP * once).then_some(slope)
+        (slope.least > 0.0 && round_trip.abs() <= ROUND_TRIP * once).then_some(slope)
     }
 
-    /// A repeat by the long runs alone, the round trip in it: what can only be too long. For draws
-    /// whose T(n) were all disturbed.
+    /// A repeat by the runs of one length alone, the round trip in it: what can only be too long. For draws
+    /// of which all of the other length were disturbed.
     pub fn bound(&self) -> Slope {
-        let each = f64::from(self.timing.long) * f64::from(self.repeats);
-        let [seconds, most] = self.counted(&self.more).unwrap_or([f64::INFINITY; 2]).map(|t| t / each);
+        let by = |runs, times: u32| {
+            let each = f64::from(times) * f64::from(self.repeats);
+            self.counted(runs).unwrap_or([f64::INFINITY; 2]).map(|t| t / each)
+        };
+        let (short, long) = (by(&self.once, 1), by(&self.more, self.timing.long));
+        let [seconds, most] = if short[0] < long[0] { short } else { long };
         Slope { seconds, least: seconds, most }
+    }
+
+    /// Whether luck makes some of them shorter.
+    pub fn has_luck(&self) -> bool {
+        self.timing.luck > 0.0
     }
 
     /// The shortest run but for those of luck, and the next; none of fewer than two.
@@ -217,6 +225,10 @@ mod tests {
             let extra = self.disturbances.get(self.runs).copied().unwrap_or(0);
             self.runs += 1;
             Ok(Nanos(self.round_trip + self.repeat * u64::from(repeats) + extra))
+        }
+
+        fn timing(&self) -> Timing {
+            Timing::GPU
         }
     }
 

@@ -112,7 +112,7 @@ fn row(roof: &Roof, step: &str, group: &Group, step_bytes: u64) -> KernelRow {
         time: time_ns.map_or(f64::NAN, |t| t.p50),
         interval: interval_ns.unwrap_or(Range { low: f64::NAN, high: f64::NAN }),
         samples: group.samples.len(),
-        stamped: group.timed_by.is_stamped(),
+        subtracted: group.timed_by == TimedBy::NullSubtracted,
         floors,
         workgroups: group.workgroups,
         fill: roof.fill(),

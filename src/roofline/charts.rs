@@ -51,7 +51,7 @@ fn rate(value: f64, unit: &str) -> String {
 }
 
 /// What kernels that were timed one by one take more than all of them together: overlap, or an error.
-const TOO_MUCH: &str = "one by one, more than together";
+const TOO_MUCH: &str = "kernels beyond the span";
 
 /// Where noise has swallowed all of them.
 const LOST_KERNELS: &str = "kernels: lost in noise";

@@ -128,6 +128,10 @@ impl DeviceReport {
         {
             return Ok(kept);
         }
+        if key.path(folder).exists() && remeasure == Remeasure::IfAbsent {
+            progress(&format!("what {} holds is no measurement of it", key.path(folder).display()));
+        }
+        progress("takes some minutes, once: the figures are kept");
         let report = Self::measure(gpu, key, progress)?;
         if let Err(error) = report.keep(folder) {
             tracing::warn!("can't keep the ceilings in {}: {error}", folder.display());

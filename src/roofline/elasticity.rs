@@ -73,15 +73,20 @@ pub fn part_gone(real: &Cost, changed: &Cost) -> f64 {
 /// Marks a row by its elasticities.
 pub fn mark(row: &mut KernelRow, elasticity: Elasticity) {
     row.confirmed = confirmed(row.verdict, elasticity, row.of_ceiling);
-    let percent = |e: Elastic| format!("{:.0} %", 100.0 * e.value);
+    let by = |change: f64| {
+        format!("{:.0} % {}", 100.0 * change.abs(), if change < 0.0 { "shorter" } else { "longer" })
+    };
+    let more = |e: Elastic| {
+        let said = " (more than all of it, so the change did more than it was to)";
+        if e.low > IMPOSSIBLE { said } else { "" }
+    };
     row.reason += &format!(
-        "; twice the arithmetic takes {} longer, and without its bytes it is {} shorter",
-        percent(elasticity.arithmetic),
-        percent(elasticity.bytes)
+        "; with twice the arithmetic it is {}{}, without its bytes {}{}",
+        by(elasticity.arithmetic.value),
+        more(elasticity.arithmetic),
+        by(-elasticity.bytes.value),
+        more(elasticity.bytes)
     );
-    if impossible(elasticity) {
-        row.reason += ": more than all of it, so the change did more than it was to";
-    }
     row.elasticity = Some(elasticity);
 }
 

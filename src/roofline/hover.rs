@@ -20,6 +20,7 @@ pub(crate) fn headroom(row: &KernelRow) -> String {
         Some(won) if !lost(row) && (won > 0.0 || row.verdict == Verdict::OverRoof) => time(won),
         // As fast as costs and ceilings allow, give or take what noise does to either.
         Some(_) if !lost(row) && row.verdict != Verdict::Unknown => "none".into(),
+        Some(_) if !lost(row) => "not known".into(),
         _ => LOST.into(),
     }
 }

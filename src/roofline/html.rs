@@ -173,11 +173,11 @@ fn line(body: &mut String, row: &KernelRow) {
     let confirmed = row.confirmed.map(|c| format!(", {}", words(c))).unwrap_or_default();
     let _ = writeln!(
         body,
-        "<tr title=\"{}\"><td>{}<td class=\"left\">{}{confirmed}{}<td>{}</tr>",
+        "<tr title=\"{}\"><td>{}<td class=\"left\">{}{}<td>{}</tr>",
         escape(&about(row)),
         cells.join("<td>"),
         words(row.verdict),
-        small(&words(row.side)),
+        small(&(words(row.side) + &confirmed)),
         headroom(row)
     );
 }

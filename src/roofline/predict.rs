@@ -7,6 +7,7 @@
 use super::analyse::MeasuredStep;
 use super::report::{KernelRow, Step, Verdict};
 use super::roof::Roof;
+use super::verdict::THRESHOLDS;
 use crate::cost::{Cost, Role};
 use crate::profile::Dispatched;
 use crate::quant::{Format, Layout, UNIT};
@@ -26,11 +27,14 @@ pub fn weakness(step: &Step, rows: &[&KernelRow]) -> Option<String> {
     let unknown = rows.iter().filter(|row| row.verdict == Verdict::Unknown);
     let lost: f64 = unknown.copied().filter_map(|row| time(&row)).sum();
     if lost > LOST * all {
-        return Some(format!("{:.0} % of its kernels' time is lost in noise", 100.0 * lost / all));
+        let few = rows.iter().filter(|row| row.samples.is_some_and(|n| n < THRESHOLDS.samples as u64));
+        let few: f64 = few.copied().filter_map(|row| time(&row)).sum();
+        let why = if 2.0 * few > lost { "was seen too seldom" } else { "is lost in noise" };
+        return Some(format!("{:.1} % of its kernels' time {why}", 100.0 * lost / all));
     }
     let Some(coverage) = step.coverage else { return Some("some of its kernels have no time".to_string()) };
     let covered = (COVERED[0]..=COVERED[1]).contains(&coverage);
-    (!covered).then(|| format!("its kernels add up to {:.0} % of it", 100.0 * coverage))
+    (!covered).then(|| format!("its kernels add up to {:.1} % of it", 100.0 * coverage))
 }
 
 /// Whether a device's pipes work side by side.
@@ -207,7 +211,7 @@ mod tests {
             Baseline::new(&measured, &roof(), Overlap::Apart).err().unwrap_or_default()
         };
         assert_eq!(why(&|_| ()), "");
-        assert_eq!(why(&|s| s.gpu = Some(2000.0)), "its kernels add up to 125 % of it");
+        assert_eq!(why(&|s| s.gpu = Some(2000.0)), "its kernels add up to 125.0 % of it");
         // A second kernel of a third of the time, too noisy to judge; one of a fifth would do.
         let second = |s: &mut MeasuredStep, part: f64| {
             let mut noisy = s.groups[0].clone();
@@ -215,10 +219,10 @@ mod tests {
             s.groups.push(noisy);
             s.gpu = Some(2500.0 * (1.0 + part));
         };
-        assert_eq!(why(&|s| second(s, 0.5)), "33 % of its kernels' time is lost in noise");
+        assert_eq!(why(&|s| second(s, 0.5)), "33.3 % of its kernels' time is lost in noise");
         assert_eq!(why(&|s| second(s, 0.2)), "");
         // Below nothing is not nothing.
-        assert_eq!(why(&|s| second(s, -0.5)), "33 % of its kernels' time is lost in noise");
+        assert_eq!(why(&|s| second(s, -0.5)), "33.3 % of its kernels' time is lost in noise");
         assert_eq!(why(&|s| s.groups[0].samples.clear()), "some of its kernels have no time");
     }
 

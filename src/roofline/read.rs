@@ -44,6 +44,7 @@ impl Report {
         Self {
             schema_version: SCHEMA_VERSION,
             version: device.key.version,
+            probes: Some(device.key.probes),
             device: device.key.device,
             timer: device.timer,
             model,

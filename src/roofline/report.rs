@@ -22,6 +22,9 @@ pub struct Report {
     pub schema_version: u32,
     /// Ridgepoint's version.
     pub version: String,
+    /// The version of the probes that gave the ceilings; reports of earlier ones don't say.
+    #[serde(default)]
+    pub probes: Option<u32>,
     /// The device.
     pub device: Device,
     /// How far its timestamps can be trusted.
@@ -223,13 +226,6 @@ pub enum TimedBy {
     LeaveOneOutWall,
     /// A given time (a simulated device).
     Simulated,
-}
-
-impl TimedBy {
-    /// Whether stamps around a dispatch told its time, and not how much longer a step takes with it.
-    pub fn is_stamped(self) -> bool {
-        matches!(self, Self::InsidePass | Self::PassPerDispatch | Self::NullSubtracted)
-    }
 }
 
 /// The side of the ridge that the intensity interval lies on.

@@ -33,16 +33,20 @@ pub(super) fn check(report: &Report) -> Result<(), Unsound> {
         // Launching is a slope, and may be lost in noise.
         let least = if c.name == "launch" { 0.0 } else { LEAST };
         within(c.value, least, MOST, || format!("{at}.value"))?;
-        within(c.low, -MOST, MOST, || format!("{at}.low"))?;
-        within(c.high, -MOST, MOST, || format!("{at}.high"))?;
+        within(c.low, 0.0, c.value, || format!("{at}.low"))?;
+        within(c.high, c.value, MOST, || format!("{at}.high"))?;
+        if report.ceilings[..i].iter().any(|other| other.name == c.name) {
+            let expected = "a name that no other ceiling has";
+            return Err((format!("ceilings[{i}].name"), format!("'{}'", c.name), expected.into()));
+        }
     }
     for (i, curve) in report.curves.iter().enumerate() {
         for (j, point) in curve.points.iter().enumerate() {
-            within(point.x, 0.0, MOST, || format!("curves[{i}].points[{j}].x"))?;
-            let rates = [("value", Some(point.value)), ("low", point.low), ("high", point.high)];
-            for (name, rate) in rates.into_iter().filter_map(|(name, rate)| Some((name, rate?))) {
-                within(rate, 0.0, MOST, || format!("curves[{i}].points[{j}].{name}"))?;
-            }
+            let at = |field: &str| format!("curves[{i}].points[{j}].{field}");
+            within(point.x, LEAST, MOST, || at("x"))?;
+            within(point.value, 0.0, MOST, || at("value"))?;
+            within(point.low.unwrap_or(0.0), 0.0, point.value, || at("low"))?;
+            within(point.high.unwrap_or(MOST), point.value, MOST, || at("high"))?;
         }
         for (j, flat) in curve.plateaus.iter().enumerate() {
             for (name, value) in [("from", flat.from), ("to", flat.to), ("value", flat.value)] {
@@ -54,6 +58,8 @@ pub(super) fn check(report: &Report) -> Result<(), Unsound> {
     report.steps.iter().enumerate().try_for_each(|(i, s)| step(i, s))?;
     belong(report)?;
     report.advice.iter().enumerate().try_for_each(|(i, advice)| {
+        let measured = advice.measured_gain.unwrap_or(0.0);
+        within(measured, 0.0, MOST, || format!("advice[{i}].measured_gain"))?;
         within(advice.predicted_gain, 0.0, MOST, || format!("advice[{i}].predicted_gain"))
     })
 }
@@ -64,6 +70,12 @@ fn kernel(i: usize, row: &KernelRow) -> Result<(), Unsound> {
     let interval = row.interval_ns.map(|r| [r.low, r.high]).into_iter().flatten();
     for (name, value) in times.map(|t| ("time_ns", t)).chain(interval.map(|t| ("interval_ns", t))) {
         within(value, -MOST, MOST, || at(name))?;
+    }
+    if let Some(t) = row.time_ns {
+        within(t.p50, t.p10, t.p90, || at("time_ns.p50"))?;
+    }
+    if let Some(interval) = row.interval_ns {
+        within(interval.low, -MOST, interval.high, || at("interval_ns.low"))?;
     }
     // A difference may be below 0, but what is above is a time that others are divided by.
     some(row.time().unwrap_or(0.0), LEAST, || at("time_ns"))?;
@@ -158,11 +170,12 @@ fn within(value: f64, low: f64, high: f64, at: impl Fn() -> String) -> Result<()
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    let expected = match low {
-        LEAST => format!("{LEAST:e} to {MOST:e}"),
-        low => format!("{low:e} to {high:e}"),
-    };
-    Err((at(), value.to_string(), expected))
+    Err((at(), figure(value), format!("{} to {}", figure(low), figure(high))))
+}
+
+/// A figure in few digits.
+fn figure(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e9).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
 }
 
 #[cfg(test)]

@@ -54,8 +54,8 @@ pub struct Evidence {
     pub interval: Range,
     /// How many samples.
     pub samples: usize,
-    /// Whether stamps around the dispatch gave it: what of a launch lies before them is not in it.
-    pub stamped: bool,
+    /// Whether what stamps cost was taken off it, which can be as much as a launch.
+    pub subtracted: bool,
     /// The floors.
     pub floors: Floors,
     /// Workgroups of a dispatch.
@@ -89,19 +89,15 @@ pub fn judge(e: &Evidence) -> Judgement {
     let name = pipe.map_or("no pipe", Pipe::name);
     let percent = |part: f64| format!("{:.0} %", 100.0 * part);
     // By the slow end of the interval: noise alone must not make a finding.
-    let floor = if e.stamped { Floors { launch: 0.0, ..e.floors } } else { e.floors }.most();
-    if floor > t.over_roof * e.interval.high.max(e.time) {
+    if e.floors.most() > t.over_roof * e.interval.high.max(e.time) {
         let reason = format!(
             "{} of what costs and ceilings allow: the cost, the residency or a ceiling is wrong",
-            percent(part(floor))
+            percent(part(e.floors.most()))
         );
         return verdict(Verdict::OverRoof, reason);
     }
     if part(e.floors.launch) >= t.launch {
-        let reason = match part(e.floors.launch) {
-            launch if launch > t.over_roof => "stamps around it read less than a launch costs".to_string(),
-            launch => format!("launching a dispatch is {} of it", percent(launch)),
-        };
+        let reason = format!("launching a dispatch is {} of it", percent(part(e.floors.launch)));
         return verdict(Verdict::LaunchOverhead, reason);
     }
     let reached = format!("{} of the memory's ceiling, {} of {name}", percent(memory), percent(compute));
@@ -144,7 +140,11 @@ fn untold(e: &Evidence) -> Option<String> {
         return Some(format!("a median of {:.0} ns: lost in noise", e.time));
     }
     let width = (e.interval.high - e.interval.low) / e.time;
-    (width > t.interval).then(|| format!("the interval is {:.0} % wide", 100.0 * width))
+    if width > t.interval {
+        return Some(format!("the interval is {:.0} % wide", 100.0 * width));
+    }
+    let less = e.subtracted && e.floors.launch > t.over_roof * e.interval.high.max(e.time);
+    less.then(|| "less than a launch, when what stamps cost was taken off it: lost in that".to_string())
 }
 
 /// The side of the ridge on which an intensity interval lies. The ridge is in operations per byte.
@@ -167,7 +167,7 @@ mod tests {
             time: 1000.0,
             interval: Range { low: 980.0, high: 1020.0 },
             samples: 30,
-            stamped: false,
+            subtracted: false,
             floors: Floors { launch: 10.0, memory: 100.0, pipe: Some((Pipe::F32, 100.0)) },
             workgroups: 100,
             fill: Some(50.0),
@@ -198,10 +198,11 @@ mod tests {
         // 5 % above the slow end of the interval.
         assert_eq!(with(|e| e.floors.memory = 1070.0), Verdict::MemoryBound);
         assert_eq!(with(|e| e.floors.memory = 1072.0), Verdict::OverRoof);
-        // A launch is in what leaving a kernel out tells, and not all of it between two stamps.
+        // Less than a launch is told by nothing from which as much was taken.
         assert_eq!(with(|e| e.floors.launch = 1072.0), Verdict::OverRoof);
-        assert_eq!(with(|e| (e.floors.launch, e.stamped) = (1072.0, true)), Verdict::LaunchOverhead);
-        assert_eq!(with(|e| (e.floors.memory, e.stamped) = (1072.0, true)), Verdict::OverRoof);
+        assert_eq!(with(|e| (e.floors.launch, e.subtracted) = (1072.0, true)), Verdict::Unknown);
+        assert_eq!(with(|e| (e.floors.launch, e.subtracted) = (1070.0, true)), Verdict::LaunchOverhead);
+        assert_eq!(with(|e| (e.floors.memory, e.subtracted) = (1072.0, true)), Verdict::OverRoof);
     }
 
     #[test]

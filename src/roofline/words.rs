@@ -3,6 +3,7 @@
 use super::doubts;
 use super::predict::weakness;
 use super::report::{Advice, KernelRow, Report, Step, Verdict};
+use super::verdict::THRESHOLDS;
 
 fn milliseconds(ns: f64) -> String {
     format!("{:.2} ms", ns / 1e6)
@@ -49,8 +50,17 @@ pub fn summary(report: &Report) -> String {
 fn of_step(step: &Step, rows: &[&KernelRow]) -> String {
     let mut text = format!("A step '{}' takes {}", step.name, milliseconds(step.wall_ns));
     if rows.iter().all(|r| r.verdict == Verdict::Unknown) {
-        return text
-            + "; what its kernels take is lost in noise: measure on a quieter machine, or for longer.";
+        let few = rows.iter().filter_map(|r| r.samples).max().filter(|n| *n < THRESHOLDS.samples as u64);
+        let why = few.map_or(
+            "what its kernels take is lost in noise: measure on a quieter machine, or for longer".to_string(),
+            |n| {
+                format!(
+                    "it was seen too seldom to tell its kernels: {n} times, and {} are needed",
+                    THRESHOLDS.samples
+                )
+            },
+        );
+        return text + "; " + &why + ".";
     }
     // Verdicts by the part of the step that they hold for.
     let mut kinds: Vec<(Verdict, Option<&str>, f64)> = Vec::new();
@@ -132,7 +142,7 @@ mod tests {
         assert!(summary(&report).contains("Most is to be won at"));
         report.steps.iter_mut().for_each(|step| step.coverage = Some(1.19));
         let text = summary(&report);
-        assert!(text.contains("nothing is predicted, since its kernels add up to 119 % of it"), "{text}");
+        assert!(text.contains("nothing is predicted, since its kernels add up to 118.8 % of it"), "{text}");
         assert!(!text.contains("to be won"), "{text}");
     }
 

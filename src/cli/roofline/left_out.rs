@@ -21,8 +21,16 @@ const WORTH: f64 = 0.05;
 type Pair = (f64, f64);
 
 impl Meter<'_> {
-    fn lacking(&mut self, config: Config, without: &dyn Fn(usize) -> bool) -> anyhow::Result<StepTimes> {
-        self.step(config, Profile { without: Some(without), ..Profile::default() })
+    /// A step without the dispatches of a group, where there is one.
+    fn lacking(
+        &mut self,
+        config: Config,
+        of: &[usize],
+        group: Option<usize>,
+    ) -> anyhow::Result<Option<StepTimes>> {
+        let Some(group) = group else { return Ok(None) };
+        let without = |at: usize| of.get(at) == Some(&group);
+        self.step(config, Profile { without: Some(&without), ..Profile::default() }).map(Some)
     }
 
     /// The step with and without each of these groups, in turn: one group before and one after each
@@ -39,22 +47,16 @@ impl Meter<'_> {
         let start = Instant::now();
         for round in 0..PATIENCE as usize * ROUNDS[1] {
             let elapsed = if round < ROUNDS[0] { Duration::ZERO } else { start.elapsed() };
-            let mut order = open(elapsed, self.budget, &pairs);
-            if order.is_empty() {
+            let open = open(elapsed, self.budget, &pairs);
+            if open.is_empty() {
                 break;
             }
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for pair in order.chunks(2) {
-                let without = |n: usize| pair.get(n).map(|&i| which[i]);
-                let mut rests = vec![self.lacking(config, &|at| of.get(at).copied() == without(0))?];
+            for [before, after] in places(&open, round) {
+                let first = self.lacking(config, of, before.map(|i| which[i]))?;
                 let whole = self.step(config, Profile::default())?;
-                if pair.len() > 1 {
-                    rests.push(self.lacking(config, &|at| of.get(at).copied() == without(1))?);
-                }
-                for (&i, rest) in pair.iter().zip(&rests) {
-                    pairs[i].extend(self.time(&whole).zip(self.time(rest)));
+                let last = self.lacking(config, of, after.map(|i| which[i]))?;
+                for (i, rest) in before.zip(first).into_iter().chain(after.zip(last)) {
+                    pairs[i].extend(self.time(&whole).zip(self.time(&rest)));
                 }
                 plain.push(whole);
             }
@@ -67,16 +69,31 @@ impl Meter<'_> {
     }
 }
 
+/// Which rows are left out before a whole step, and which after it: in turn, and the other way round in the next
+/// round.
+fn places(rows: &[usize], round: usize) -> Vec<[Option<usize>; 2]> {
+    let of = |pair: &[usize]| {
+        let mut places = [pair.first().copied(), pair.get(1).copied()];
+        if round % 2 == 1 {
+            places.reverse();
+        }
+        places
+    };
+    rows.chunks(2).map(of).collect()
+}
+
 /// Which rows are measured further: all within the time that was asked for, and until patience ends those that
 /// count and are not told.
 fn open(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> Vec<usize> {
     let told = |pairs: &Vec<Pair>| {
         let Some(took) = Samples::new(differences(pairs)) else { return false };
-        let (interval, median) = (took.median_interval(), took.median());
+        let median = took.median();
         let whole = pairs.iter().map(|p| p.0).fold(f64::INFINITY, f64::min);
-        median < WORTH * whole
-            || (took.count() >= THRESHOLDS.samples
-                && interval.high - interval.low <= THRESHOLDS.interval * median)
+        let narrow = || {
+            let interval = took.median_interval();
+            interval.high - interval.low <= THRESHOLDS.interval * median
+        };
+        median < WORTH * whole || (took.count() >= THRESHOLDS.samples && narrow())
     };
     let goes_on = |pairs| elapsed <= asked || (elapsed <= asked * PATIENCE && !told(pairs));
     pairs.iter().enumerate().filter(|(_, pairs)| goes_on(pairs)).map(|(i, _)| i).collect()
@@ -85,6 +102,12 @@ fn open(elapsed: Duration, asked: Duration, pairs: &[Vec<Pair>]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neither_place_favours_any() {
+        assert_eq!(places(&[4, 7, 9], 0), [[Some(4), Some(7)], [Some(9), None]]);
+        assert_eq!(places(&[4, 7, 9], 1), [[Some(7), Some(4)], [None, Some(9)]]);
+    }
 
     #[test]
     fn rows_that_count_are_waited_for() {

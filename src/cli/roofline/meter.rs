@@ -7,10 +7,9 @@
 use std::time::{Duration, Instant};
 
 use crate::cache::BlockId;
-use crate::gpu::Bound;
 use crate::model::{Entry, Outputs, Profile, Results, Runner, Want};
 use crate::profile::stats::Samples;
-use crate::profile::{Counts, Dispatched, Ring, Stamps, StepTimes, nothing};
+use crate::profile::{Counts, Dispatched, Nothing, Ring, Stamps, StepTimes};
 use crate::roofline::report::{Grade, Host, TimedBy, Timer};
 use crate::roofline::{Group, MeasuredStep, grouped};
 
@@ -50,7 +49,7 @@ pub struct Meter<'a> {
     pub(super) ring: Option<Ring>,
     /// Where stamps around a dispatch may go, if they tell of it.
     pub(super) stamps: Option<Stamps>,
-    nothing: Bound,
+    nothing: Nothing,
     pub(super) budget: Duration,
     results: Results,
     /// Whether all of a sequence's blocks are the same one.
@@ -67,7 +66,7 @@ impl<'a> Meter<'a> {
     pub fn new(runner: &'a mut Runner, timer: &Timer, budget: Duration) -> anyhow::Result<Self> {
         let ring = if timer.grade == Grade::WallOnly { None } else { Ring::new(&runner.gpu) };
         let stamps = timer.around_a_dispatch(runner.gpu.device.features());
-        let nothing = nothing(&runner.gpu)?;
+        let nothing = Nothing::new(&runner.gpu)?;
         let (results, one_block) = (Results::default(), false);
         Ok(Self { runner, ring, stamps, nothing, budget, results, one_block })
     }

@@ -26,7 +26,7 @@ pub struct SetupArgs {
     load: LoadArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// About how long to time the kernels of one step
+    /// How long to time the kernels of one step, at least; up to seven times as long where noise hides rows
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     seconds: f64,
 }
@@ -61,8 +61,13 @@ impl SetupArgs {
     }
 
     /// Most tokens of a served step.
-    pub fn step_tokens(&self) -> usize {
-        self.load.step_tokens() as usize
+    ///
+    /// # Errors
+    /// When there is to be none.
+    pub fn step_tokens(&self) -> anyhow::Result<usize> {
+        let tokens = self.load.step_tokens() as usize;
+        anyhow::ensure!(tokens > 0, "--max-num-batched-tokens 0: expected at least 1");
+        Ok(tokens)
     }
 
     /// Made-up steps are of the sizes that other flags give them.

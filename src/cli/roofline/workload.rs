@@ -121,8 +121,7 @@ fn served(global: &Global, setup: &SetupArgs, path: &Path, steps: u64) -> anyhow
     }
     let length = |r: &GenerationRequest| r.prompt.len() + r.params.max_tokens.unwrap_or(0) as usize;
     let context = requests.iter().map(length).max().unwrap_or(1);
-    let longest =
-        requests.iter().map(|r| r.prompt.len()).max().unwrap_or(1).clamp(1, setup.step_tokens().max(1));
+    let longest = requests.iter().map(|r| r.prompt.len()).max().unwrap_or(1).clamp(1, setup.step_tokens()?);
     let prompts = Config { tokens: longest, sequences: 1, context };
     let decodes = Config { tokens: 1, sequences: requests.len(), context };
     let prepared = setup.prepare(global, &[prompts, decodes])?;

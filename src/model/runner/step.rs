@@ -9,9 +9,9 @@ use super::super::forward::{Counterfactual, Visit};
 use super::super::plan::Entry;
 use super::submit::{Feed, HostWork, InFlight};
 use super::{Results, Runner, Want};
-use crate::gpu::{Bound, Dispatch, Gpu, Recorder};
+use crate::gpu::{Dispatch, Gpu, Recorder};
 use crate::kernels::{argmax, top_k};
-use crate::profile::{Dispatched, NOTHING, Resolved, Ring, Spans, Stamps, StepTimes};
+use crate::profile::{Dispatched, Nothing, Resolved, Ring, Spans, Stamps, StepTimes};
 
 /// How a step is profiled. The default is not at all.
 #[derive(Default)]
@@ -24,9 +24,9 @@ pub struct Profile<'a> {
     /// as in a whole step, since no kernel's control flow depends on data, but its results are
     /// garbage.
     pub without: Option<&'a dyn Fn(usize) -> bool>,
-    /// A dispatch of [`nothing`](crate::profile::nothing) that follows each dispatch of the step within its pass, with stamps of
+    /// A dispatch of nothing that follows each dispatch of the step within its pass, with stamps of
     /// its own where each has some.
-    pub nothing: Option<&'a Bound>,
+    pub nothing: Option<&'a Nothing>,
 }
 
 impl std::fmt::Debug for Profile<'_> {
@@ -233,7 +233,7 @@ impl Runner {
     ) -> Result<(u32, Option<Instant>), Error> {
         let mut at = 0;
         let without = profile.without;
-        let nothing = profile.nothing.map(|bound| Dispatch { bound, grid: [NOTHING, 1, 1] });
+        let nothing = profile.nothing.map(Nothing::dispatch);
         let mut left_out = || {
             at += 1;
             without.is_some_and(|without| without(at - 1))

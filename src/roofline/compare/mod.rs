@@ -47,7 +47,7 @@ impl Comparison {
         let other = |(file, report): &(&str, &Report)| Other::new(baseline.1, file, report);
         Self {
             schema_version: SCHEMA_VERSION,
-            baseline: Subject::new(baseline.0, baseline.1),
+            baseline: Subject::new(baseline.0, baseline.1, baseline.1),
             others: others.iter().map(other).collect(),
         }
     }
@@ -117,7 +117,17 @@ impl Comparison {
 }
 
 impl Subject {
-    fn new(file: &str, report: &Report) -> Self {
+    fn new(file: &str, report: &Report, baseline: &Report) -> Self {
+        let mut doubts: Vec<String> = doubts(&report.ceilings).into_iter().map(|doubt| doubt.why).collect();
+        if report.probes != baseline.probes {
+            let version =
+                |probes: Option<u32>| probes.map_or("an earlier version".into(), |v| format!("version {v}"));
+            doubts.push(format!(
+                "probes of {} gave them, the baseline's were of {}",
+                version(report.probes),
+                version(baseline.probes)
+            ));
+        }
         Self {
             file: file.to_string(),
             device: report.device.name.clone(),
@@ -125,9 +135,7 @@ impl Subject {
             processor: report.device.processor.clone(),
             version: report.version.clone(),
             model: report.model.as_ref().map(|m| m.name.clone()),
-            doubt: Some(doubts(&report.ceilings).into_iter().map(|doubt| doubt.why).collect::<Vec<_>>())
-                .filter(|why| !why.is_empty())
-                .map(|why| why.join("; ")),
+            doubt: Some(doubts).filter(|why| !why.is_empty()).map(|why| why.join("; ")),
         }
     }
 }
@@ -179,7 +187,7 @@ impl Other {
         steps.iter_mut().zip(&mut sure).for_each(|(s, sure)| s.significant = sure);
         kernels.iter_mut().zip(&mut sure).for_each(|(k, sure)| k.judge(sure));
         Self {
-            subject: Subject::new(file, here),
+            subject: Subject::new(file, here, baseline),
             ceilings: ceilings.collect(),
             steps,
             kernels,

@@ -284,6 +284,12 @@ fn doubtful_ceilings_are_named_with_their_report() {
     let doubt = comparison.others[0].subject.doubt.clone().unwrap();
     assert!(doubt.contains("read_cold"), "{doubt}");
     assert!(html(&comparison, &[&a, &b]).contains("The ceilings of b are in doubt"));
+    // So are those of other probes: what they differ by is not the device.
+    let (mut a, mut b) = (a.clone(), a);
+    (a.probes, b.probes) = (Some(5), Some(4));
+    let comparison = Comparison::new(("a", &a), &[("b", &b)]);
+    let doubt = comparison.others[0].subject.doubt.clone();
+    assert_eq!(doubt.as_deref(), Some("probes of version 4 gave them, the baseline's were of version 5"));
 }
 
 #[test]
