@@ -181,7 +181,10 @@ mod tests {
         let report = sample::report();
         let step = Step { gpu_ns: Some(0.997 * report.steps[0].kernels_ns), ..report.steps[0].clone() };
         let markup = waterfall(&report, &step).element("step");
-        assert!(markup.contains("more than together: -") && !markup.contains("between kernels"), "{markup}");
+        assert!(
+            markup.contains("kernels beyond the span: -") && !markup.contains("between kernels"),
+            "{markup}"
+        );
         assert!(!markup.contains("-0 %") && markup.contains("-0.3 %"), "{markup}");
         assert!(!markup.contains("width=\"-"), "{markup}");
     }

@@ -170,14 +170,16 @@ fn line(body: &mut String, row: &KernelRow) {
         busiest(row).map_or("–".into(), |(_, ops)| rate(ops, row.of_ceiling.pipe)),
         interval(row.intensity.low, row.intensity.high),
     ];
-    let confirmed = row.confirmed.map(|c| format!(", {}", words(c))).unwrap_or_default();
+    // On lines of their own, since with both beside it the verdict is the widest cell.
+    let about_verdict =
+        small(&words(row.side)) + &row.confirmed.map(|c| small(&words(c))).unwrap_or_default();
     let _ = writeln!(
         body,
         "<tr title=\"{}\"><td>{}<td class=\"left\">{}{}<td>{}</tr>",
         escape(&about(row)),
         cells.join("<td>"),
         words(row.verdict),
-        small(&(words(row.side) + &confirmed)),
+        about_verdict,
         headroom(row)
     );
 }

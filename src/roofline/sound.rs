@@ -71,12 +71,6 @@ fn kernel(i: usize, row: &KernelRow) -> Result<(), Unsound> {
     for (name, value) in times.map(|t| ("time_ns", t)).chain(interval.map(|t| ("interval_ns", t))) {
         within(value, -MOST, MOST, || at(name))?;
     }
-    if let Some(t) = row.time_ns {
-        within(t.p50, t.p10, t.p90, || at("time_ns.p50"))?;
-    }
-    if let Some(interval) = row.interval_ns {
-        within(interval.low, -MOST, interval.high, || at("interval_ns.low"))?;
-    }
     // A difference may be below 0, but what is above is a time that others are divided by.
     some(row.time().unwrap_or(0.0), LEAST, || at("time_ns"))?;
     within(row.share, -SHARE, SHARE, || at("share"))?;
@@ -89,6 +83,12 @@ fn kernel(i: usize, row: &KernelRow) -> Result<(), Unsound> {
     ] {
         within(value, 0.0, MOST, || at(name))?;
         some(value, least, || at(name))?;
+    }
+    if let Some(t) = row.time_ns {
+        within(t.p50, t.p10, t.p90, || at("time_ns.p50"))?;
+    }
+    if let Some(interval) = row.interval_ns {
+        within(interval.low, -MOST, interval.high, || at("interval_ns.low"))?;
     }
     let elastic = row.elasticity.map(|e| [e.arithmetic, e.bytes]).into_iter().flatten();
     let optional = [
@@ -197,8 +197,10 @@ mod tests {
             let error = refused(|r| r.ceilings[0].value = value);
             assert!(error.contains("ceilings[0] (read_cold).value is"), "{value}: {error}");
         }
-        let launch =
-            |r: &mut Report, ns| r.ceilings.iter_mut().find(|c| c.name == "launch").unwrap().value = ns;
+        let launch = |r: &mut Report, ns: f64| {
+            let ceiling = r.ceilings.iter_mut().find(|c| c.name == "launch").unwrap();
+            (ceiling.value, ceiling.low) = (ns, ceiling.low.min(ns));
+        };
         assert_eq!(refused(|r| launch(r, 0.0)), "");
         assert!(refused(|r| launch(r, -1.0)).contains("(launch).value"));
         assert!(refused(|r| r.kernels[2].share = 1e9).contains("kernels[2].share"));
@@ -206,6 +208,15 @@ mod tests {
         assert!(
             refused(|r| r.kernels[1].time_ns.as_mut().unwrap().p50 = 1e30).contains("kernels[1].time_ns")
         );
+        // What holds the others holds them.
+        let of = |what: &dyn Fn(&mut Report)| refused(|r| what(r));
+        assert!(of(&|r| r.ceilings[0].low = r.ceilings[0].value * 1.1).contains("(read_cold).low is"));
+        assert!(
+            of(&|r| r.ceilings[1].name = "read_cold".into()).contains("a name that no other ceiling has")
+        );
+        assert!(of(&|r| r.curves[0].points[0].high = Some(1e-9)).contains("points[0].high is"));
+        assert!(of(&|r| r.kernels[1].interval_ns.as_mut().unwrap().low = 1e12).contains("interval_ns.low"));
+        assert!(of(&|r| r.kernels[1].time_ns.as_mut().unwrap().p90 = 1.0).contains("time_ns.p50 is"));
         assert!(refused(|r| r.steps[0].wall_ns = -1.0).contains("steps[0].wall_ns is -1"));
         // A difference may be below nothing, and so may what is made of it.
         let below = |r: &mut Report| {

@@ -142,7 +142,7 @@ mod tests {
         assert!(summary(&report).contains("Most is to be won at"));
         report.steps.iter_mut().for_each(|step| step.coverage = Some(1.19));
         let text = summary(&report);
-        assert!(text.contains("nothing is predicted, since its kernels add up to 118.8 % of it"), "{text}");
+        assert!(text.contains("nothing is predicted, since its kernels add up to 119.0 % of it"), "{text}");
         assert!(!text.contains("to be won"), "{text}");
     }
 

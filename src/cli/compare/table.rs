@@ -227,7 +227,7 @@ mod tests {
         let text = told(&a, &b);
         let list = text.split_once("\nnot judged:\n").unwrap().1;
         assert!(
-            list.contains("decode x1 at 512, with all its rows: here, its kernels add up to 119 %"),
+            list.contains("decode x1 at 512, with all its rows: here, its kernels add up to 119.0 %"),
             "{list}"
         );
         assert!(list.contains("Q4_0: here, the interval is 39 % wide"), "{list}");

@@ -42,7 +42,9 @@ fn lines(path: &Path) -> anyhow::Result<Vec<Line>> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = || format!("{}:{}", path.display(), number + 1);
-        let line = Line { number: number + 1, ..serde_json::from_str(line).with_context(at)? };
+        let such =
+            || format!(r#"{}: expected an object such as {{"prompt_tokens": 64, "max_tokens": 32}}"#, at());
+        let line = Line { number: number + 1, ..serde_json::from_str(line).with_context(such)? };
         anyhow::ensure!(
             line.prompt.is_some() != line.prompt_tokens.is_some()
                 && line.max_tokens > 0

@@ -212,7 +212,7 @@ fn what_a_report_can_not_tell_raises_no_alarm() {
             let dark = k.step == weak || k.baseline.verdict != k.here.verdict;
             assert_eq!((k.p.is_none(), k.not_judged.is_some()), (dark, dark), "{k:?}");
         }
-        assert!(other.steps[0].not_judged.as_ref().unwrap().contains("add up to 119 %"));
+        assert!(other.steps[0].not_judged.as_ref().unwrap().contains("add up to 119.0 %"));
         assert!(other.steps[1].not_judged.is_none() && other.steps[2].not_judged.is_none());
         let rows = a.kernels.iter().filter(|row| row.step == weak).count();
         assert_eq!(comparison.not_judged(), (rows + 1, a.kernels.len()));
